@@ -1,0 +1,284 @@
+"""Every knob of the daemon: frozen, typed, unknown keys refused, the unit in the name.
+
+``config.load`` builds a ``Settings`` from a preset, a file and overrides. The names in
+``MetaLearningSettings`` are those of the product's specification; all others carry their unit.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Frac = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+
+AGENT_COUNT = 5
+"""Agents in the ensemble; the weight cap must leave room for a sum of one over them."""
+
+
+class Section(BaseModel):
+    """Base of every group of knobs: immutable, strict about names and non-finite numbers."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
+
+
+class DecisionSettings(Section):
+    """When the ensemble is asked."""
+
+    trigger: Literal["bar", "event"] = Field(
+        "bar", description="decide at the close of every interval, or after every market event"
+    )
+    interval_ms: Annotated[int, Field(ge=10, le=86_400_000)] = Field(
+        1000, description="length of a bar; features that need bars use the same"
+    )
+    min_gap_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(
+        100, description="shortest time between two decisions when trigger is event"
+    )
+    drain_events_max: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        4096, description="most events applied before a decision is taken"
+    )
+    data_age_ms_max: PositiveInt = Field(
+        500, description="no decision on an instrument whose newest quote waited longer than this"
+    )
+
+
+class FeedSettings(Section):
+    """How long silence may last, and how the connection comes back."""
+
+    quote_stale_ms: PositiveInt = Field(3_000, description="no best bid/ask for this long: STALE")
+    depth_stale_ms: PositiveInt = Field(5_000, description="no depth update for this long: STALE")
+    skew_ms_max: PositiveInt = Field(1_000, description="venue clock against ours: SKEWED beyond")
+    reconnect_ms_min: PositiveInt = Field(250, description="first pause before reconnecting")
+    reconnect_ms_max: PositiveInt = Field(30_000, description="longest pause before reconnecting")
+    keepalive_ms: PositiveInt = Field(2_000, description="ping interval; two missed close a socket")
+    snapshot_levels: Literal[100, 500, 1000] = Field(1000, description="levels asked of REST depth")
+    depth_rate: Literal["0ms", "100ms"] = Field("0ms", description="speed of the depth stream")
+    lane_events_max: PositiveInt = Field(
+        100_000, description="events that may wait between socket and engine; beyond: GAP and resync"
+    )
+
+
+class ExecutionSettings(Section):
+    """How a target position becomes orders."""
+
+    style: Literal["taker", "maker"] = Field(
+        "taker", description="IOC through the touch, or post-only at the touch"
+    )
+    taker_offset_bps: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
+        2.0, description="how far beyond the touch an IOC limit may reach"
+    )
+    working_ms_max: PositiveInt = Field(5_000, description="a resting order is cancelled after this")
+    hysteresis_frac: Frac = Field(
+        0.1, description="smallest change of position worth an order, as a share of the largest"
+    )
+    unknown_query_ms: PositiveInt = Field(
+        1_000, description="pause before the venue is asked about an order of unknown fate"
+    )
+
+
+class SizingSettings(Section):
+    """How large a full-conviction position is."""
+
+    position_frac: Frac = Field(
+        0.25, description="share of equity that one instrument holds at full conviction"
+    )
+
+
+class RiskLimits(Section):
+    """What may never be exceeded; every limit has a value, none can be switched off."""
+
+    order_notional_quote_max: PositiveFloat = Field(25_000.0, description="largest single order")
+    position_notional_quote_max: PositiveFloat = Field(
+        50_000.0, description="largest position per instrument, all working orders counted"
+    )
+    gross_notional_quote_max: PositiveFloat = Field(
+        90_000.0, description="sum over instruments of the largest position each may reach"
+    )
+    leverage_max: PositiveFloat = Field(
+        1.0, description="gross notional divided by equity, all working orders counted"
+    )
+    price_collar_bps: PositiveFloat = Field(
+        50.0, description="an order's price may differ this much from mid and from mark"
+    )
+    quote_age_ms_max: PositiveInt = Field(
+        3_000, description="new risk is denied when the newest quote is older"
+    )
+    messages_per_s_max: PositiveFloat = Field(
+        10.0, description="orders and cancels per second, long-run average"
+    )
+    messages_burst_max: PositiveInt = Field(20, description="orders and cancels at once")
+    messages_reserve: PositiveInt = Field(
+        10, description="part of the burst kept for cancels and for reducing a position"
+    )
+    daily_loss_frac_max: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.05, description="loss since 00:00 UTC, share of the equity then: REDUCE_ONLY"
+    )
+    drawdown_frac_max: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.15, description="loss from the peak of equity: HALTED"
+    )
+    rejects_in_window_max: PositiveInt = Field(
+        10, description="venue rejections within reject_window_ms: REDUCE_ONLY"
+    )
+    reject_window_ms: PositiveInt = Field(60_000, description="window of the rejection count")
+    duplicate_window_ms: PositiveInt = Field(
+        200, description="same side, price and quantity within this time: denied"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.order_notional_quote_max > self.position_notional_quote_max:
+            raise ValueError("order_notional_quote_max must not exceed position_notional_quote_max")
+        if self.position_notional_quote_max > self.gross_notional_quote_max:
+            raise ValueError("position_notional_quote_max must not exceed gross_notional_quote_max")
+        if self.messages_reserve >= self.messages_burst_max:
+            raise ValueError("messages_reserve must be smaller than messages_burst_max")
+        return self
+
+
+class MetaLearningSettings(Section):
+    """The parameters of the specification, under the names it gave them."""
+
+    meta_learning_enabled: bool = Field(
+        True, description="off: every agent has the same weight, a plain vote"
+    )
+    meta_lookback: Annotated[int, Field(ge=10, le=1_000_000)] = Field(
+        1000, description="decisions of history that the meta-learner keeps"
+    )
+    meta_training_frequency: PositiveInt = Field(
+        100, description="decisions between two updates of the meta-models"
+    )
+    meta_batch_size: PositiveInt = Field(16, description="rows per step of a meta-model update")
+    meta_epochs: PositiveInt = Field(5, description="passes per meta-model update")
+    max_agent_weight: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.6, description="largest weight of one agent, enforced by exact projection"
+    )
+    min_diversification_agents: Annotated[int, Field(ge=1, le=AGENT_COUNT)] = Field(
+        3, description="at least so many agents carry weight"
+    )
+    weight_temperature: PositiveFloat = Field(
+        0.5, description="softmax temperature of predicted performance; small is decisive"
+    )
+    regime_features_dim: Literal[50, 75] = Field(50, description="features in the schema")
+    regime_stability_threshold: Frac = Field(
+        0.7, description="posterior a regime needs before it is reported as the current one"
+    )
+    regime_history_window: PositiveInt = Field(50, description="regime labels kept for stability")
+    agent_history_features: PositiveInt = Field(
+        20, description="inputs of the predictor about an agent's own past"
+    )
+    performance_prediction_window: PositiveInt = Field(
+        50, description="decisions over which an agent's performance is measured"
+    )
+    performance_prediction_enabled: bool = Field(True, description="off: equal predictions")
+    kelly_criterion_enabled: bool = Field(True, description="fractional Kelly on top of caps")
+    max_position_risk: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.95, description="largest share of equity at risk over all instruments"
+    )
+    emergency_fallback_enabled: bool = Field(
+        True, description="agents failing: hold and reduce instead of stopping the daemon"
+    )
+    decision_history_size: PositiveInt = Field(1000, description="decisions kept in memory")
+    detailed_logging: bool = Field(False, description="one log line per decision")
+    real_time_monitoring: bool = Field(True, description="publish live state for views")
+    meta_learning_debug: bool = Field(False, description="log every weight and prediction")
+    auto_backup_enabled: bool = Field(True, description="time-stamped copy before a model swap")
+
+    @model_validator(mode="after")
+    def _weights_can_sum_to_one(self) -> Self:
+        if self.max_agent_weight * AGENT_COUNT < 1.0:
+            raise ValueError(
+                f"max_agent_weight {self.max_agent_weight} times {AGENT_COUNT} agents is below 1"
+            )
+        if self.max_agent_weight * self.min_diversification_agents < 1.0 - 1e-12 and (
+            self.min_diversification_agents == AGENT_COUNT
+        ):
+            raise ValueError("max_agent_weight leaves min_diversification_agents no whole sum")
+        return self
+
+
+class ModelSettings(Section):
+    """Which bundle decides."""
+
+    bundle: str = Field("", description="bundle directory; empty: the one shipped with the code")
+    threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="torch compute threads")
+
+
+class JournalSettings(Section):
+    """Where intents are written before they are sent."""
+
+    directory: str = Field(
+        "", description="empty: $STATE_DIRECTORY, else ~/.local/state/metaensemble"
+    )
+    sync: Literal["normal", "full"] = Field(
+        "normal", description="SQLite synchronous: normal survives the process, full the machine"
+    )
+
+
+class LogSettings(Section):
+    """Structured logs."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, json otherwise"
+    )
+
+
+class SimulatedSettings(Section):
+    """The built-in exchange, used when venue is sim."""
+
+    market: Literal["trending", "calm", "volatile", "regimes"] = Field(
+        "regimes", description="synthetic market; ignored when capture is given"
+    )
+    capture: str = Field("", description="recorded streams to replay instead of a synthetic market")
+    speed: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(1.0, description="times real time")
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(7, description="of the synthetic market")
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(0, description="0: any free port")
+    wallet_quote: PositiveFloat = Field(100_000.0, description="opening balance")
+    maker_fee_bps: Annotated[float, Field(ge=-10.0, le=100.0)] = 2.0
+    taker_fee_bps: Annotated[float, Field(ge=0.0, le=100.0)] = 5.0
+    latency_ms: Annotated[float, Field(ge=0.0, le=10_000.0)] = Field(
+        1.0, description="order in and answer out, each way"
+    )
+
+
+class LiveSettings(Section):
+    """The second key of live trading; the first is --live on the command line."""
+
+    armed: bool = Field(False, description="must be true in the file before real orders are sent")
+
+
+class Settings(Section):
+    """The whole configuration of one run."""
+
+    preset: str = "balanced"
+    mode: Literal["sim", "testnet", "live"] = "sim"
+    venue: Literal["sim", "binanceusdm"] = "sim"
+    instruments: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)] = (
+        "BTC/USDT:USDT",
+        "ETH/USDT:USDT",
+    )
+    decision: DecisionSettings = DecisionSettings()
+    feed: FeedSettings = FeedSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    sizing: SizingSettings = SizingSettings()
+    limits: RiskLimits = RiskLimits()
+    meta: MetaLearningSettings = MetaLearningSettings()
+    model: ModelSettings = ModelSettings()
+    journal: JournalSettings = JournalSettings()
+    log: LogSettings = LogSettings()
+    simulated: SimulatedSettings = SimulatedSettings()
+    live: LiveSettings = LiveSettings()
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if (self.venue == "sim") != (self.mode == "sim"):
+            raise ValueError(f"venue {self.venue} and mode {self.mode} do not belong together")
+        if self.mode == "live" and not self.live.armed:
+            raise ValueError("mode live needs live.armed: true")
+        if len(set(self.instruments)) != len(self.instruments):
+            raise ValueError("instruments lists one symbol twice")
+        return self
