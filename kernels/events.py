@@ -263,4 +263,4 @@ class OrderIntent:
     reduce_only: bool
     decided_ns: int
     reason: str
-    agent_share_A: tuple[float, ...] = ()  # noqa: N815  (shape suffix, see the glossary)
+    agent_share_A: tuple[float, ...] = ()

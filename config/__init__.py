@@ -1,0 +1,5 @@
+"""The knobs: typed settings, the presets, and the only reader of YAML.
+
+Lives here: ``settings`` (every knob with its unit and a sentence), ``load`` (preset, file, overrides,
+credentials), ``presets/``. May import: pydantic, yaml. Never: another room of this house.
+"""
