@@ -1,4 +1,4 @@
-"""What the simulated exchange lists: the contracts' grids and filters, as Binance USD-M states them.
+"""What the simulated exchange lists: grids and filters of its contracts, in Binance USD-M's terms.
 
 Source: the public exchange information of Binance USD-M futures (tick, step, minimum notional).
 """

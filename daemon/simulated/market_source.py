@@ -29,7 +29,7 @@ EVENT_TIME_KEY = b'"E":'
 TRANSACTION_TIME_KEY = b'"T":'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """One message of one stream: when, to whom, which bytes, and what it means to the book.
 
@@ -71,7 +71,15 @@ def frame_of(due_ns: int, stream: str, event: SourceEvent, payload: bytes) -> Fr
         lag_ms = int(payload[event_time_at : event_time_at + STAMP_DIGITS]) - int(
             payload[transaction_time_at : transaction_time_at + STAMP_DIGITS]
         )
-    return Frame(due_ns, stream, event, payload, event_time_at, transaction_time_at, lag_ms)
+    return Frame(
+        due_ns=due_ns,
+        stream=stream,
+        event=event,
+        payload=payload,
+        event_time_at=event_time_at,
+        transaction_time_at=transaction_time_at,
+        transaction_lag_ms=lag_ms,
+    )
 
 
 def _stamp_offset(payload: bytes, key: bytes) -> int:
