@@ -1,7 +1,7 @@
 """The one compilation policy of every kernel: ``from kernels.jit import njit``.
 
 ``cache=True``: machine code is kept on disk (NUMBA_CACHE_DIR), so only a first start compiles.
-``error_model='numpy'``: division by zero gives inf or nan instead of an exception, as a cfunc needs.
+``error_model='numpy'``: division by zero gives inf or nan, not an exception, as a cfunc needs.
 No ``fastmath``: kernels must be able to see NaN and infinity, which 'nnan'/'ninf' would hide, and
 replay must be bit-exact, which reassociation would break.
 """
@@ -20,5 +20,6 @@ CACHE_ON_DISK = True
 
 def njit(function: F) -> F:
     """Compile a kernel under the house policy; with NUMBA_DISABLE_JIT=1 it stays plain Python."""
-    compiled: F = numba.njit(cache=CACHE_ON_DISK, error_model="numpy", fastmath=False)(function)
+    policy: Any = numba.njit(cache=CACHE_ON_DISK, error_model="numpy", fastmath=False)
+    compiled: F = policy(function)  # numba names its own type; callers keep the kernel's signature
     return compiled
