@@ -107,6 +107,9 @@ class RiskLimits(Section):
     quote_age_ms_max: PositiveInt = Field(
         3_000, description="new risk is denied when the newest quote is older"
     )
+    mark_age_ms_max: PositiveInt = Field(
+        5_000, description="new risk is denied when the newest mark price is older"
+    )
     messages_per_s_max: PositiveFloat = Field(
         10.0, description="orders and cancels per second, long-run average"
     )

@@ -1,0 +1,103 @@
+"""The emergency ladder: five states, one transition table, and only an operator climbs up.
+
+NORMAL       everything the limits allow.
+REDUCE_ONLY  reductions only.
+CANCEL       working orders are being cancelled; reductions only if they cannot rest (IOC).
+FLATTEN      positions are being closed; reductions only.
+HALTED       nothing is sent but cancels; an operator who wants to close asks for FLATTEN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
+
+from config.settings import RiskLimits
+
+NS_PER_MS = 1_000_000
+
+
+class BreakerState(IntEnum):
+    """Rungs of the ladder; a larger number permits less."""
+
+    NORMAL = 0
+    REDUCE_ONLY = 1
+    CANCEL = 2
+    FLATTEN = 3
+    HALTED = 4
+
+
+class Trigger(StrEnum):
+    """What can move the breaker; the OPERATOR_* ones come from a human only."""
+
+    DAILY_LOSS = "daily_loss"
+    DRAWDOWN = "drawdown"
+    REJECTS = "rejects"
+    POSITION_MISMATCH = "position_mismatch"
+    JOURNAL_ERROR = "journal_error"
+    FLAT = "flat"
+    OPERATOR_REDUCE = "operator_reduce"
+    OPERATOR_CANCEL = "operator_cancel"
+    OPERATOR_FLATTEN = "operator_flatten"
+    OPERATOR_HALT = "operator_halt"
+    OPERATOR_RESUME = "operator_resume"
+
+
+_N, _R, _C, _F, _H = BreakerState
+TRANSITIONS: dict[Trigger, tuple[BreakerState, ...]] = {
+    #           from:           NORMAL, REDUCE_ONLY, CANCEL, FLATTEN, HALTED
+    Trigger.DAILY_LOSS: (_R, _R, _C, _F, _H),
+    Trigger.DRAWDOWN: (_H, _H, _H, _F, _H),  # a flatten under way is let finish, then HALTED
+    Trigger.REJECTS: (_R, _R, _C, _F, _H),
+    Trigger.POSITION_MISMATCH: (_R, _R, _C, _F, _H),
+    Trigger.JOURNAL_ERROR: (_R, _R, _C, _F, _H),
+    Trigger.FLAT: (_N, _R, _C, _H, _H),  # all positions closed: only FLATTEN ends by it
+    Trigger.OPERATOR_REDUCE: (_R, _R, _C, _F, _H),
+    Trigger.OPERATOR_CANCEL: (_C, _C, _C, _F, _H),
+    Trigger.OPERATOR_FLATTEN: (_F, _F, _F, _F, _F),
+    Trigger.OPERATOR_HALT: (_H, _H, _H, _H, _H),
+    Trigger.OPERATOR_RESUME: (_N, _N, _N, _N, _N),
+}
+"""New state by trigger and present state; every pair is listed, nothing is implied."""
+
+
+def transition(state: BreakerState, trigger: Trigger) -> BreakerState:
+    """Look up where ``trigger`` leads from ``state``."""
+    return TRANSITIONS[trigger][state]
+
+
+def loss_trigger(day_loss_frac: float, drawdown_frac: float, limits: RiskLimits) -> Trigger | None:
+    """Name the loss limit that is reached, the graver one first; NaN counts as reached."""
+    if not drawdown_frac < limits.drawdown_frac_max:
+        return Trigger.DRAWDOWN
+    if not day_loss_frac < limits.daily_loss_frac_max:
+        return Trigger.DAILY_LOSS
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """The breaker as a value: its state, since when and why, and the newest venue rejections."""
+
+    state: BreakerState = BreakerState.NORMAL
+    since_ns: int = 0
+    trigger: Trigger | None = None
+    rejected_ns: tuple[int, ...] = ()
+
+    def apply(self, trigger: Trigger, now_ns: int) -> Breaker:
+        """Follow the table; the same object comes back when the state does not change."""
+        state = transition(self.state, trigger)
+        if state is self.state:
+            return self
+        kept = () if trigger is Trigger.OPERATOR_RESUME else self.rejected_ns
+        return replace(self, state=state, since_ns=now_ns, trigger=trigger, rejected_ns=kept)
+
+    def count_rejection(self, now_ns: int, limits: RiskLimits) -> Breaker:
+        """Remember one rejection by the venue; too many within the window: REJECTS."""
+        oldest_ns = now_ns - limits.reject_window_ms * NS_PER_MS
+        recent = tuple(each for each in self.rejected_ns if each > oldest_ns)
+        recent = (*recent, now_ns)[-limits.rejects_in_window_max :]
+        counted = replace(self, rejected_ns=recent)
+        if len(recent) < limits.rejects_in_window_max:
+            return counted
+        return counted.apply(Trigger.REJECTS, now_ns)
