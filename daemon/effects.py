@@ -35,6 +35,37 @@ class CancelAll:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueryOrder:
+    """Ask the venue what became of an order whose fate, or whose fills, are not proven."""
+
+    client_order_id: str
+    instrument: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """One decision on one instrument, complete enough to explain it later.
+
+    ``regime_K`` is the posterior, ``weights_A`` sums to 1 (zeros when the ensemble abstained),
+    ``action_A`` holds ``Action`` values, ``exposure`` is the target in [-1, 1] before sizing.
+    """
+
+    decided_ns: int
+    instrument: int
+    regime: int
+    regime_K: tuple[float, ...]
+    weights_A: tuple[float, ...]
+    action_A: tuple[int, ...]
+    exposure: float
+    disagreement: float
+    target_lots: int
+    position_lots: int
+    mid_ticks: float
+    data_age_ns: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
     """One structured log line; ``event`` is a name of ``daemon.logs.EVENTS``."""
 
@@ -43,4 +74,4 @@ class Note:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-Effect = SendOrder | CancelOrder | CancelAll | Note
+Effect = SendOrder | CancelOrder | CancelAll | QueryOrder | Decided | Note

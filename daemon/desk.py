@@ -1,0 +1,286 @@
+"""The order desk of the core: ledger, orders, gate and breaker, folded together.
+
+Everything that concerns our own money passes here: fills move the ledger once, news of orders moves
+the table, losses and rejections move the breaker, intents pass the gate. Pure: effects come out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from config.settings import Settings
+from daemon.effects import CancelAll, CancelOrder, Effect, QueryOrder, SendOrder
+from daemon.identity import client_order_id
+from daemon.notes import NoteBook
+from daemon.order_table import Applied, OrderTable, TrackedOrder
+from kernels.events import (
+    TERMINAL_STATUSES,
+    AccountState,
+    Command,
+    CommandName,
+    Fill,
+    OrderIntent,
+    OrderStatus,
+    OrderUpdate,
+)
+from kernels.ledger import Ledger
+from kernels.units import Instrument, from_e8
+from risk.breaker import Breaker, BreakerState, Trigger, loss_trigger
+from risk.gate import Approved, Denied, Gate, MarketView
+
+NS_PER_MS = 1_000_000
+SETTLE_NS = 1_000_000_000
+"""An account is compared only when no order of ours moved for this long before it was read."""
+SENT_PATIENCE = 5
+"""An order without any answer is asked about after this many query intervals."""
+
+NOTES_BY_STATUS: dict[OrderStatus, str] = {
+    OrderStatus.WORKING: "order_acknowledged",
+    OrderStatus.CANCELLED: "order_cancelled",
+    OrderStatus.REJECTED: "order_rejected",
+    OrderStatus.EXPIRED: "order_expired",
+    OrderStatus.UNKNOWN: "order_unknown",
+}
+
+TRIGGERS_BY_COMMAND: dict[CommandName, Trigger] = {
+    CommandName.HALT: Trigger.OPERATOR_HALT,
+    CommandName.REDUCE: Trigger.OPERATOR_REDUCE,
+    CommandName.RESUME: Trigger.OPERATOR_RESUME,
+}
+
+
+class Desk:
+    """Our side of the account: what we hold, what works, what may still be sent."""
+
+    def __init__(
+        self,
+        *,
+        instruments: tuple[Instrument, ...],
+        settings: Settings,
+        run_id: str,
+        opening: AccountState,
+        notes: NoteBook,
+    ) -> None:
+        """Start from the venue's own account."""
+        self.ledger = Ledger(instruments, opening.wallet_quote_e8)
+        self.ledger.adopt(opening)
+        self.gate = Gate(instruments, settings.limits)
+        self.orders = OrderTable(len(instruments))
+        self.breaker = Breaker()
+        self.approved_count = 0
+        self.denied_counts: Counter[str] = Counter()
+        self._instruments = instruments
+        self._limits = settings.limits
+        self._query_ns = settings.execution.unknown_query_ms * NS_PER_MS
+        self._working_ns = settings.execution.working_ms_max * NS_PER_MS
+        self._run_id = run_id
+        self._notes = notes
+        self._last_order_ns = 0
+        self._mismatch_count = 0
+
+    # what the venue says --------------------------------------------------------------------
+
+    def on_fill(self, fill: Fill) -> tuple[Effect, ...]:
+        """Book an execution once, whoever the order belongs to: it moved our account."""
+        applied = self.orders.apply_fill(fill)
+        if applied is Applied.REPEATED:
+            return ()
+        self.ledger.apply_fill(fill)
+        self._last_order_ns = fill.received_ns
+        instrument = self._instruments[fill.instrument]
+        filled = self._notes.note(
+            "order_filled",
+            fill.instrument,
+            client_order_id=fill.client_order_id,
+            trade_id=fill.trade_id,
+            side=fill.side.name,
+            price=instrument.price_text(fill.price_ticks),
+            quantity=instrument.quantity_text(fill.quantity_lots),
+            fee_quote=from_e8(fill.fee_quote_e8),
+            is_maker=fill.is_maker,
+            position_lots=self.ledger.position_lots(fill.instrument),
+        )
+        if applied is Applied.CHANGED:
+            return (filled,)
+        why = (
+            "fill of an order that is not ours"
+            if applied is Applied.FOREIGN
+            else "filled beyond its quantity"
+        )
+        surprise = self._notes.note(
+            "order_illegal_transition",
+            fill.instrument,
+            client_order_id=fill.client_order_id,
+            reason=why,
+        )
+        return (filled, surprise, *self.trip(Trigger.POSITION_MISMATCH, why))
+
+    def on_update(self, update: OrderUpdate) -> tuple[Effect, ...]:
+        """Book news of an order's status."""
+        applied = self.orders.apply_update(update)
+        if applied in (Applied.REPEATED, Applied.FOREIGN):
+            return ()
+        self._last_order_ns = update.received_ns
+        if applied is Applied.ILLEGAL:
+            return (
+                self._notes.note(
+                    "order_illegal_transition",
+                    update.instrument,
+                    client_order_id=update.client_order_id,
+                    reason=f"news of {update.status.name} after a terminal status",
+                ),
+            )
+        effects: list[Effect] = []
+        if update.status in NOTES_BY_STATUS:
+            effects.append(
+                self._notes.note(
+                    NOTES_BY_STATUS[update.status],
+                    update.instrument,
+                    client_order_id=update.client_order_id,
+                    filled_lots=update.filled_lots,
+                    venue_code=update.code,
+                    reason=update.reason,
+                )
+            )
+        if update.status is OrderStatus.REJECTED:
+            counted = self.breaker.count_rejection(update.received_ns, self._limits)
+            effects.extend(self._replace_breaker(counted, "the venue rejects our orders"))
+        return tuple(effects)
+
+    def on_account(self, account: AccountState) -> tuple[Effect, ...]:
+        """Hold the ledger against the venue; differing twice in a row at rest, the venue is right."""
+        quiet = account.received_ns - self._last_order_ns >= SETTLE_NS
+        if not quiet or self.orders.open_orders():
+            return ()
+        ours = tuple(self.ledger.position_lots(i) for i in range(len(self._instruments)))
+        if ours == account.position_lots:
+            self._mismatch_count = 0
+            return ()
+        self._mismatch_count += 1
+        if self._mismatch_count < 2:
+            return ()
+        self._mismatch_count = 0
+        self.ledger.adopt(account)
+        return (
+            self._notes.note(
+                "position_mismatch", ours=list(ours), venue=list(account.position_lots)
+            ),
+            *self.trip(Trigger.POSITION_MISMATCH, "position differs from the venue's"),
+        )
+
+    def on_command(self, command: Command) -> tuple[Effect, ...]:
+        """Obey an operator; STOP cancels everything and is remembered by the engine."""
+        heard = self._notes.note(
+            "command_received", command=command.name.name, reason=command.reason
+        )
+        if command.name is CommandName.STOP:
+            return (heard, *self._cancel_everything("stop"))
+        return (heard, *self.trip(TRIGGERS_BY_COMMAND[command.name], command.reason))
+
+    # what we do -----------------------------------------------------------------------------
+
+    def review(
+        self, intents: Sequence[OrderIntent], market: MarketView, now_ns: int
+    ) -> list[Effect]:
+        """Pass intents through the gate; what is approved counts as working from here on."""
+        effects: list[Effect] = []
+        verdicts = self.gate.review(
+            intents,
+            ledger=self.ledger,
+            market=market,
+            working=self.orders.working_view(),
+            breaker=self.breaker.state,
+            now_ns=now_ns,
+        )
+        for verdict in verdicts:
+            if isinstance(verdict, Approved):
+                self.approved_count += 1
+                identity = client_order_id(self._run_id, verdict.intent.sequence)
+                self.orders.add(identity, verdict.intent, now_ns)
+                self._last_order_ns = now_ns
+                self._notes.over("order_denied", verdict.intent.instrument)
+                effects.append(SendOrder(client_order_id=identity, approved=verdict))
+            else:
+                effects.extend(self._denied(verdict))
+        return effects
+
+    def tend(self, now_ns: int) -> list[Effect]:
+        """Ask about what is not proven and cancel what has rested too long."""
+        effects: list[Effect] = []
+        for order in self.orders.open_orders():
+            rests = order.status in (OrderStatus.WORKING, OrderStatus.PARTIALLY_FILLED)
+            if rests and now_ns - order.sent_ns < self._working_ns:
+                continue
+            if rests:
+                effects.extend(self.cancel(order, "worked too long", now_ns))
+            elif self._wants_query(order, now_ns):
+                order.queried_ns = now_ns
+                effects.append(
+                    QueryOrder(
+                        client_order_id=order.client_order_id, instrument=order.intent.instrument
+                    )
+                )
+        return effects
+
+    def cancel(self, order: TrackedOrder, reason: str, now_ns: int) -> tuple[Effect, ...]:
+        """Cancel one order, at most once per query interval and within the message budget."""
+        asked_lately = now_ns - order.cancel_requested_ns < self._query_ns
+        if asked_lately or not self.gate.allow_cancel(now_ns):
+            return ()
+        order.cancel_requested_ns = now_ns
+        return (
+            CancelOrder(
+                client_order_id=order.client_order_id,
+                instrument=order.intent.instrument,
+                reason=reason,
+            ),
+        )
+
+    def check_losses(self) -> tuple[Effect, ...]:
+        """Move the breaker where a loss limit is reached."""
+        trigger = loss_trigger(self.ledger.day_loss_frac, self.ledger.drawdown_frac, self._limits)
+        return () if trigger is None else self.trip(trigger, f"{trigger.value} limit")
+
+    def trip(self, trigger: Trigger, reason: str) -> tuple[Effect, ...]:
+        """Apply a trigger to the breaker."""
+        return self._replace_breaker(self.breaker.apply(trigger, self._notes.now_ns), reason)
+
+    # inner ----------------------------------------------------------------------------------
+
+    def _wants_query(self, order: TrackedOrder, now_ns: int) -> bool:
+        if order.status is OrderStatus.SENT:
+            patience_ns = self._query_ns * SENT_PATIENCE
+        elif order.status is OrderStatus.UNKNOWN or order.status in TERMINAL_STATUSES:
+            patience_ns = self._query_ns
+        else:
+            return False
+        return now_ns - max(order.status_ns, order.queried_ns) >= patience_ns
+
+    def _denied(self, denied: Denied) -> tuple[Effect, ...]:
+        self.denied_counts[denied.code.value] += 1
+        return self._notes.seldom(
+            "order_denied",
+            denied.intent.instrument,
+            denied.code.value,
+            limit=denied.limit,
+            observed=denied.observed,
+            detail=denied.detail,
+        )
+
+    def _replace_breaker(self, breaker: Breaker, reason: str) -> tuple[Effect, ...]:
+        before = self.breaker.state
+        self.breaker = breaker
+        if breaker.state is before:
+            return ()
+        changed = self._notes.note(
+            "breaker_changed", before=before.name, state=breaker.state.name, reason=reason
+        )
+        if breaker.state in (BreakerState.NORMAL, BreakerState.REDUCE_ONLY):
+            return (changed,)
+        return (changed, *self._cancel_everything(reason))
+
+    def _cancel_everything(self, reason: str) -> tuple[Effect, ...]:
+        return tuple(
+            CancelAll(instrument=index, reason=reason) for index in range(len(self._instruments))
+        )

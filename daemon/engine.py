@@ -1,0 +1,278 @@
+"""The pure heart: ``step(event) -> effects``, a fold over everything that happens.
+
+No clock, socket, file or randomness is read here: time arrives in events, and the only time the
+engine knows is the newest stamp among them. So live trading, paper trading and a replay are the same
+code over the same events. ``DrainEnd`` closes a drained batch: losses are checked, orders tended and,
+where a decision is due, one is taken on the newest state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.settings import Settings
+from daemon.decisions import Decider, Situation
+from daemon.desk import Desk
+from daemon.effects import Decided, Effect
+from daemon.instrument_state import InstrumentState
+from daemon.notes import NoteBook
+from kernels.events import (
+    REGIMES,
+    AccountState,
+    Command,
+    CommandName,
+    DepthDiff,
+    DepthSnapshot,
+    DrainEnd,
+    Event,
+    FeedStatus,
+    Fill,
+    Funding,
+    MarkPrice,
+    OrderUpdate,
+    Quote,
+    Trade,
+)
+from kernels.units import Instrument
+from risk.gate import MarketView
+
+NS_PER_MS = 1_000_000
+
+
+class Probe(Protocol):
+    """Stage timing handed in by the shell; it sees the engine pass by and changes nothing."""
+
+    def begin(self) -> None:
+        """Start the stopwatch."""
+
+    def lap(self, stage: str) -> None:
+        """Book the time since ``begin`` or the last lap under a stage."""
+
+
+class NullProbe:
+    """A probe that measures nothing, for replay and tests."""
+
+    def begin(self) -> None:
+        """Do nothing."""
+
+    def lap(self, stage: str) -> None:
+        """Do nothing."""
+
+
+class Engine:
+    """One account on one venue, N instruments, one ensemble behind one gate."""
+
+    def __init__(
+        self,
+        *,
+        instruments: tuple[Instrument, ...],
+        settings: Settings,
+        run_id: str,
+        decider: Decider,
+        opening: AccountState,
+        probe: Probe | None = None,
+    ) -> None:
+        """Build the state of a run that starts from the venue's own account."""
+        self.settings = settings
+        self.decider = decider
+        self.notes = NoteBook(instruments, opening.received_ns)
+        self.desk = Desk(
+            instruments=instruments,
+            settings=settings,
+            run_id=run_id,
+            opening=opening,
+            notes=self.notes,
+        )
+        bar_ns = settings.decision.interval_ms * NS_PER_MS
+        self.markets = tuple(
+            InstrumentState(instrument, decider.feature_names, bar_ns) for instrument in instruments
+        )
+        self.is_stopping = False
+        self.decision_count = 0
+        self.intent_count = 0
+        self.skip_counts: Counter[str] = Counter()
+        self.regime_counts = [0] * len(REGIMES)
+        self.weights_A: NDArray[np.float64] = np.zeros(decider.agent_count)
+        self.history: deque[Decided] = deque(maxlen=settings.meta.decision_history_size)
+        self._probe = probe or NullProbe()
+        self._next_decision_ns = 0
+        self._last_decision_ns = 0
+        self._market_moved = False
+        self._handlers: dict[type[Any], Callable[[Any], tuple[Effect, ...]]] = {
+            Quote: self._on_quote,
+            Trade: self._on_trade,
+            DepthDiff: self._on_diff,
+            DepthSnapshot: self._on_snapshot,
+            MarkPrice: self._on_mark,
+            FeedStatus: self._on_status,
+            Fill: self.desk.on_fill,
+            OrderUpdate: self.desk.on_update,
+            AccountState: self.desk.on_account,
+            Funding: self._on_funding,
+            Command: self._on_command,
+            DrainEnd: self._on_drain_end,
+        }
+
+    def step(self, event: Event) -> tuple[Effect, ...]:
+        """Fold one event and return what the shell must do, in order."""
+        if event.received_ns > self.notes.now_ns:
+            self.notes.now_ns = event.received_ns
+        return self._handlers[type(event)](event)
+
+    @property
+    def now_ns(self) -> int:
+        """Newest time that any event brought, UNIX ns."""
+        return self.notes.now_ns
+
+    def market_view(self) -> MarketView:
+        """Collect what the gate may know of the market."""
+        markets = self.markets
+        return MarketView(
+            verdict=[m.verdict for m in markets],
+            bid_ticks=[m.bid_ticks for m in markets],
+            ask_ticks=[m.ask_ticks for m in markets],
+            bid_lots=[m.bid_lots for m in markets],
+            ask_lots=[m.ask_lots for m in markets],
+            mark_ticks=[m.mark_ticks for m in markets],
+            quote_received_ns=[m.quote_received_ns for m in markets],
+            mark_received_ns=[m.mark_received_ns for m in markets],
+        )
+
+    # market -----------------------------------------------------------------------------------
+
+    def _on_quote(self, event: Quote) -> tuple[Effect, ...]:
+        self._probe.begin()
+        self.markets[event.instrument].on_quote(event)
+        self._market_moved = True
+        self._probe.lap("features")
+        return ()
+
+    def _on_trade(self, event: Trade) -> tuple[Effect, ...]:
+        self._probe.begin()
+        self.markets[event.instrument].on_trade(event)
+        self._market_moved = True
+        self._probe.lap("features")
+        return ()
+
+    def _on_diff(self, event: DepthDiff) -> tuple[Effect, ...]:
+        self._probe.begin()
+        agrees = self.markets[event.instrument].on_diff(event)
+        self._market_moved = True
+        self._probe.lap("book")
+        if agrees:
+            return ()
+        return self.notes.seldom("book_top_differs", event.instrument, "same update id")
+
+    def _on_snapshot(self, event: DepthSnapshot) -> tuple[Effect, ...]:
+        self.markets[event.instrument].on_snapshot(event)
+        self._market_moved = True
+        return ()
+
+    def _on_mark(self, event: MarkPrice) -> tuple[Effect, ...]:
+        self.markets[event.instrument].on_mark(event)
+        self.desk.ledger.mark(event.instrument, event.mark_ticks)
+        return ()
+
+    def _on_status(self, event: FeedStatus) -> tuple[Effect, ...]:
+        market = self.markets[event.instrument]
+        before = market.verdict
+        market.on_status(event)
+        if before is event.verdict:
+            return ()
+        return (
+            self.notes.note(
+                "feed_verdict_changed",
+                event.instrument,
+                before=before.name,
+                verdict=event.verdict.name,
+                reason=event.reason,
+            ),
+        )
+
+    # account ----------------------------------------------------------------------------------
+
+    def _on_funding(self, event: Funding) -> tuple[Effect, ...]:
+        self.desk.ledger.apply_funding(event)
+        return ()
+
+    def _on_command(self, event: Command) -> tuple[Effect, ...]:
+        if event.name is CommandName.STOP:
+            self.is_stopping = True
+        return self.desk.on_command(event)
+
+    # the end of a batch -----------------------------------------------------------------------
+
+    def _on_drain_end(self, event: DrainEnd) -> tuple[Effect, ...]:
+        now_ns = event.received_ns
+        self.desk.ledger.roll_day(now_ns)
+        effects: list[Effect] = [*self.desk.check_losses(), *self.desk.tend(now_ns)]
+        if self._is_due(now_ns):
+            effects.extend(self._decide(now_ns))
+        self._market_moved = False
+        return tuple(effects)
+
+    def _is_due(self, now_ns: int) -> bool:
+        if self.is_stopping:
+            return False
+        knobs = self.settings.decision
+        if knobs.trigger == "event":
+            gap_ns = now_ns - self._last_decision_ns
+            return self._market_moved and gap_ns >= knobs.min_gap_ms * NS_PER_MS
+        if now_ns < self._next_decision_ns:
+            return False
+        is_first = self._next_decision_ns == 0
+        interval_ns = knobs.interval_ms * NS_PER_MS
+        self._next_decision_ns = (now_ns // interval_ns + 1) * interval_ns
+        return not is_first
+
+    def _decide(self, now_ns: int) -> list[Effect]:
+        self._last_decision_ns = now_ns
+        self._probe.begin()
+        for market in self.markets:
+            market.features.close_bars(now_ns)
+        self._probe.lap("features")
+        effects: list[Effect] = []
+        ready: list[int] = []
+        for index, market in enumerate(self.markets):
+            why_not = self.decider.why_not_ready(market, now_ns)
+            if why_not is None:
+                self.notes.over("decision_skipped", index)
+                ready.append(index)
+            else:
+                self.skip_counts[why_not] += 1
+                effects.extend(self.notes.seldom("decision_skipped", index, why_not))
+        if not ready:
+            return effects
+        outcome = self.decider.decide(
+            Situation(
+                ready=tuple(ready),
+                markets=self.markets,
+                ledger=self.desk.ledger,
+                orders=self.desk.orders,
+                breaker=self.desk.breaker.state,
+                now_ns=now_ns,
+                next_sequence=self.intent_count,
+            )
+        )
+        self._probe.lap("decide")
+        self.intent_count += len(outcome.intents)
+        self.decision_count += len(outcome.decided)
+        self.weights_A = outcome.weights_A
+        for decided in outcome.decided:
+            self.regime_counts[decided.regime] += 1
+            self.history.append(decided)
+        for order in outcome.cancels:
+            effects.extend(self.desk.cancel(order, "target moved", now_ns))
+        if outcome.intents:
+            self._probe.begin()
+            effects.extend(self.desk.review(outcome.intents, self.market_view(), now_ns))
+            self._probe.lap("gate")
+        effects.extend(outcome.decided)
+        for name, instrument, fields in outcome.notes:
+            effects.append(self.notes.note(name, instrument, **fields))
+        return effects

@@ -1,0 +1,98 @@
+"""The one JSON object that ends ``metaensemble run --json``; its keys are a contract.
+
+Keys may be added, never renamed: benchmarks and acceptance checks read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from daemon.engine import Engine
+from kernels.events import AGENTS, REGIMES, AccountState
+from kernels.units import from_e8
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What the shell knows of a run beside the engine's own state."""
+
+    run_id: str
+    mode: str
+    venue: str
+    duration_s: float
+    exit: str
+    events: Mapping[str, int]
+    feed: Mapping[str, Any]
+    latency_ns: Mapping[str, Mapping[str, int]]
+    model: Mapping[str, Any]
+    settings_sha256: str
+    alerts: Sequence[Mapping[str, Any]]
+    venue_account: AccountState | None
+    venue_report: Mapping[str, Any] | None
+
+
+def summarise(engine: Engine, facts: RunFacts) -> dict[str, Any]:
+    """Build the summary object of one run."""
+    symbols = [state.instrument.symbol for state in engine.markets]
+    ledger = engine.ledger
+    counts = engine.orders.counts
+    account = facts.venue_account
+    return {
+        "schema": SCHEMA,
+        "run_id": facts.run_id,
+        "mode": facts.mode,
+        "venue": facts.venue,
+        "instruments": symbols,
+        "duration_s": round(facts.duration_s, 3),
+        "exit": facts.exit,
+        "events": dict(facts.events),
+        "feed": dict(facts.feed) | _book_agreement(engine),
+        "decisions": engine.decision_count,
+        "decisions_skipped": dict(engine.skip_counts),
+        "orders": {
+            "intents": engine.intent_count,
+            "approved": engine.approved_count,
+            "denied": dict(engine.denied_counts),
+            **counts,
+            "open_at_end": len(engine.orders.open_orders()),
+        },
+        "position_lots": {
+            symbol: ledger.position_lots(index) for index, symbol in enumerate(symbols)
+        },
+        "venue_position_lots": {
+            symbol: (account.position_lots[index] if account else None)
+            for index, symbol in enumerate(symbols)
+        },
+        "equity_quote": from_e8(ledger.equity_quote_e8),
+        "fees_quote": from_e8(ledger.fees_quote_e8),
+        "realised_quote": from_e8(ledger.realised_quote_e8),
+        "drawdown_frac": ledger.drawdown_frac,
+        "regime_share": _shares(engine.regime_counts, REGIMES),
+        "weights": dict(zip(AGENTS, map(float, engine.weights_A), strict=True)),
+        "latency_ns": {stage: dict(figures) for stage, figures in facts.latency_ns.items()},
+        "model": dict(facts.model),
+        "settings_sha256": facts.settings_sha256,
+        "restarts": 0,
+        "breaker": engine.breaker_state.name,
+        "alerts": list(facts.alerts),
+        "exchange": dict(facts.venue_report) if facts.venue_report else None,
+    }
+
+
+def _book_agreement(engine: Engine) -> dict[str, int]:
+    return {
+        "book_tops_checked": sum(state.top_checked_count for state in engine.markets),
+        "book_tops_different": sum(state.top_mismatch_count for state in engine.markets),
+    }
+
+
+def _shares(counts: Sequence[int], names: Sequence[str]) -> dict[str, float]:
+    total = sum(counts)
+    return {
+        name: (count / total if total else 0.0)
+        for name, count in zip(names, counts, strict=True)
+    }
