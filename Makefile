@@ -1,0 +1,68 @@
+# Everything a checkout needs: only make and a Python of at least 3.11 are taken for granted.
+# The environment is made once; the stamp's name carries this folder, so a moved or copied checkout
+# makes its own instead of running the code at the old place.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: venv run test lint bundle clean help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(shell pwd -P | cksum | cut -d' ' -f1)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+# 3.11 first: it is the version that torch's wheel is pinned and tested for
+PYTHON ?= python3.11 python3.12 python3.13 python3
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+ARGS ?=
+
+# Compiled kernels live and die with the environment
+export NUMBA_CACHE_DIR ?= $(CURDIR)/$(VENV)/numba-cache
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+venv: $(STAMP) ## make or refresh .venv (nothing to do: nothing done)
+
+run: $(STAMP) ## trade on the built-in exchange; make run ARGS="--for 60s --json"
+	@$(BIN)/metaensemble run $(ARGS)
+
+test: $(STAMP) ## run the tests; make test ARGS="tests/risk -x"
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(STAMP) ## ruff, mypy --strict, import contracts
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+
+bundle: $(STAMP) ## write the default model bundle anew; make bundle ARGS="--seed 8"
+	@$(BIN)/python -m strategy.export --out strategy/bundles/default $(ARGS)
+
+clean: ## remove caches and build products; .venv stays (rm -rf .venv removes it)
+	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+	  .coverage htmlcov $(VENV)/numba-cache
+	@find . -name $(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch goes first and alone, exactly as pinned: whatever follows must fit it, never the reverse
+$(STAMP): pyproject.toml constraints.txt
+	@set -eu; \
+	for stamp in $(VENV)/.installed-*; do \
+	  case $$stamp in '$@' | '$(VENV)/.installed-*') ;; *) rm -rf $(VENV) ;; esac; \
+	done; \
+	rm -f $@; \
+	if ! $(BIN)/python -c 'import pip; $(USABLE)' >/dev/null 2>&1; then \
+	  chosen=; \
+	  for candidate in $(PYTHON); do \
+	    if "$$candidate" -c '$(USABLE)' >/dev/null 2>&1; then chosen=$$candidate; break; fi; \
+	  done; \
+	  if [ -z "$$chosen" ]; then \
+	    echo "make: none of '$(PYTHON)' is a Python of at least 3.11 with venv;" \
+	      "name one: make PYTHON=/path/to/python3" >&2; exit 1; \
+	  fi; \
+	  echo "Making $(VENV) with $$("$$chosen" --version); this happens once." >&2; \
+	  "$$chosen" -m venv --clear $(VENV); \
+	fi; \
+	$(PIP) torch==2.13.0; \
+	$(PIP) -c constraints.txt hatchling; \
+	$(PIP) -c constraints.txt --no-build-isolation -e '.[test,lint]'; \
+	touch $@
