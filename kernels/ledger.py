@@ -133,7 +133,7 @@ def fold_funding(state_S: NDArray[np.int64], amount_e8: int) -> None:
 
 @njit
 def fold_day(state_S: NDArray[np.int64], now_ns: int) -> None:
-    """Start a new loss day when the UTC date has advanced; a clock that runs back changes nothing."""
+    """Start a new loss day when the UTC date advances; a clock running back changes nothing."""
     day = now_ns // NS_PER_DAY
     if day > state_S[DAY]:
         state_S[DAY] = day
@@ -251,6 +251,11 @@ class Ledger:
     def position_lots(self, instrument: int) -> int:
         """Signed position of one instrument."""
         return self._state_S.item(self._row(instrument) + POSITION)
+
+    def positions_lots(self) -> list[int]:
+        """Signed positions of all instruments, in their order."""
+        positions: list[int] = self._state_S[TOTALS_COUNT + POSITION :: ROW_COUNT].tolist()
+        return positions
 
     def entry_quote_e8(self, instrument: int) -> int:
         """Signed cost basis of the open position, 1e-8 quote."""

@@ -42,7 +42,7 @@ class Throttle:
         return self._at(min(self.burst_nano, self.level_nano + gained), now_ns)
 
     def room(self, *, may_use_reserve: bool) -> float:
-        """Tokens that such a message may still take, at the last refill; negative in the reserve."""
+        """Tokens that such a message may still take; negative inside the reserve."""
         kept = 0 if may_use_reserve else self.reserve_nano
         return (self.level_nano - kept) / NANO
 
@@ -51,6 +51,10 @@ class Throttle:
         kept = 0 if may_use_reserve else self.reserve_nano
         if self.level_nano - kept < NANO:
             return None
+        return self.spend()
+
+    def spend(self) -> Throttle:
+        """Take one token without asking; for a caller that has looked at ``room``."""
         return self._at(self.level_nano - NANO, self.refilled_ns)
 
     def limited(self, *, rate_per_s: float, burst: int, reserve: int) -> Throttle:
