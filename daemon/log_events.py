@@ -1,0 +1,121 @@
+"""The fixed list of everything the daemon may say, each with a code that never changes.
+
+Codes: ME1xx life of a run, ME2xx feed, ME3xx decisions and models, ME4xx orders, ME5xx risk and
+breaker, ME6xx the shell around. An operator filters by code and is woken by ``alert``. A code is
+never given to another event, not even after its event is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["debug", "info", "warning", "error", "critical"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSpec:
+    """One event: its stable code, how bad it is, whether it wakes somebody, what it means."""
+
+    name: str
+    code: str
+    severity: Severity
+    alert: bool
+    sentence: str
+
+
+def _index(
+    rows: tuple[tuple[str, str, Severity, bool, str], ...],
+) -> dict[str, EventSpec]:
+    specs = [
+        EventSpec(name=name, code=code, severity=severity, alert=alert, sentence=sentence)
+        for name, code, severity, alert, sentence in rows
+    ]
+    index = {spec.name: spec for spec in specs}
+    assert len(index) == len({spec.code for spec in specs}) == len(specs), "name or code twice"
+    return index
+
+
+_ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
+    # the life of a run
+    ("run_started", "ME101", "info", False, "the daemon is starting"),
+    ("run_ready", "ME102", "info", False, "every feed is fresh, decisions begin"),
+    ("run_stopping", "ME103", "info", False, "no new intents, open orders are being cancelled"),
+    ("run_stopped", "ME104", "info", False, "the run has ended"),
+    ("shutdown_forced", "ME105", "error", True, "stopped before orders and journal had settled"),
+    ("config_loaded", "ME106", "info", False, "configuration accepted"),
+    ("config_refused", "ME107", "error", True, "configuration refused, the old one stays in force"),
+    ("command_received", "ME108", "info", False, "an operator or a signal asked for something"),
+    ("command_refused", "ME109", "warning", False, "a command was refused"),
+    ("heartbeat", "ME110", "info", False, "alive, with the counters so far"),
+    ("warm_up_finished", "ME111", "info", False, "kernels and model are compiled and warm"),
+    ("run_failed", "ME112", "critical", True, "the run ends because of an error"),
+    ("recovery_started", "ME113", "info", False, "settling the orders of earlier runs"),
+    ("recovery_finished", "ME114", "info", False, "orders of earlier runs are settled"),
+    # the feed
+    ("feed_connected", "ME201", "info", False, "a socket to the venue is open"),
+    ("feed_disconnected", "ME202", "warning", False, "a socket to the venue is closed"),
+    ("feed_reconnecting", "ME203", "info", False, "a new connection will be tried"),
+    ("feed_verdict_changed", "ME204", "info", False, "the feed of an instrument changed its state"),
+    ("feed_gap", "ME205", "warning", False, "updates of a book are missing, it is loaded anew"),
+    ("feed_resynced", "ME206", "info", False, "a book is whole again"),
+    ("feed_trades_lost", "ME207", "warning", False, "the trade numbering skipped"),
+    ("feed_frame_refused", "ME208", "warning", False, "a frame could not be understood"),
+    (
+        "lane_overflow",
+        "ME209",
+        "error",
+        True,
+        "too many events waited, the book is reloaded",
+    ),
+    ("feed_down", "ME210", "error", True, "an instrument has had no usable feed for long"),
+    ("user_stream_expired", "ME211", "warning", False, "the account stream is opened anew"),
+    # decisions and models
+    ("bundle_loaded", "ME301", "info", False, "a model bundle is verified and loaded"),
+    ("bundle_refused", "ME302", "error", True, "a model bundle failed its verification"),
+    ("decision", "ME303", "info", False, "one decision in full (meta.detailed_logging)"),
+    ("decision_skipped", "ME304", "warning", False, "no decision could be taken"),
+    ("regime_changed", "ME305", "info", False, "the market regime changed"),
+    ("agent_unhealthy", "ME306", "error", True, "an agent gave no usable answer and has no weight"),
+    ("agent_recovered", "ME307", "info", False, "an agent gives usable answers again"),
+    ("ensemble_abstained", "ME308", "warning", False, "too few healthy agents to form weights"),
+    ("weights_updated", "ME309", "debug", False, "weights of the agents (meta_learning_debug)"),
+    # orders
+    ("order_denied", "ME401", "warning", False, "the gate refused an intent"),
+    ("order_sent", "ME402", "info", False, "an order left for the venue"),
+    ("order_acknowledged", "ME403", "info", False, "the venue accepted an order"),
+    ("order_filled", "ME404", "info", False, "an order was executed, in part or in full"),
+    ("order_cancelled", "ME405", "info", False, "an order was cancelled"),
+    ("order_rejected", "ME406", "warning", False, "the venue refused an order"),
+    ("order_unknown", "ME407", "error", True, "sent, but its fate is not proven"),
+    ("order_expired", "ME408", "info", False, "an order ended unfilled, or filled in part"),
+    ("order_illegal_transition", "ME409", "error", True, "the venue said what cannot be"),
+    ("order_settled", "ME410", "info", False, "the fate of an unknown order is proven"),
+    ("cancel_sent", "ME411", "info", False, "a cancel left for the venue"),
+    ("cancel_failed", "ME412", "warning", False, "a cancel did not get through"),
+    ("order_foreign", "ME413", "warning", True, "the account has an order that is not ours"),
+    # risk
+    ("position_mismatch", "ME501", "error", True, "our position differs from the venue's"),
+    ("breaker_changed", "ME502", "warning", True, "the breaker changed what may be sent"),
+    ("limit_breached", "ME503", "error", True, "a loss limit was reached"),
+    ("account_adopted", "ME504", "info", False, "the venue's account became the opening balance"),
+    ("drawdown_warning", "ME505", "warning", True, "drawdown comes near its limit"),
+    # the shell
+    ("journal_error", "ME601", "critical", True, "the journal cannot be written"),
+    ("exchange_started", "ME602", "info", False, "the simulated exchange is serving"),
+    ("exchange_exited", "ME603", "error", True, "the simulated exchange ended before the run"),
+    (
+        "library_message",
+        "ME604",
+        "warning",
+        False,
+        "a library or the interpreter has a warning",
+    ),
+    ("log_lines_dropped", "ME605", "error", True, "the reader of the log was too slow"),
+    ("task_failed", "ME606", "error", True, "a background task ended with an error"),
+    ("health_unreachable", "ME607", "warning", False, "systemd does not take our messages"),
+    ("memory_high", "ME608", "warning", True, "the process uses more memory than promised"),
+)
+
+EVENTS: dict[str, EventSpec] = _index(_ROWS)
+"""Every event by name; ``Note.event`` must be one of these."""
