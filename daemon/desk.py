@@ -149,7 +149,7 @@ class Desk:
         return tuple(effects)
 
     def on_account(self, account: AccountState) -> tuple[Effect, ...]:
-        """Hold the ledger against the venue; differing twice in a row at rest, the venue is right."""
+        """Hold the ledger against the venue; if they differ twice at rest, the venue is right."""
         quiet = account.received_ns - self._last_order_ns >= SETTLE_NS
         if not quiet or self.orders.open_orders():
             return ()

@@ -1,9 +1,9 @@
 """The pure heart: ``step(event) -> effects``, a fold over everything that happens.
 
 No clock, socket, file or randomness is read here: time arrives in events, and the only time the
-engine knows is the newest stamp among them. So live trading, paper trading and a replay are the same
-code over the same events. ``DrainEnd`` closes a drained batch: losses are checked, orders tended and,
-where a decision is due, one is taken on the newest state.
+engine knows is the newest stamp among them. So live trading, paper trading and a replay are the
+same code over the same events. ``DrainEnd`` closes a drained batch: losses are checked, orders
+tended and, where a decision is due, one is taken on the newest state.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ class Engine:
         self._next_decision_ns = 0
         self._last_decision_ns = 0
         self._market_moved = False
+        self._newest_market_ns = 0
         self._handlers: dict[type[Any], Callable[[Any], tuple[Effect, ...]]] = {
             Quote: self._on_quote,
             Trade: self._on_trade,
@@ -148,21 +149,21 @@ class Engine:
     def _on_quote(self, event: Quote) -> tuple[Effect, ...]:
         self._probe.begin()
         self.markets[event.instrument].on_quote(event)
-        self._market_moved = True
+        self._moved(event.received_ns)
         self._probe.lap("features")
         return ()
 
     def _on_trade(self, event: Trade) -> tuple[Effect, ...]:
         self._probe.begin()
         self.markets[event.instrument].on_trade(event)
-        self._market_moved = True
+        self._moved(event.received_ns)
         self._probe.lap("features")
         return ()
 
     def _on_diff(self, event: DepthDiff) -> tuple[Effect, ...]:
         self._probe.begin()
         agrees = self.markets[event.instrument].on_diff(event)
-        self._market_moved = True
+        self._moved(event.received_ns)
         self._probe.lap("book")
         if agrees:
             return ()
@@ -170,8 +171,12 @@ class Engine:
 
     def _on_snapshot(self, event: DepthSnapshot) -> tuple[Effect, ...]:
         self.markets[event.instrument].on_snapshot(event)
-        self._market_moved = True
+        self._moved(event.received_ns)
         return ()
+
+    def _moved(self, received_ns: int) -> None:
+        self._market_moved = True
+        self._newest_market_ns = received_ns
 
     def _on_mark(self, event: MarkPrice) -> tuple[Effect, ...]:
         self.markets[event.instrument].on_mark(event)
@@ -232,6 +237,7 @@ class Engine:
 
     def _decide(self, now_ns: int) -> list[Effect]:
         self._last_decision_ns = now_ns
+        data_age_ns = now_ns - self._newest_market_ns if self._market_moved else 0
         self._probe.begin()
         for market in self.markets:
             market.features.close_bars(now_ns)
@@ -239,7 +245,7 @@ class Engine:
         effects: list[Effect] = []
         ready: list[int] = []
         for index, market in enumerate(self.markets):
-            why_not = self.decider.why_not_ready(market, now_ns)
+            why_not = self.decider.why_not_ready(market, data_age_ns)
             if why_not is None:
                 self.notes.over("decision_skipped", index)
                 ready.append(index)
@@ -256,6 +262,7 @@ class Engine:
                 orders=self.desk.orders,
                 breaker=self.desk.breaker.state,
                 now_ns=now_ns,
+                data_age_ns=data_age_ns,
                 next_sequence=self.intent_count,
             )
         )
@@ -273,6 +280,6 @@ class Engine:
             effects.extend(self.desk.review(outcome.intents, self.market_view(), now_ns))
             self._probe.lap("gate")
         effects.extend(outcome.decided)
-        for name, instrument, fields in outcome.notes:
-            effects.append(self.notes.note(name, instrument, **fields))
+        for name, instrument, reason, fields in outcome.notes:
+            effects.extend(self.notes.seldom(name, instrument, reason, **fields))
         return effects

@@ -39,6 +39,10 @@ SETTLED_KEPT = 4096
 """Settled orders remembered, so that late or doubled news about them is recognised."""
 
 
+COUNTED = ("sent", "filled", "partially_filled", "cancelled", "rejected", "expired", "unknown")
+"""Names of ``OrderTable.counts``; an order that ended early with some fills is partially filled."""
+
+
 class Applied(IntEnum):
     """What a piece of news did to the table."""
 
@@ -84,18 +88,7 @@ class OrderTable:
         self._open: dict[str, TrackedOrder] = {}
         self._settled: OrderedDict[str, TrackedOrder] = OrderedDict()
         self._trades: OrderedDict[tuple[int, int], None] = OrderedDict()
-        self.counts: dict[str, int] = {
-            name: 0
-            for name in (
-                "sent",
-                "filled",
-                "partially_filled",
-                "cancelled",
-                "rejected",
-                "expired",
-                "unknown",
-            )
-        }
+        self.counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
 
     def add(self, client_order_id: str, intent: OrderIntent, sent_ns: int) -> None:
         """Track an approved order from the moment its sending is ordered; it counts at once."""

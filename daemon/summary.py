@@ -38,8 +38,8 @@ class RunFacts:
 def summarise(engine: Engine, facts: RunFacts) -> dict[str, Any]:
     """Build the summary object of one run."""
     symbols = [state.instrument.symbol for state in engine.markets]
-    ledger = engine.ledger
-    counts = engine.orders.counts
+    ledger = engine.desk.ledger
+    counts = engine.desk.orders.counts
     account = facts.venue_account
     return {
         "schema": SCHEMA,
@@ -55,10 +55,10 @@ def summarise(engine: Engine, facts: RunFacts) -> dict[str, Any]:
         "decisions_skipped": dict(engine.skip_counts),
         "orders": {
             "intents": engine.intent_count,
-            "approved": engine.approved_count,
-            "denied": dict(engine.denied_counts),
+            "approved": engine.desk.approved_count,
+            "denied": dict(engine.desk.denied_counts),
             **counts,
-            "open_at_end": len(engine.orders.open_orders()),
+            "open_at_end": len(engine.desk.orders.open_orders()),
         },
         "position_lots": {
             symbol: ledger.position_lots(index) for index, symbol in enumerate(symbols)
@@ -77,7 +77,7 @@ def summarise(engine: Engine, facts: RunFacts) -> dict[str, Any]:
         "model": dict(facts.model),
         "settings_sha256": facts.settings_sha256,
         "restarts": 0,
-        "breaker": engine.breaker_state.name,
+        "breaker": engine.desk.breaker.state.name,
         "alerts": list(facts.alerts),
         "exchange": dict(facts.venue_report) if facts.venue_report else None,
     }
@@ -93,6 +93,5 @@ def _book_agreement(engine: Engine) -> dict[str, int]:
 def _shares(counts: Sequence[int], names: Sequence[str]) -> dict[str, float]:
     total = sum(counts)
     return {
-        name: (count / total if total else 0.0)
-        for name, count in zip(names, counts, strict=True)
+        name: (count / total if total else 0.0) for name, count in zip(names, counts, strict=True)
     }

@@ -1,0 +1,334 @@
+"""One decision: observation, agents, weights, target, order intents. Pure given a loaded bundle.
+
+All instruments that are ready are judged in one call. Nothing here sends: intents go to the gate.
+An ensemble that cannot form weights abstains in words: with ``emergency_fallback_enabled`` the
+position is then reduced to flat, without it nothing is done, and either way an alert says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.settings import Settings
+from daemon.effects import Decided
+from daemon.instrument_state import InstrumentState
+from daemon.order_table import OrderTable, TrackedOrder
+from kernels.events import REGIMES, OrderIntent, OrderStatus, Side, Verdict
+from kernels.ledger import Ledger
+from risk.breaker import BreakerState
+from risk.sizing import order_lots_max, target_lots
+from strategy.ensemble import attribute, combine, weigh
+from strategy.intents import opposes, plan
+from strategy.observation import Normalisation, write_observation
+from strategy.regime_report import reported_regime
+from strategy.runtime import Judgement
+
+BPS_PER_UNIT = 10_000.0
+RESTING = (OrderStatus.WORKING, OrderStatus.PARTIALLY_FILLED)
+
+
+class Judge(Protocol):
+    """The loaded ensemble: ``strategy.runtime.Runtime``, or a scripted one in tests."""
+
+    def decide(self, obs_BF: NDArray[np.float32]) -> Judgement:
+        """Judge B observations in one call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What the decider needs of a bundle."""
+
+    judge: Judge
+    normalisation: Normalisation
+    feature_names: tuple[str, ...]
+    agent_names: tuple[str, ...]
+    exposure_frac_max: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What the engine knows when a decision is due; ``ready`` lists instrument indices."""
+
+    ready: tuple[int, ...]
+    markets: tuple[InstrumentState, ...]
+    ledger: Ledger
+    orders: OrderTable
+    breaker: BreakerState
+    now_ns: int
+    data_age_ns: int
+    next_sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What was decided; ``notes`` are (event, instrument, reason, fields)."""
+
+    decided: tuple[Decided, ...]
+    intents: tuple[OrderIntent, ...]
+    cancels: tuple[TrackedOrder, ...]
+    weights_A: NDArray[np.float64]
+    notes: tuple[tuple[str, int, str, Mapping[str, Any]], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Position:
+    """One instrument's position as the ensemble sees it."""
+
+    lots: int
+    full_lots: int
+    exposure: float
+    unrealised_bps: float
+
+
+class Decider:
+    """The ensemble with its small memory: reported regimes and when positions last changed."""
+
+    def __init__(self, model: Model, settings: Settings, instrument_count: int) -> None:
+        """Prepare the observation matrix for every instrument."""
+        self.feature_names = model.feature_names
+        self.agent_count = len(model.agent_names)
+        self._model = model
+        self._settings = settings
+        self._obs_BF = np.zeros(
+            (instrument_count, model.normalisation.observation_count), np.float32
+        )
+        self.reported = [-1] * instrument_count
+        self._last_lots = [0] * instrument_count
+        self._bars_since_change = [0] * instrument_count
+        self._weights_A: NDArray[np.float64] = np.zeros(self.agent_count)
+
+    def why_not_ready(self, market: InstrumentState, data_age_ns: int) -> str | None:
+        """Say why no decision can be taken on this instrument now, or None."""
+        if market.verdict is not Verdict.OK:
+            return f"feed_{market.verdict.name.lower()}"
+        if market.mid_ticks <= 0.0:
+            return "no_quote"
+        if market.mark_ticks <= 0:
+            return "no_mark_price"
+        if data_age_ns > self._settings.decision.data_age_ms_max * 1_000_000:
+            return "data_too_old"
+        if not market.features.is_ready:
+            return "features_warming"
+        return None
+
+    def decide(self, situation: Situation) -> Outcome:
+        """Judge every ready instrument in one call and plan what leads to the targets."""
+        equity_e8 = situation.ledger.equity_quote_e8
+        positions = [
+            self._position(situation.markets[index], situation.ledger, equity_e8)
+            for index in situation.ready
+        ]
+        obs_BF = self._obs_BF[: len(situation.ready)]
+        for row, index in enumerate(situation.ready):
+            self._observe(situation.markets[index], positions[row], obs_BF[row])
+        judgement = self._model.judge.decide(obs_BF)
+        decided: list[Decided] = []
+        intents: list[OrderIntent] = []
+        cancels: list[TrackedOrder] = []
+        notes: list[tuple[str, int, str, Mapping[str, Any]]] = []
+        for row, index in enumerate(situation.ready):
+            position = positions[row]
+            entry, shares_A = self._judge_one(
+                situation, judgement, row, index, position, equity_e8, notes
+            )
+            against, intent, outcome = self._orders_for(
+                situation, entry, position, shares_A, situation.next_sequence + len(intents)
+            )
+            cancels.extend(against)
+            if intent is not None:
+                intents.append(intent)
+            decided.append(replace(entry, outcome=outcome))
+        # Reductions first: they free room under the limits for what opens.
+        intents.sort(key=lambda intent: (not intent.reduce_only, intent.sequence))
+        return Outcome(
+            decided=tuple(decided),
+            intents=tuple(intents),
+            cancels=tuple(cancels),
+            weights_A=self._weights_A,
+            notes=tuple(notes),
+        )
+
+    # inner ----------------------------------------------------------------------------------
+
+    def _position(self, market: InstrumentState, ledger: Ledger, equity_e8: int) -> _Position:
+        index = market.instrument.index
+        lots = ledger.position_lots(index)
+        full_lots = self._size(1.0, market, equity_e8, held_lots=0)
+        cost_e8 = ledger.entry_quote_e8(index)
+        value_e8 = market.mark_ticks * lots * market.instrument.tick_lot_quote_e8
+        return _Position(
+            lots=lots,
+            full_lots=full_lots,
+            exposure=min(max(lots / full_lots, -1.0), 1.0) if full_lots > 0 else 0.0,
+            unrealised_bps=(value_e8 - cost_e8) / abs(cost_e8) * BPS_PER_UNIT if cost_e8 else 0.0,
+        )
+
+    def _size(
+        self, exposure: float, market: InstrumentState, equity_e8: int, held_lots: int
+    ) -> int:
+        lots = target_lots(
+            exposure=exposure,
+            instrument=market.instrument,
+            instrument_count=len(self.reported),
+            mid_ticks=market.mid_ticks,
+            equity_quote_e8=equity_e8,
+            sizing=self._settings.sizing,
+            limits=self._settings.limits,
+            max_position_risk=self._settings.meta.max_position_risk,
+        )
+        return held_lots if lots is None else lots
+
+    def _observe(
+        self, market: InstrumentState, position: _Position, out_F: NDArray[np.float32]
+    ) -> None:
+        index = market.instrument.index
+        if position.lots != self._last_lots[index]:
+            self._last_lots[index] = position.lots
+            self._bars_since_change[index] = 0
+        else:
+            self._bars_since_change[index] += 1
+        write_observation(
+            self._model.normalisation,
+            market.features.values_F,
+            exposure=position.exposure,
+            unrealised_bps=position.unrealised_bps,
+            bars_since_change=self._bars_since_change[index],
+            out_F=out_F,
+        )
+
+    def _judge_one(
+        self,
+        situation: Situation,
+        judgement: Judgement,
+        row: int,
+        index: int,
+        position: _Position,
+        equity_e8: int,
+        notes: list[tuple[str, int, str, Mapping[str, Any]]],
+    ) -> tuple[Decided, tuple[float, ...]]:
+        market = situation.markets[index]
+        action_A, healthy_A = judgement.action_BA[row], judgement.healthy_BA[row]
+        regime = self._report_regime(index, judgement.regime_BK[row], notes)
+        if not healthy_A.all():
+            sick = [n for n, ok in zip(self._model.agent_names, healthy_A, strict=True) if not ok]
+            notes.append(("agent_unhealthy", index, ",".join(sick), {"agents": sick}))
+        weights_A = weigh(judgement.predicted_BA[row], healthy_A, self._settings.meta)
+        if weights_A is None:
+            notes.append(("ensemble_abstained", index, "no feasible weights", {}))
+            weights_A = np.zeros(self.agent_count)
+            exposure, disagreement, outcome = 0.0, 1.0, "abstained"
+            falls_back = self._settings.meta.emergency_fallback_enabled
+            wanted = 0 if falls_back else position.lots
+        else:
+            target = combine(
+                action_A,
+                weights_A,
+                judgement.confidence_BA[row],
+                self._model.exposure_frac_max,
+            )
+            exposure, disagreement, outcome = target.exposure, target.disagreement, "decided"
+            self._weights_A = weights_A
+            wanted = self._size(exposure, market, equity_e8, position.lots)
+        wanted = _within_breaker(wanted, position.lots, situation.breaker)
+        side = 1 if wanted > position.lots else -1
+        shares_A = attribute(action_A, weights_A, side, position.exposure)
+        entry = Decided(
+            decided_ns=situation.now_ns,
+            instrument=index,
+            regime=regime,
+            regime_K=tuple(float(p) for p in judgement.regime_BK[row]),
+            weights_A=tuple(float(w) for w in weights_A),
+            action_A=tuple(int(a) for a in action_A),
+            exposure=exposure,
+            disagreement=disagreement,
+            target_lots=wanted,
+            position_lots=position.lots,
+            mid_ticks=market.mid_ticks,
+            data_age_ns=situation.data_age_ns,
+            outcome=outcome,
+        )
+        return entry, shares_A
+
+    def _report_regime(
+        self,
+        index: int,
+        regime_K: NDArray[np.float64],
+        notes: list[tuple[str, int, str, Mapping[str, Any]]],
+    ) -> int:
+        before = self.reported[index]
+        regime = reported_regime(before, regime_K, self._settings.meta.regime_stability_threshold)
+        self.reported[index] = regime
+        if regime != before:
+            name = REGIMES[regime]
+            fields = {
+                "before": REGIMES[before] if before >= 0 else None,
+                "regime": name,
+                "posterior": round(float(regime_K[regime]), 4),
+            }
+            notes.append(("regime_changed", index, name, fields))
+        return regime
+
+    def _orders_for(
+        self,
+        situation: Situation,
+        entry: Decided,
+        position: _Position,
+        shares_A: tuple[float, ...],
+        sequence: int,
+    ) -> tuple[list[TrackedOrder], OrderIntent | None, str]:
+        market = situation.markets[entry.instrument]
+        if situation.breaker in (BreakerState.CANCEL, BreakerState.HALTED):
+            return [], None, "breaker"
+        working = situation.orders.open_orders(entry.instrument)
+        buys = sum(o.at_stake_lots for o in working if o.intent.side is Side.BUY)
+        sells = sum(o.at_stake_lots for o in working if o.intent.side is Side.SELL)
+        if opposes(
+            target_lots=entry.target_lots,
+            position_lots=entry.position_lots,
+            working_buy_lots=buys,
+            working_sell_lots=sells,
+        ):
+            return [o for o in working if o.status in RESTING], None, "cancelling"
+        if any(o.status not in RESTING for o in working):
+            return [], None, "in_flight"  # one order at a time: its answer changes what is left
+        intent = plan(
+            sequence=sequence,
+            instrument=market.instrument,
+            target_lots=entry.target_lots,
+            position_lots=entry.position_lots,
+            full_lots=position.full_lots,
+            working_buy_lots=buys,
+            working_sell_lots=sells,
+            bid_ticks=market.bid_ticks,
+            ask_ticks=market.ask_ticks,
+            mark_ticks=market.mark_ticks,
+            price_collar_bps=self._settings.limits.price_collar_bps,
+            settings=self._settings.execution,
+            decided_ns=situation.now_ns,
+            reason=entry.outcome,
+            agent_share_A=shares_A,
+        )
+        if intent is not None:
+            return [], self._cut(intent, market), "intent"
+        return [], None, entry.outcome if entry.outcome == "abstained" else "hold"
+
+    def _cut(self, intent: OrderIntent, market: InstrumentState) -> OrderIntent:
+        """Cut new risk to what one order may carry; the rest follows with the next decision."""
+        lots_max = order_lots_max(market.instrument, intent.price_ticks, self._settings.limits)
+        if intent.reduce_only or intent.quantity_lots <= lots_max:
+            return intent
+        return replace(intent, quantity_lots=max(lots_max, market.instrument.lots_min))
+
+
+def _within_breaker(wanted: int, held: int, breaker: BreakerState) -> int:
+    """Cut a target to what the breaker's state still permits."""
+    if breaker is BreakerState.NORMAL:
+        return wanted
+    if breaker is BreakerState.FLATTEN:
+        return 0
+    return min(max(wanted, min(held, 0)), max(held, 0))
