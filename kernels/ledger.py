@@ -312,6 +312,14 @@ class Ledger:
         """Loss since 00:00 UTC as a share of the equity then, 0.0 for a gain."""
         return _loss_frac(self._state_S.item(DAY_START), self.equity_quote_e8)
 
+    def measures(self) -> tuple[int, float, float]:
+        """Give equity in 1e-8 quote, day loss and drawdown as shares, read at once."""
+        totals = self._state_S[:TOTALS_COUNT].tolist()
+        settled_e8 = totals[OPENING] + totals[REALISED] + totals[FUNDING] - totals[FEES]
+        equity_e8 = settled_e8 + totals[UNREALISED]
+        day_loss_frac = _loss_frac(totals[DAY_START], equity_e8)
+        return equity_e8, day_loss_frac, _loss_frac(totals[PEAK], equity_e8)
+
     @property
     def gross_notional_quote_e8(self) -> int:
         """Sum of the absolute position values at their marks."""
@@ -361,4 +369,4 @@ class Ledger:
 def _loss_frac(from_e8: int, to_e8: int) -> float:
     if from_e8 <= 0:
         return 1.0
-    return max(0.0, (from_e8 - to_e8) / from_e8)
+    return (from_e8 - to_e8) / from_e8 if to_e8 < from_e8 else 0.0

@@ -12,7 +12,7 @@ from kernels.events import OrderIntent, OrderType, Side, Verdict
 from kernels.units import BPS_PER_UNIT, E8
 from risk.breaker import NS_PER_MS, BreakerState
 from risk.reasons import Denial, DenialCode
-from risk.scene import Scene, known_ticks
+from risk.scene import Scene, duplicate_key, whole
 
 Check = Callable[[OrderIntent, Scene], Denial | None]
 
@@ -122,13 +122,16 @@ def feed_ok(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def price_known(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk without a two-sided, uncrossed quote; a reduction without any price at all."""
-    market, at = scene.market, intent.instrument
-    bid_ticks, ask_ticks = known_ticks(market.bid_ticks, at), known_ticks(market.ask_ticks, at)
+    bid_ticks, ask_ticks, mark_ticks = scene.prices(intent.instrument)
     if intent.reduce_only:
-        is_known = (bid_ticks > 0 and ask_ticks > 0) or known_ticks(market.mark_ticks, at) > 0
+        is_known = (bid_ticks > 0 and ask_ticks > 0) or mark_ticks > 0
     else:
-        sizes = known_ticks(market.bid_lots, at) > 0 and known_ticks(market.ask_lots, at) > 0
-        is_known = sizes and 0 < bid_ticks < ask_ticks
+        market, at = scene.market, intent.instrument
+        is_known = (
+            0 < bid_ticks < ask_ticks
+            and whole(market.bid_lots[at]) > 0
+            and whole(market.ask_lots[at]) > 0
+        )
     if is_known:
         return None
     detail = f"no usable price: bid {bid_ticks}, ask {ask_ticks} ticks"
@@ -139,7 +142,7 @@ def quote_fresh(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk on an old quote; one stamped later than now proves nothing either."""
     if intent.reduce_only:
         return None
-    received_ns = known_ticks(scene.market.quote_received_ns, intent.instrument)
+    received_ns = whole(scene.market.quote_received_ns[intent.instrument])
     age_ns, limit_ms = scene.now_ns - received_ns, scene.limits.quote_age_ms_max
     if received_ns and 0 <= age_ns <= limit_ms * NS_PER_MS:
         return None
@@ -153,7 +156,7 @@ def marks_known(intent: OrderIntent, scene: Scene) -> Denial | None:
     for at, lots in enumerate(scene.worst_lots):
         if at != intent.instrument and not lots:
             continue
-        if not known_ticks(scene.market.mark_ticks, at):
+        if not scene.prices(at)[2]:
             return _over(DenialCode.MARK_MISSING, 0, 0, f"no mark of instrument {at}")
     return None
 
@@ -166,7 +169,7 @@ def marks_fresh(intent: OrderIntent, scene: Scene) -> Denial | None:
     for at, lots in enumerate(scene.worst_lots):
         if at != intent.instrument and not lots:
             continue
-        received_ns = known_ticks(scene.market.mark_received_ns, at)
+        received_ns = whole(scene.market.mark_received_ns[at])
         age_ns = scene.now_ns - received_ns
         if not (received_ns and 0 <= age_ns <= limit_ms * NS_PER_MS):
             age_ms = age_ns / NS_PER_MS
@@ -176,8 +179,7 @@ def marks_fresh(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def collar_mid(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny a price too far from the middle of the newest quote, on either side."""
-    market, at = scene.market, intent.instrument
-    bid_ticks, ask_ticks = known_ticks(market.bid_ticks, at), known_ticks(market.ask_ticks, at)
+    bid_ticks, ask_ticks, _ = scene.prices(intent.instrument)
     if not (bid_ticks and ask_ticks):
         return None  # new risk was denied by price_known; a reduction is held by collar_mark
     # twice the mid, to stay with whole numbers
@@ -186,10 +188,8 @@ def collar_mid(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def collar_mark(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk priced too far from the mark; a reduction only where there is no quote."""
-    market, at = scene.market, intent.instrument
-    mark_ticks = known_ticks(market.mark_ticks, at)
-    has_quote = known_ticks(market.bid_ticks, at) > 0 and known_ticks(market.ask_ticks, at) > 0
-    if not mark_ticks or (intent.reduce_only and has_quote):
+    bid_ticks, ask_ticks, mark_ticks = scene.prices(intent.instrument)
+    if not mark_ticks or (intent.reduce_only and bid_ticks and ask_ticks):
         return None  # new risk without a mark was denied by marks_known
     return _collar(DenialCode.COLLAR_MARK, intent.price_ticks, mark_ticks, scene)
 
@@ -206,11 +206,10 @@ def equity_known(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk without positive equity, or with a position the ledger could never value."""
     if intent.reduce_only:
         return None
-    ledger = scene.ledger
     for at, lots in enumerate(scene.position_lots):
-        if lots and not ledger.is_marked(at):
+        if lots and not scene.ledger.is_marked(at):
             return _over(DenialCode.EQUITY_MISSING, 0, 0, f"position {at} was never valued")
-    equity_e8 = ledger.equity_quote_e8
+    equity_e8 = scene.equity_quote_e8
     if equity_e8 > 0:
         return None
     return _over(DenialCode.EQUITY_MISSING, 0, equity_e8 / E8, "quote, equity")
@@ -220,9 +219,8 @@ def order_notional(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny a single order of new risk that is too large."""
     if intent.reduce_only:
         return None
-    at = intent.instrument
-    price_ticks = max(known_ticks(scene.market.mark_ticks, at), intent.price_ticks)
-    value_e8 = scene.instruments[at].notional_quote_e8(price_ticks, intent.quantity_lots)
+    instrument = scene.instruments[intent.instrument]
+    value_e8 = instrument.notional_quote_e8(scene.value_ticks(intent), intent.quantity_lots)
     limit = scene.limits.order_notional_quote_max
     if value_e8 <= limit * E8:
         return None
@@ -256,7 +254,7 @@ def leverage(intent: OrderIntent, scene: Scene) -> Denial | None:
     limit = scene.limits.leverage_max
     if intent.reduce_only:
         return None
-    gross_e8, equity_e8 = scene.worst_gross_e8(intent), scene.ledger.equity_quote_e8
+    gross_e8, equity_e8 = scene.worst_gross_e8(intent), scene.equity_quote_e8
     if gross_e8 <= limit * equity_e8:
         return None
     observed = gross_e8 / equity_e8 if equity_e8 > 0 else float("inf")
@@ -265,7 +263,7 @@ def leverage(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def daily_loss(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk once the day has lost its share, marked to market."""
-    limit, observed = scene.limits.daily_loss_frac_max, scene.ledger.day_loss_frac
+    limit, observed = scene.limits.daily_loss_frac_max, scene.day_loss_frac
     if intent.reduce_only or observed < limit:
         return None
     return _over(DenialCode.DAILY_LOSS, limit, observed, "share of the day's first equity")
@@ -273,7 +271,7 @@ def daily_loss(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def drawdown(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk once the loss from the peak of equity is too large, marked to market."""
-    limit, observed = scene.limits.drawdown_frac_max, scene.ledger.drawdown_frac
+    limit, observed = scene.limits.drawdown_frac_max, scene.drawdown_frac
     if intent.reduce_only or observed < limit:
         return None
     return _over(DenialCode.DRAWDOWN, limit, observed, "share of the peak of equity")
@@ -282,17 +280,11 @@ def drawdown(intent: OrderIntent, scene: Scene) -> Denial | None:
 def not_duplicate(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny the same side, price and quantity again within the window, reductions included."""
     window_ms = scene.limits.duplicate_window_ms
-    for recent in scene.recent:
-        if (
-            recent.quantity_lots == intent.quantity_lots
-            and recent.price_ticks == intent.price_ticks
-            and recent.side is intent.side
-            and recent.instrument == intent.instrument
-            and scene.now_ns - recent.approved_ns < window_ms * NS_PER_MS
-        ):
-            age_ms = (scene.now_ns - recent.approved_ns) / NS_PER_MS
-            return _over(DenialCode.DUPLICATE, window_ms, age_ms, "ms since the same order")
-    return None
+    approved_ns = scene.approved_ns_by_key.get(duplicate_key(intent))
+    if approved_ns is None or scene.now_ns - approved_ns >= window_ms * NS_PER_MS:
+        return None
+    age_ms = (scene.now_ns - approved_ns) / NS_PER_MS
+    return _over(DenialCode.DUPLICATE, window_ms, age_ms, "ms since the same order")
 
 
 def message_budget(intent: OrderIntent, scene: Scene) -> Denial | None:

@@ -27,7 +27,7 @@ from kernels.units import Instrument
 from risk.breaker import NS_PER_MS, BreakerState
 from risk.checks import CHECKS
 from risk.reasons import Denial, DenialCode
-from risk.scene import Recent, Scene, is_complete, whole_lots
+from risk.scene import DuplicateKey, Scene, is_complete, whole_lots, worst_of
 from risk.throttle import Throttle
 from risk.views import MarketView, WorkingView
 
@@ -79,23 +79,26 @@ class Denied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateState:
-    """All that the gate remembers, as a value: save it, restore it, replay is exact."""
+    """All that the gate remembers, as a value: save it, restore it, replay is exact.
+
+    ``approved`` pairs what the duplicate check compares with the newest approval, UNIX ns.
+    """
 
     throttle: Throttle
-    recent: tuple[Recent, ...]
+    approved: tuple[tuple[DuplicateKey, int], ...]
     last_sequence: int
 
 
 class Gate:
     """Judge intents against the limits; deterministic, single-threaded, never raises on input."""
 
-    __slots__ = ("_instruments", "_last_sequence", "_limits", "_recent", "_throttle")
+    __slots__ = ("_approved", "_instruments", "_last_sequence", "_limits", "_throttle")
 
     def __init__(self, instruments: tuple[Instrument, ...], limits: RiskLimits) -> None:
         """Start with a full message budget and no memory."""
         self._instruments = instruments
         self._limits = limits
-        self._recent: list[Recent] = []
+        self._approved: dict[DuplicateKey, int] = {}
         self._last_sequence = -1
         self._throttle = Throttle.full(
             rate_per_s=limits.messages_per_s_max,
@@ -148,13 +151,15 @@ class Gate:
     def state(self) -> GateState:
         """Give all that the gate remembers."""
         return GateState(
-            throttle=self._throttle, recent=tuple(self._recent), last_sequence=self._last_sequence
+            throttle=self._throttle,
+            approved=tuple(self._approved.items()),
+            last_sequence=self._last_sequence,
         )
 
     def restore(self, state: GateState) -> None:
         """Take over what a gate with the same limits remembered."""
         self._throttle = state.throttle
-        self._recent = list(state.recent)
+        self._approved = dict(state.approved)
         self._last_sequence = state.last_sequence
 
     def _judge(self, intent: OrderIntent, scene: Scene) -> Approved | Denied:
@@ -187,9 +192,8 @@ class Gate:
             return "consistent working orders"
         if not isinstance(breaker, BreakerState):
             return "the state of the breaker"
-        oldest_ns = now_ns - self._limits.duplicate_window_ms * NS_PER_MS
-        if self._recent and self._recent[0].approved_ns <= oldest_ns:
-            self._recent = [each for each in self._recent if each.approved_ns > oldest_ns]
+        equity_quote_e8, day_loss_frac, drawdown_frac = ledger.measures()
+        self._forget(now_ns - self._limits.duplicate_window_ms * NS_PER_MS)
         return Scene(
             instruments=self._instruments,
             limits=self._limits,
@@ -200,17 +204,24 @@ class Gate:
             position_lots=position_lots,
             buy_lots=buy_lots,
             sell_lots=sell_lots,
-            worst_lots=[
-                max(abs(position + buying), abs(position - selling))
-                for position, buying, selling in zip(
-                    position_lots, buy_lots, sell_lots, strict=True
-                )
-            ],
+            worst_lots=worst_of(position_lots, buy_lots, sell_lots),
             has_unknown=working.has_unknown,
-            recent=self._recent,
+            approved_ns_by_key=self._approved,
             last_sequence=self._last_sequence,
             throttle=self._throttle.refill(now_ns),
+            equity_quote_e8=equity_quote_e8,
+            day_loss_frac=day_loss_frac,
+            drawdown_frac=drawdown_frac,
+            prices_by_instrument=[None] * count,
         )
+
+    def _forget(self, oldest_ns: int) -> None:
+        """Drop approvals that left the duplicate window; the oldest come first."""
+        while self._approved:
+            key = next(iter(self._approved))
+            if self._approved[key] > oldest_ns:
+                return
+            del self._approved[key]
 
 
 def _denied(intent: OrderIntent, denial: Denial) -> Denied:

@@ -14,16 +14,11 @@ from risk.breaker import BreakerState
 from risk.throttle import Throttle
 from risk.views import MarketView
 
+DuplicateKey = tuple[int, int, int, int]
+"""(instrument, side, price_ticks, quantity_lots) of an approved order."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recent:
-    """One approval as the duplicate check remembers it."""
-
-    approved_ns: int
-    instrument: int
-    side: Side
-    price_ticks: int
-    quantity_lots: int
+Prices = tuple[int, int, int]
+"""(bid_ticks, ask_ticks, mark_ticks), 0 where unknown."""
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: one object serves all intents of a review
@@ -45,78 +40,114 @@ class Scene:
     sell_lots: list[int]
     worst_lots: list[int]
     has_unknown: Sequence[bool]
-    recent: list[Recent]
+    approved_ns_by_key: dict[DuplicateKey, int]
     last_sequence: int
     throttle: Throttle
+    equity_quote_e8: int
+    day_loss_frac: float
+    drawdown_frac: float
+    prices_by_instrument: list[Prices | None]
+    gross_intent: OrderIntent | None = None
+    gross_e8: int = 0
+
+    def prices(self, instrument: int) -> Prices:
+        """Give (bid, ask, mark) in ticks, 0 for each that is not known; read once per review."""
+        known = self.prices_by_instrument[instrument]
+        if known is None:
+            market = self.market
+            known = (
+                whole(market.bid_ticks[instrument]),
+                whole(market.ask_ticks[instrument]),
+                whole(market.mark_ticks[instrument]),
+            )
+            self.prices_by_instrument[instrument] = known
+        return known
+
+    def value_ticks(self, intent: OrderIntent) -> int:
+        """Price at which the intent's instrument is valued: mark or limit, the higher one."""
+        mark_ticks = self.prices(intent.instrument)[2]
+        return mark_ticks if mark_ticks > intent.price_ticks else intent.price_ticks
 
     def worst_lots_with(self, intent: OrderIntent) -> int:
         """Largest absolute position of the intent's instrument, with the intent working too."""
         at = intent.instrument
-        position, buy_lots, sell_lots = (
-            self.position_lots[at],
-            self.buy_lots[at],
-            self.sell_lots[at],
-        )
+        buying = selling = 0
         if intent.side is Side.BUY:
-            buy_lots += intent.quantity_lots
+            buying = intent.quantity_lots
         else:
-            sell_lots += intent.quantity_lots
-        return max(abs(position + buy_lots), abs(position - sell_lots))
+            selling = intent.quantity_lots
+        highest = abs(self.position_lots[at] + self.buy_lots[at] + buying)
+        lowest = abs(self.position_lots[at] - self.sell_lots[at] - selling)
+        return highest if highest > lowest else lowest
 
     def worst_notional_e8(self, intent: OrderIntent) -> int:
-        """Value of that worst case, at the mark or the limit price, whichever is higher."""
-        at = intent.instrument
-        price_ticks = max(known_ticks(self.market.mark_ticks, at), intent.price_ticks)
-        return self.instruments[at].notional_quote_e8(price_ticks, self.worst_lots_with(intent))
+        """Value of that worst case."""
+        instrument = self.instruments[intent.instrument]
+        return instrument.notional_quote_e8(self.value_ticks(intent), self.worst_lots_with(intent))
 
     def worst_gross_e8(self, intent: OrderIntent) -> int:
         """Sum over instruments of the worst position each may reach, with the intent working."""
-        gross_e8 = self.worst_notional_e8(intent)
-        for at, lots in enumerate(self.worst_lots):
-            if lots and at != intent.instrument:
-                mark_ticks = known_ticks(self.market.mark_ticks, at)
-                gross_e8 += self.instruments[at].notional_quote_e8(mark_ticks, lots)
-        return gross_e8
+        if self.gross_intent is not intent:
+            gross_e8 = self.worst_notional_e8(intent)
+            for at, lots in enumerate(self.worst_lots):
+                if lots and at != intent.instrument:
+                    mark_ticks = self.prices(at)[2]
+                    gross_e8 += self.instruments[at].notional_quote_e8(mark_ticks, lots)
+            self.gross_intent, self.gross_e8 = intent, gross_e8  # two checks ask
+        return self.gross_e8
 
     def count_as_working(self, intent: OrderIntent) -> None:
         """Let an approval count for the intents behind it."""
+        self.gross_intent = None
         self.worst_lots[intent.instrument] = self.worst_lots_with(intent)
         lots = self.buy_lots if intent.side is Side.BUY else self.sell_lots
         lots[intent.instrument] += intent.quantity_lots
         self.throttle = self.throttle.spend()
         self.last_sequence = intent.sequence
-        self.recent.append(
-            Recent(
-                approved_ns=self.now_ns,
-                instrument=intent.instrument,
-                side=intent.side,
-                price_ticks=intent.price_ticks,
-                quantity_lots=intent.quantity_lots,
-            )
-        )
+        key = duplicate_key(intent)
+        self.approved_ns_by_key.pop(key, None)  # so that the newest approval comes last
+        self.approved_ns_by_key[key] = self.now_ns
 
 
-def known_ticks(ticks: Sequence[int], instrument: int) -> int:
+def duplicate_key(intent: OrderIntent) -> DuplicateKey:
+    """Name what makes two orders the same: instrument, side, price, quantity."""
+    return (intent.instrument, int(intent.side), intent.price_ticks, intent.quantity_lots)
+
+
+def whole(number: object) -> int:
     """Read a price, size or stamp as a positive int; 0 for what is none (negative, NaN, None)."""
-    try:
-        return max(0, int(ticks[instrument]))
-    except (TypeError, ValueError, OverflowError):
-        return 0
+    if type(number) is not int:
+        try:
+            number = index(number)  # type: ignore[arg-type]  # TypeError is the answer asked for
+        except TypeError:
+            return 0
+    return number if number > 0 else 0
 
 
 def whole_lots(lots: Sequence[int], reducing: Sequence[int], count: int) -> list[int] | None:
     """Read working lots as Python ints (numpy's wrap around in silence); None if inconsistent."""
-    try:
-        whole = [index(each) for each in lots]
-        part = [index(each) for each in reducing]
-    except TypeError:
+    if len(lots) != count or len(reducing) != count:
         return None
-    if len(whole) != count or len(part) != count:
-        return None
-    for all_lots, reducing_lots in zip(whole, part, strict=True):
+    counted: list[int] = []
+    for all_lots, reducing_lots in zip(lots, reducing, strict=True):
+        if type(all_lots) is not int or type(reducing_lots) is not int:
+            try:
+                all_lots, reducing_lots = index(all_lots), index(reducing_lots)
+            except TypeError:
+                return None
         if not 0 <= reducing_lots <= all_lots:
             return None
-    return whole
+        counted.append(all_lots)
+    return counted
+
+
+def worst_of(position_lots: list[int], buy_lots: list[int], sell_lots: list[int]) -> list[int]:
+    """Largest absolute position each instrument can reach when one side fills entirely."""
+    worst: list[int] = []
+    for position, buying, selling in zip(position_lots, buy_lots, sell_lots, strict=True):
+        highest, lowest = abs(position + buying), abs(position - selling)
+        worst.append(highest if highest > lowest else lowest)
+    return worst
 
 
 def is_complete(market: MarketView, count: int) -> bool:
