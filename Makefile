@@ -9,7 +9,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell pwd -P | cksum | cut -d' ' -f1)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 # 3.11 first: it is the version that torch's wheel is pinned and tested for
 PYTHON ?= python3.11 python3.12 python3.13 python3
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
@@ -63,6 +63,6 @@ $(STAMP): pyproject.toml constraints.txt
 	  "$$chosen" -m venv --clear $(VENV); \
 	fi; \
 	$(PIP) torch==2.13.0; \
-	$(PIP) -c constraints.txt hatchling; \
+	$(PIP) -c constraints.txt hatchling editables; \
 	$(PIP) -c constraints.txt --no-build-isolation -e '.[test,lint]'; \
 	touch $@
