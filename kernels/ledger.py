@@ -232,9 +232,12 @@ class Ledger:
         state_S = self._state_S
         for instrument, lots in enumerate(account.position_lots):
             row = self._row(instrument)
+            reach = abs(lots) + abs(lots - state_S.item(row + POSITION))
+            self._demand_room(instrument, reach, max(state_S.item(row + MARK), 1))
+        for instrument, lots in enumerate(account.position_lots):
+            row = self._row(instrument)
             mark_ticks = state_S.item(row + MARK)
             change = lots - state_S.item(row + POSITION)
-            self._demand_room(instrument, abs(lots) + abs(change), max(mark_ticks, 1))
             if change and mark_ticks:
                 fold_fill(state_S, instrument, change, mark_ticks, 0)
             elif change:
