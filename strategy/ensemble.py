@@ -1,0 +1,207 @@
+"""Weights of the agents and the target they add up to.
+
+Weights: softmax of the predicted performance over the healthy agents, then the exact Euclidean
+projection onto {floor <= w <= cap, sum w = 1}. The floor is ``DIVERSIFICATION_FLOOR`` for the
+``min_diversification_agents`` healthy agents of highest prediction and 0 for the others, so that at
+least so many always carry weight. Clipping and renormalising does not hold a cap; this does.
+
+No feasible weights, no guess: ``weigh`` returns None and the caller takes no new risk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.settings import MetaLearningSettings
+from kernels.jit import njit
+
+Floats = NDArray[np.float64]
+
+DIVERSIFICATION_FLOOR = 0.05
+"""Smallest weight of an agent that counts towards diversification, unless the cap is smaller."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where the ensemble wants to be on one instrument.
+
+    ``exposure`` in [-1, 1] of a full position; ``disagreement`` in [0, 1], the weighted standard
+    deviation of the votes; ``confidence`` in [0, 1], the weighted mean of the agents' own.
+    """
+
+    exposure: float
+    disagreement: float
+    confidence: float
+
+
+@njit
+def project_box_simplex(point_A: Floats, floor_A: Floats, cap: float, out_A: Floats) -> bool:
+    """Write the Euclidean projection of a point onto {floor <= w <= cap, sum w = 1}.
+
+    The projection is clip(point - shift, floor, cap) for the one shift at which the sum is 1. That
+    sum falls piecewise linearly in the shift, so the two kinks that enclose 1 give it exactly.
+    Returns False, with ``out_A`` untouched, when the set is empty or a number is not finite.
+    """
+    count = point_A.shape[0]
+    floor_sum = 0.0
+    for i in range(count):
+        if not np.isfinite(point_A[i]) or not 0.0 <= floor_A[i] <= cap:
+            return False
+        floor_sum += floor_A[i]
+    if floor_sum > 1.0 + 1e-12 or count * cap < 1.0 - 1e-12:
+        return False
+    kinks = np.empty(2 * count)
+    for i in range(count):
+        kinks[2 * i] = point_A[i] - cap
+        kinks[2 * i + 1] = point_A[i] - floor_A[i]
+    kinks.sort()
+    low = 0
+    high = 2 * count - 1
+    while high - low > 1:  # the sum is at least 1 at kinks[low], at most 1 at kinks[high]
+        middle = (low + high) // 2
+        total = 0.0
+        for i in range(count):
+            total += min(max(point_A[i] - kinks[middle], floor_A[i]), cap)
+        if total >= 1.0:
+            low = middle
+        else:
+            high = middle
+    between = 0.5 * (kinks[low] + kinks[high])
+    fixed = 0.0
+    free_count = 0
+    free_sum = 0.0
+    for i in range(count):
+        if point_A[i] - between >= cap:
+            fixed += cap
+        elif point_A[i] - between <= floor_A[i]:
+            fixed += floor_A[i]
+        else:
+            free_count += 1
+            free_sum += point_A[i]
+    shift = (free_sum + fixed - 1.0) / free_count if free_count else between
+    for i in range(count):
+        out_A[i] = min(max(point_A[i] - shift, floor_A[i]), cap)
+    return True
+
+
+@njit
+def _weigh(
+    predicted_A: Floats,
+    healthy_A: NDArray[np.bool_],
+    cap: float,
+    temperature: float,
+    active_count: int,
+    out_A: Floats,
+) -> bool:
+    count = predicted_A.shape[0]
+    index_H = np.empty(count, np.int64)
+    healthy_count = 0
+    best = -np.inf
+    for i in range(count):
+        if healthy_A[i] and np.isfinite(predicted_A[i]):
+            index_H[healthy_count] = i
+            healthy_count += 1
+            best = max(best, predicted_A[i])
+    if healthy_count == 0 or healthy_count < active_count:
+        return False
+    point_H = np.empty(healthy_count)
+    total = 0.0
+    for h in range(healthy_count):
+        point_H[h] = np.exp((predicted_A[index_H[h]] - best) / temperature)
+        total += point_H[h]
+    point_H /= total
+    floor = min(DIVERSIFICATION_FLOOR, cap, 1.0 / active_count)
+    floor_H = np.zeros(healthy_count)
+    for _ in range(active_count):
+        chosen = -1
+        for h in range(healthy_count):
+            if floor_H[h] > 0.0:
+                continue
+            if chosen < 0 or predicted_A[index_H[h]] > predicted_A[index_H[chosen]]:
+                chosen = h
+        floor_H[chosen] = floor
+    weight_H = np.empty(healthy_count)
+    if not project_box_simplex(point_H, floor_H, cap, weight_H):
+        return False
+    out_A[:] = 0.0
+    for h in range(healthy_count):
+        out_A[index_H[h]] = weight_H[h]
+    return True
+
+
+def weigh(
+    predicted_A: Floats, healthy_A: NDArray[np.bool_], settings: MetaLearningSettings
+) -> Floats | None:
+    """Return the agents' weights (sum 1, none above ``max_agent_weight``), or None to abstain.
+
+    An agent that is not healthy, or whose prediction is not finite, gets 0. None when fewer healthy
+    agents are left than ``min_diversification_agents``, or too few to sum to 1 under the cap. With
+    ``meta_learning_enabled`` or ``performance_prediction_enabled`` off all predictions count alike.
+    """
+    predicted = np.asarray(predicted_A, dtype=np.float64)
+    healthy = np.asarray(healthy_A, dtype=np.bool_)
+    if predicted.ndim != 1 or predicted.shape != healthy.shape:
+        raise ValueError(f"predictions {predicted.shape} and health {healthy.shape} do not match")
+    if not (settings.meta_learning_enabled and settings.performance_prediction_enabled):
+        predicted = np.zeros_like(predicted)
+    weights_A = np.empty_like(predicted)
+    feasible = _weigh(
+        predicted,
+        healthy,
+        settings.max_agent_weight,
+        settings.weight_temperature,
+        settings.min_diversification_agents,
+        weights_A,
+    )
+    return weights_A if feasible else None
+
+
+def combine(
+    action_A: NDArray[np.int64],
+    weights_A: Floats,
+    confidence_A: Floats,
+    exposure_frac_max: float = 1.0,
+) -> Target:
+    """Add up the votes: exposure = sum of weight times (action - 1), limited by the bundle.
+
+    Confidence does not scale the exposure: it is not calibrated, and a linear mixture is what the
+    weights' guarantees speak of. Raises ValueError when an agent with weight has no valid vote.
+    """
+    carries_A = weights_A > 0.0
+    votes_A = action_A[carries_A].astype(np.float64) - 1.0
+    weight_A, own_A = weights_A[carries_A], confidence_A[carries_A]
+    if np.any(np.abs(votes_A) > 1.0) or not np.all(np.isfinite(own_A)):
+        raise ValueError(f"weight on an agent without a valid vote: {action_A}, {weights_A}")
+    mean = float(weight_A @ votes_A)
+    spread = float(np.sqrt(weight_A @ np.square(votes_A - mean)))
+    exposure = min(max(mean, -exposure_frac_max), exposure_frac_max)
+    return Target(
+        exposure=exposure,
+        disagreement=min(spread, 1.0),
+        confidence=min(max(float(weight_A @ own_A), 0.0), 1.0),
+    )
+
+
+def attribute(
+    action_A: NDArray[np.int64], weights_A: Floats, side: int, exposure: float
+) -> tuple[float, ...]:
+    """Share an order out among the agents that wanted it; sums to 1, empty when none did.
+
+    ``side`` is +1 or -1, ``exposure`` in [-1, 1] what is held now: an agent wanted the order as far
+    as its vote lies beyond that, on the order's side, times its weight.
+    """
+    votes_A = action_A.astype(np.float64) - 1.0
+    wanted_A = np.where(
+        weights_A > 0.0, weights_A * np.maximum(0.0, side * (votes_A - exposure)), 0.0
+    )
+    total = float(wanted_A.sum())
+    return tuple(float(share) for share in wanted_A / total) if total > 0.0 else ()
+
+
+def warm_up(agent_count: int) -> None:
+    """Compile the kernels of this file, so that no decision waits for the compiler."""
+    weights_A = np.empty(agent_count)
+    _weigh(np.zeros(agent_count), np.ones(agent_count, np.bool_), 1.0, 1.0, 1, weights_A)

@@ -1,0 +1,118 @@
+"""From a target position to at most one order intent per decision.
+
+A flip through zero takes two decisions: first a reduce-only close of the whole position, then, once
+its fill is known, the opening order. So an order either only reduces or only adds, and a partial
+fill or a lost answer can never leave more than the target.
+
+Prices are limits in ticks. Taker: IOC up to ``taker_offset_bps`` beyond the touch, rounded outward,
+but never beyond the collar. Maker: post-only at our own touch. Nothing is planned without a whole,
+uncrossed quote.
+"""
+
+from __future__ import annotations
+
+import math
+
+from config.settings import ExecutionSettings
+from kernels.events import OrderIntent, OrderType, Side
+from kernels.units import BPS_PER_UNIT, Instrument
+
+
+def plan(
+    *,
+    sequence: int,
+    instrument: Instrument,
+    target_lots: int,
+    position_lots: int,
+    full_lots: int,
+    working_buy_lots: int,
+    working_sell_lots: int,
+    bid_ticks: int,
+    ask_ticks: int,
+    mark_ticks: int,
+    price_collar_bps: float,
+    settings: ExecutionSettings,
+    decided_ns: int,
+    reason: str,
+    agent_share_A: tuple[float, ...] = (),
+) -> OrderIntent | None:
+    """Return the order that leads towards the target, or None when none is worth sending.
+
+    ``full_lots`` is the position at full conviction, the base of ``hysteresis_frac``; closing to
+    exactly flat is exempt from it. ``working_*_lots`` are the open remainders of our own orders and
+    count as if filled; while one of them rests on the other side nothing is planned (see
+    ``opposes``). ``mark_ticks`` 0 means unknown: then the collar is held against the mid alone.
+    """
+    if not 0 < bid_ticks < ask_ticks:
+        return None
+    aim_lots = 0 if position_lots * target_lots < 0 else target_lots
+    change_lots = aim_lots - (position_lots + working_buy_lots - working_sell_lots)
+    if change_lots == 0 or (working_sell_lots if change_lots > 0 else working_buy_lots) > 0:
+        return None
+    if aim_lots != 0 and abs(change_lots) < settings.hysteresis_frac * abs(full_lots):
+        return None
+    reduce_only = position_lots * change_lots < 0
+    side = Side.BUY if change_lots > 0 else Side.SELL
+    price_ticks = _limit_ticks(side, bid_ticks, ask_ticks, mark_ticks, price_collar_bps, settings)
+    quantity_lots = min(abs(change_lots), instrument.lots_max)
+    if price_ticks is None or quantity_lots < instrument.lots_min:
+        return None
+    notional_quote_e8 = instrument.notional_quote_e8(price_ticks, quantity_lots)
+    if not reduce_only and notional_quote_e8 < instrument.notional_min_quote_e8:
+        return None  # the venue exempts reduce-only orders, so that a remainder can be closed
+    return OrderIntent(
+        sequence=sequence,
+        instrument=instrument.index,
+        side=side,
+        quantity_lots=quantity_lots,
+        price_ticks=price_ticks,
+        order_type=OrderType.POST_ONLY if settings.style == "maker" else OrderType.IOC,
+        reduce_only=reduce_only,
+        decided_ns=decided_ns,
+        reason=reason,
+        agent_share_A=agent_share_A,
+    )
+
+
+def opposes(
+    *, target_lots: int, position_lots: int, working_buy_lots: int, working_sell_lots: int
+) -> bool:
+    """Say whether our own working orders lead away from the target and should be cancelled."""
+    leads_lots = target_lots - position_lots
+    buys_too_much = working_buy_lots > max(leads_lots, 0)
+    sells_too_much = working_sell_lots > max(-leads_lots, 0)
+    return buys_too_much or sells_too_much
+
+
+def _limit_ticks(
+    side: Side,
+    bid_ticks: int,
+    ask_ticks: int,
+    mark_ticks: int,
+    price_collar_bps: float,
+    settings: ExecutionSettings,
+) -> int | None:
+    """Return the limit price, or None where the touch itself lies outside the collar."""
+    touch_ticks = ask_ticks if side is Side.BUY else bid_ticks
+    if settings.style == "maker":
+        touch_ticks = bid_ticks if side is Side.BUY else ask_ticks
+    anchors = [0.5 * (bid_ticks + ask_ticks)] + ([float(mark_ticks)] if mark_ticks > 0 else [])
+    collar_frac = price_collar_bps / BPS_PER_UNIT
+    lowest_ticks = _ceil_ticks(max(anchors) * (1.0 - collar_frac))
+    highest_ticks = _floor_ticks(min(anchors) * (1.0 + collar_frac))
+    if not lowest_ticks <= touch_ticks <= highest_ticks:
+        return None
+    if settings.style == "maker":
+        return touch_ticks
+    reach_frac = settings.taker_offset_bps / BPS_PER_UNIT
+    if side is Side.BUY:
+        return min(_ceil_ticks(touch_ticks * (1.0 + reach_frac)), highest_ticks)
+    return max(_floor_ticks(touch_ticks * (1.0 - reach_frac)), lowest_ticks, 1)
+
+
+def _ceil_ticks(ticks: float) -> int:
+    return math.ceil(round(ticks, 6))  # a rounding error of the product is no tick of its own
+
+
+def _floor_ticks(ticks: float) -> int:
+    return math.floor(round(ticks, 6))
