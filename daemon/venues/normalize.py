@@ -78,6 +78,7 @@ class ColdFrame:
 
     event: str
     request_id: int | str | None
+    is_error: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +299,11 @@ class Normalizer:
             raise FrameRefusedError(envelope.e or "", "", str(error)) from error
         if envelope.e is None and envelope.id is None:
             raise FrameRefusedError("frame", "", "neither an event nor an answer") from error
-        return ColdFrame(event=(envelope.e or "")[:40], request_id=envelope.id)
+        return ColdFrame(
+            event=(envelope.e or "")[:40],
+            request_id=envelope.id,
+            is_error=envelope.error is not None or envelope.code is not None,
+        )
 
 
 def settlement_asset(instrument: Instrument) -> str:

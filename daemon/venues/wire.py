@@ -126,10 +126,12 @@ UserFrame = OrderTradeFrame | AccountFrame
 
 
 class Envelope(msgspec.Struct):
-    """Any JSON object: enough to tell an event from an answer to a request."""
+    """Any JSON object: enough to tell an event from an answer to a request, and a good one."""
 
     e: str | None = None
     id: int | str | None = None
+    error: msgspec.Raw | None = None
+    code: msgspec.Raw | None = None
 
 
 class DepthAnswer(msgspec.Struct):

@@ -1,0 +1,206 @@
+"""What one instrument's streams prove: continuity, age, order and clock, as one verdict.
+
+No I/O and no clock: stamps come in, a verdict comes out. ``feeds`` owns the sockets and asks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from config.settings import FeedSettings
+from kernels.book import Continuity, DepthSequence
+from kernels.events import DepthDiff, DepthSnapshot, Quote, Verdict
+from kernels.units import Instrument
+
+NS_PER_MS = 1_000_000
+
+BUFFERED_DIFFS_MAX = 5_000
+"""Depth events kept while a snapshot is on its way; beyond, the oldest go and it is asked anew."""
+
+SKEW_WINDOW_NS = 5_000_000_000
+"""The clock estimate is the smallest lag of the last one to two windows."""
+
+
+class SkewEstimate:
+    """Bounds the difference of two clocks by the fastest frame of a sliding window.
+
+    ``received - event`` is transport time plus clock difference; its minimum over a window comes
+    closest to the difference alone. Negative: the venue's clock is ahead of ours.
+    """
+
+    __slots__ = ("_current_ns", "_previous_ns", "_window_end_ns", "has_sample")
+
+    def __init__(self) -> None:
+        """Start without an estimate."""
+        self.has_sample = False
+        self._current_ns = 0
+        self._previous_ns = 0
+        self._window_end_ns = 0
+
+    def observe(self, lag_ns: int, now_ns: int) -> None:
+        """Take one frame's ``received_ns - event_ns``."""
+        if now_ns >= self._window_end_ns:
+            fresh = now_ns < self._window_end_ns + SKEW_WINDOW_NS
+            self._previous_ns = self._current_ns if self.has_sample and fresh else lag_ns
+            self._current_ns = lag_ns
+            self._window_end_ns = now_ns + SKEW_WINDOW_NS
+            self.has_sample = True
+        elif lag_ns < self._current_ns:
+            self._current_ns = lag_ns
+
+    @property
+    def lag_ns(self) -> int:
+        """Smallest lag of the last one to two windows; 0 before the first frame."""
+        return min(self._current_ns, self._previous_ns)
+
+
+@dataclass(slots=True, kw_only=True)
+class Links:
+    """Which connections are up; a link that is not needed counts as up."""
+
+    public: bool = False
+    user: bool = False
+    was_complete: bool = False
+
+
+class InstrumentTrack:
+    """Running proof of one instrument's feed.
+
+    Public counters: ``lost_trade_count`` (ids skipped), ``repeated_trade_count``, ``gap_count``,
+    ``resync_count``, ``not_ok_ns`` (time per verdict other than OK).
+    """
+
+    def __init__(self, instrument: Instrument, settings: FeedSettings, now_ns: int) -> None:
+        """Start WARMING at ``now_ns``."""
+        self.instrument = instrument
+        self.sequence = DepthSequence()
+        self.buffered: deque[DepthDiff] = deque(maxlen=BUFFERED_DIFFS_MAX)
+        self.verdict = Verdict.WARMING
+        self.reason = "starting"
+        self.is_crossed = False
+        self.has_gap = False
+        self.is_overflowed = False
+        self.quote_ns = self.depth_ns = self.mark_ns = 0
+        self.last_trade_id = -1
+        self.lost_trade_count = self.repeated_trade_count = 0
+        self.gap_count = self.resync_count = 0
+        self.not_ok_ns: dict[Verdict, int] = {}
+        self._since_ns = now_ns
+        self._quote_stale_ns = settings.quote_stale_ms * NS_PER_MS
+        self._depth_stale_ns = settings.depth_stale_ms * NS_PER_MS
+        self._skew_ns_max = settings.skew_ms_max * NS_PER_MS
+
+    def on_quote(self, quote: Quote) -> bool:
+        """Note a best bid and ask; True when it changed whether the touch is crossed."""
+        self.quote_ns = quote.received_ns
+        is_crossed = 0 < quote.ask_ticks <= quote.bid_ticks
+        if is_crossed is self.is_crossed:
+            return False
+        self.is_crossed = is_crossed
+        return True
+
+    def on_trade_id(self, trade_id: int) -> int:
+        """Check the numbering: 0 when it continues, n when n were skipped, -1 for a repeat."""
+        last, self.last_trade_id = self.last_trade_id, max(trade_id, self.last_trade_id)
+        if last < 0 or trade_id == last + 1:
+            return 0
+        if trade_id <= last:
+            self.repeated_trade_count += 1
+            return -1
+        self.lost_trade_count += trade_id - last - 1
+        return trade_id - last - 1
+
+    def on_diff(self, diff: DepthDiff) -> Continuity:
+        """Judge a depth event; BUFFER and GAP keep it for the next snapshot."""
+        continuity = self.sequence.check(
+            diff.first_update_id, diff.last_update_id, diff.previous_update_id
+        )
+        if continuity is Continuity.NEXT or continuity is Continuity.BRIDGE:
+            self.depth_ns = diff.received_ns
+        elif continuity is Continuity.BUFFER:
+            self.buffered.append(diff)
+        elif continuity is Continuity.GAP:
+            self.gap_count += 1
+            self.has_gap = True
+            self.forget_book()
+            self.buffered.append(diff)
+        return continuity
+
+    def on_snapshot(self, snapshot: DepthSnapshot) -> list[DepthDiff] | None:
+        """Take a snapshot; return the buffered events that follow it, None when it is too old.
+
+        Not bridged yet is fine: the next live event decides. After None the buffer still holds what
+        a later snapshot can use.
+        """
+        self.sequence.snapshot(snapshot.last_update_id)
+        following: list[DepthDiff] = []
+        while self.buffered:
+            diff = self.buffered[0]
+            continuity = self.sequence.check(
+                diff.first_update_id, diff.last_update_id, diff.previous_update_id
+            )
+            if continuity is Continuity.GAP:
+                self.sequence.reset()
+                self.buffered.extendleft(reversed(following))
+                return None
+            self.buffered.popleft()
+            if continuity is not Continuity.OLD:
+                following.append(diff)
+        if following:
+            self.depth_ns = snapshot.received_ns
+        return following
+
+    def forget_book(self) -> None:
+        """Drop what is known of the book: only a new snapshot helps."""
+        self.sequence.reset()
+        self.buffered.clear()
+
+    def judge(self, now_ns: int, skew: SkewEstimate, links: Links) -> tuple[Verdict, str]:
+        """Say what the feed is worth now, worst cause first."""
+        if not (links.public and links.user):
+            verdict = Verdict.RECONNECTING if links.was_complete else Verdict.WARMING
+            return verdict, "user stream is down" if links.public else "market stream is down"
+        if self.is_overflowed:
+            return Verdict.GAP, "the engine does not keep up"
+        if not self.sequence.is_synchronised:
+            if self.has_gap:
+                return Verdict.GAP, "depth updates are missing"
+            return Verdict.WARMING, "waiting for a book"
+        if not self.quote_ns:
+            return Verdict.WARMING, "waiting for a quote"
+        if not self.mark_ns:
+            return Verdict.WARMING, "waiting for a mark price"
+        if self.is_crossed:
+            return Verdict.CROSSED, "best bid is not below best ask"
+        if skew.has_sample and abs(skew.lag_ns) > self._skew_ns_max:
+            return Verdict.SKEWED, f"clocks differ by {skew.lag_ns // NS_PER_MS} ms"
+        if now_ns - self.quote_ns > self._quote_stale_ns:
+            return Verdict.STALE, "no quote"
+        if now_ns - self.depth_ns > self._depth_stale_ns:
+            return Verdict.STALE, "no depth update"
+        if now_ns - self.mark_ns > self._depth_stale_ns:
+            return Verdict.STALE, "no mark price"
+        return Verdict.OK, ""
+
+    def turn(self, verdict: Verdict, reason: str, now_ns: int) -> bool:
+        """Take over a verdict, account for the time under the old one; True when it changed."""
+        self._account(now_ns)
+        self.reason = reason
+        if verdict is self.verdict:
+            return False
+        self.verdict = verdict
+        if verdict is Verdict.OK:
+            self.has_gap = False
+        return True
+
+    def not_ok_until(self, now_ns: int) -> dict[str, int]:
+        """Return nanoseconds spent under each verdict other than OK, up to ``now_ns``."""
+        self._account(now_ns)
+        return {verdict.name: spent_ns for verdict, spent_ns in sorted(self.not_ok_ns.items())}
+
+    def _account(self, now_ns: int) -> None:
+        spent_ns = max(now_ns - self._since_ns, 0)
+        self._since_ns = now_ns
+        if spent_ns and self.verdict is not Verdict.OK:
+            self.not_ok_ns[self.verdict] = self.not_ok_ns.get(self.verdict, 0) + spent_ns
