@@ -58,7 +58,8 @@ class FeedSettings(Section):
     snapshot_levels: Literal[100, 500, 1000] = Field(1000, description="levels asked of REST depth")
     depth_rate: Literal["0ms", "100ms"] = Field("0ms", description="speed of the depth stream")
     lane_events_max: PositiveInt = Field(
-        100_000, description="events that may wait between socket and engine; beyond: GAP and resync"
+        100_000,
+        description="events that may wait between socket and engine; beyond: GAP and resync",
     )
 
 
@@ -71,7 +72,9 @@ class ExecutionSettings(Section):
     taker_offset_bps: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
         2.0, description="how far beyond the touch an IOC limit may reach"
     )
-    working_ms_max: PositiveInt = Field(5_000, description="a resting order is cancelled after this")
+    working_ms_max: PositiveInt = Field(
+        5_000, description="a resting order is cancelled after this"
+    )
     hysteresis_frac: Frac = Field(
         0.1, description="smallest change of position worth an order, as a share of the largest"
     )
@@ -238,7 +241,9 @@ class SimulatedSettings(Section):
     )
     capture: str = Field("", description="recorded streams to replay instead of a synthetic market")
     speed: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(1.0, description="times real time")
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(7, description="of the synthetic market")
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(
+        7, description="of the synthetic market"
+    )
     port: Annotated[int, Field(ge=0, le=65_535)] = Field(0, description="0: any free port")
     wallet_quote: PositiveFloat = Field(100_000.0, description="opening balance")
     maker_fee_bps: Annotated[float, Field(ge=-10.0, le=100.0)] = 2.0
