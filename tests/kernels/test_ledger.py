@@ -66,10 +66,8 @@ class Oracle:
     """Average-cost accounting in Decimal coins and quote, written without looking at lots."""
 
     wallet: Decimal = Decimal(OPENING_E8) / E8
-    position: dict[int, Decimal] = field(
-        default_factory=lambda: dict.fromkeys(range(3), Decimal(0))
-    )
-    cost: dict[int, Decimal] = field(default_factory=lambda: dict.fromkeys(range(3), Decimal(0)))
+    position: list[Decimal] = field(default_factory=lambda: [Decimal(0)] * 3)
+    cost: list[Decimal] = field(default_factory=lambda: [Decimal(0)] * 3)
     mark: dict[int, Decimal] = field(default_factory=dict)
     spent: Decimal = Decimal(0)
     realised: Decimal = Decimal(0)
