@@ -30,16 +30,17 @@ ASK = -1
 
 
 @njit
-def mid_ticks(bid_ticks: int, ask_ticks: int) -> float:
+def mid_ticks(bid_ticks: float, ask_ticks: float) -> float:
     """Return the middle of the touch in ticks."""
     return 0.5 * (bid_ticks + ask_ticks)
 
 
 @njit
-def microprice_ticks(bid_ticks: int, bid_lots: int, ask_ticks: int, ask_lots: int) -> float:
+def microprice_ticks(bid_ticks: float, bid_lots: float, ask_ticks: float, ask_lots: float) -> float:
     """Return the touch weighted by the opposite size, in ticks: (b*Qa + a*Qb) / (Qa + Qb).
 
-    It leans towards the thinner side. The middle where both sizes are 0.
+    It leans towards the thinner side. The middle where both sizes are 0. Source: Gatheral,
+    Oomen (2010), "Zero-intelligence realized variance estimation", the weighted mid.
     """
     total_lots = float(bid_lots) + float(ask_lots)
     if total_lots <= 0.0:
@@ -49,21 +50,21 @@ def microprice_ticks(bid_ticks: int, bid_lots: int, ask_ticks: int, ask_lots: in
 
 @njit
 def order_flow_lots(
-    bid_ticks_before: int,
-    bid_lots_before: int,
-    ask_ticks_before: int,
-    ask_lots_before: int,
-    bid_ticks: int,
-    bid_lots: int,
-    ask_ticks: int,
-    ask_lots: int,
-) -> int:
+    bid_ticks_before: float,
+    bid_lots_before: float,
+    ask_ticks_before: float,
+    ask_lots_before: float,
+    bid_ticks: float,
+    bid_lots: float,
+    ask_ticks: float,
+    ask_lots: float,
+) -> float:
     """Return the order flow imbalance of one change of the touch, in lots; positive is buying.
 
     Cont, Kukanov, Stoikov (2014), "The price impact of order book events", equation 4: what joined
-    or improved the bid, less what left it, less the same of the ask.
+    or improved the bid, less what left it, less the same of the ask. Exact below 2**53 lots.
     """
-    flow_lots = 0
+    flow_lots = 0.0
     if bid_ticks >= bid_ticks_before:
         flow_lots += bid_lots
     if bid_ticks <= bid_ticks_before:

@@ -4,11 +4,20 @@
 ``error_model='numpy'``: division by zero gives inf or nan, not an exception, as a cfunc needs.
 No ``fastmath``: kernels must be able to see NaN and infinity, which 'nnan'/'ninf' would hide, and
 replay must be bit-exact, which reassociation would break.
+
+Numba by itself only notices a change of the file a kernel stands in, although the machine code also
+holds the constants and kernels it imports from others: after an upgrade it would run a mixture of
+old and new, with old offsets into new state. So the stamp of what is cached covers every source of
+ours that the file imports, directly or not.
 """
 
 from __future__ import annotations
 
+import ast
+import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -22,4 +31,45 @@ def njit(function: F) -> F:
     """Compile a kernel under the house policy; with NUMBA_DISABLE_JIT=1 it stays plain Python."""
     policy: Any = numba.njit(cache=CACHE_ON_DISK, error_model="numpy", fastmath=False)
     compiled: F = policy(function)  # numba names its own type; callers keep the kernel's signature
+    _stamp_with_imports(compiled, Path(function.__code__.co_filename))
     return compiled
+
+
+def _stamp_with_imports(compiled: Any, source: Path) -> None:
+    """Make the disk cache of a kernel depend on the sources it imports as well as on its own."""
+    index = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if index is not None and source.is_file():
+        index._source_stamp = (index._source_stamp, sources_sha256(source))
+
+
+@cache
+def sources_sha256(source: Path) -> str:
+    """Return SHA-256 over a Python file and all it imports from the tree it stands in.
+
+    The tree is the folder above the file's own; imports are followed to the end.
+    """
+    root = source.parent.parent
+    found: set[Path] = set()
+    waiting = [source]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting.extend(_imported(path, root))
+    digest = hashlib.sha256()
+    for path in sorted(found):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@cache
+def _imported(source: Path, root: Path) -> tuple[Path, ...]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.append(node.module)
+            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
+    paths = (root.joinpath(*name.split(".")).with_suffix(".py") for name in names)
+    return tuple(path for path in paths if path.is_file())

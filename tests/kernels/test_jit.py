@@ -1,0 +1,90 @@
+"""The disk cache of kernels notices a change in any source they are made of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from kernels import feature_windows
+from kernels.jit import sources_sha256
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CALLER = """
+from kernels.jit import njit
+from {room}.inner import FACTOR, added
+
+@njit
+def outer(x):
+    return FACTOR * added(x)
+
+if __name__ == "__main__":
+    print(outer(10))
+"""
+
+INNER = """
+from kernels.jit import njit
+
+FACTOR = {factor}
+
+@njit
+def added(x):
+    return x + {term}
+"""
+
+
+def run_caller(folder: Path) -> str:
+    """Run the calling module in a fresh process with its machine code cached in the folder."""
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = f"{folder}{os.pathsep}{ROOT}"
+    environment["NUMBA_CACHE_DIR"] = str(folder / "cache")
+    environment.pop("NUMBA_DISABLE_JIT", None)
+    return subprocess.run(
+        [sys.executable, "-m", "room_of_test.caller"],
+        cwd=folder,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+
+
+def test_change_in_an_imported_kernel_is_compiled_again(tmp_path: Path) -> None:
+    """A kernel whose callee or constant stands in another file never runs the old machine code."""
+    room = tmp_path / "room_of_test"
+    room.mkdir()
+    (room / "caller.py").write_text(CALLER.format(room="room_of_test"))
+    (room / "inner.py").write_text(INNER.format(factor=2, term=1))
+    assert run_caller(tmp_path) == "22"
+    (room / "inner.py").write_text(INNER.format(factor=3, term=5))
+    assert run_caller(tmp_path) == "45"
+
+
+def test_stamp_follows_imports(tmp_path: Path) -> None:
+    """The stamp changes with a file two imports away and not with one that is not imported."""
+    room = tmp_path / "room"
+    room.mkdir()
+    (room / "a.py").write_text("from room import b\n")
+    (room / "b.py").write_text("import room.c\n")
+    (room / "c.py").write_text("X = 1\n")
+    (room / "d.py").write_text("Y = 1\n")
+
+    def stamp() -> str:
+        return sources_sha256.__wrapped__(room / "a.py")
+
+    first = stamp()
+    (room / "d.py").write_text("Y = 2\n")
+    assert stamp() == first
+    (room / "c.py").write_text("X = 2\n")
+    assert stamp() != first
+
+
+def test_own_kernels_carry_the_stamp() -> None:
+    """The library still keeps its stamp where the policy puts ours."""
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        return
+    kernel = feature_windows.merge_records
+    index = kernel._cache._cache_file  # type: ignore[attr-defined]  # numba's own dispatcher
+    assert sources_sha256(Path(feature_windows.__file__)) in index._source_stamp
