@@ -41,6 +41,9 @@ class DecisionSettings(Section):
     drain_events_max: Annotated[int, Field(ge=1, le=100_000)] = Field(
         4096, description="most events applied before a decision is taken"
     )
+    warm_up_bars: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        5, description="bars before the first decision; features that need more start neutral"
+    )
     data_age_ms_max: PositiveInt = Field(
         500, description="no decision on an instrument whose newest quote waited longer than this"
     )

@@ -112,7 +112,7 @@ class Decider:
             return "no_mark_price"
         if data_age_ns > self._settings.decision.data_age_ms_max * 1_000_000:
             return "data_too_old"
-        if not market.features.is_ready:
+        if market.features.bar_count < self._settings.decision.warm_up_bars:
             return "features_warming"
         return None
 
