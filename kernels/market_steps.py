@@ -397,7 +397,9 @@ def move_book(
         rows[at, 3] = ids[UPDATE_ID]
         at += 1
     rows[at, 0] = DIFF_ROW
-    rows[at, 3] = previous_id + 1
+    # U reaches back to the update before: then a snapshot taken just after that one is bridged by
+    # the venue's rule U <= L <= u, whenever it was taken
+    rows[at, 3] = previous_id
     rows[at, 4] = ids[UPDATE_ID]
     rows[at, 5] = previous_id
     rows[at, 6] = changed_2n[0, 0]

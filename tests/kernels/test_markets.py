@@ -91,7 +91,7 @@ def test_streams_agree_with_each_other(variant: str) -> None:
             )
         else:
             assert event.previous_update_id == book.last_update_id
-            assert book.last_update_id < event.first_update_id <= event.last_update_id
+            assert event.first_update_id <= book.last_update_id < event.last_update_id
             book.apply(event)
             printed.clear()
             assert book.best() == touch[event.instrument]
