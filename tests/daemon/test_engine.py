@@ -1,0 +1,338 @@
+"""The engine: when it decides, what it refuses to decide on, and that it is a pure fold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from config.settings import DecisionSettings, MetaLearningSettings, Settings
+from daemon.decisions import Decider, Model
+from daemon.effects import CancelAll, Decided, Effect, Note, SendOrder
+from daemon.engine import Engine
+from kernels.events import (
+    AGENTS,
+    AccountState,
+    Command,
+    CommandName,
+    DrainEnd,
+    Event,
+    FeedStatus,
+    Fill,
+    MarkPrice,
+    OrderStatus,
+    OrderUpdate,
+    Quote,
+    Side,
+    Trade,
+    Verdict,
+)
+from kernels.features import DEFAULT_FEATURE_NAMES
+from kernels.units import E8, Instrument
+from risk.breaker import BreakerState
+from strategy.observation import Normalisation
+from strategy.runtime import Judgement
+
+S = 1_000_000_000
+START = 1_700_000_000 * S
+SELL, HOLD, BUY = 0, 1, 2
+
+INSTRUMENT = Instrument(
+    index=0,
+    symbol="BTC/USDT:USDT",
+    venue_id="BTCUSDT",
+    tick_size_e8=E8 // 10,
+    lot_size_e8=E8 // 1000,
+    lots_min=1,
+    lots_max=1_000_000,
+    notional_min_quote_e8=5 * E8,
+    maker_fee_frac=0.0002,
+    taker_fee_frac=0.0005,
+)
+
+
+class ScriptedJudge:
+    """Answers what the test says: one action for all agents, and their health."""
+
+    def __init__(self, action: int = BUY) -> None:
+        self.action = action
+        self.healthy_A = np.ones(len(AGENTS), np.bool_)
+        self.seen: list[NDArray[np.float32]] = []
+
+    def decide(self, obs_BF: NDArray[np.float32]) -> Judgement:
+        rows = obs_BF.shape[0]
+        self.seen.append(obs_BF.copy())
+        regime_BK = np.full((rows, 7), 0.02, np.float32)
+        regime_BK[:, 2] = 0.88
+        return Judgement(
+            preference_BA3=np.zeros((rows, len(AGENTS), 3), np.float32),
+            action_BA=np.where(self.healthy_A, self.action, -1)[None, :].repeat(rows, axis=0),
+            confidence_BA=np.ones((rows, len(AGENTS)), np.float32),
+            regime_BK=regime_BK,
+            predicted_BA=np.zeros((rows, len(AGENTS)), np.float32),
+            healthy_BA=self.healthy_A[None, :].repeat(rows, axis=0),
+            regime_healthy_B=np.ones(rows, np.bool_),
+        )
+
+
+def make_engine(judge: ScriptedJudge, **changes: Any) -> Engine:
+    fields: dict[str, Any] = {
+        "instruments": ("BTC/USDT:USDT",),
+        "decision": DecisionSettings(warm_up_bars=2),
+    }
+    settings = Settings(**(fields | changes))
+    count = len(DEFAULT_FEATURE_NAMES)
+    model = Model(
+        judge=judge,
+        normalisation=Normalisation(mean_F=np.zeros(count), scale_F=np.ones(count)),
+        feature_names=DEFAULT_FEATURE_NAMES,
+        agent_names=AGENTS,
+        exposure_frac_max=1.0,
+    )
+    return Engine(
+        instruments=(INSTRUMENT,),
+        settings=settings,
+        run_id="0123456789ab",
+        decider=Decider(model, settings, 1),
+        opening=AccountState(received_ns=START, wallet_quote_e8=100_000 * E8, position_lots=(0,)),
+    )
+
+
+def status(at_ns: int, verdict: Verdict = Verdict.OK) -> FeedStatus:
+    return FeedStatus(instrument=0, received_ns=at_ns, verdict=verdict, reason="test")
+
+
+def quote(at_ns: int, bid_ticks: int = 600_000) -> Quote:
+    return Quote(
+        instrument=0,
+        event_ns=at_ns,
+        received_ns=at_ns,
+        update_id=at_ns,
+        bid_ticks=bid_ticks,
+        bid_lots=4000,
+        ask_ticks=bid_ticks + 1,
+        ask_lots=5000,
+    )
+
+
+def mark(at_ns: int, mark_ticks: int = 600_000) -> MarkPrice:
+    return MarkPrice(
+        instrument=0,
+        event_ns=at_ns,
+        received_ns=at_ns,
+        mark_ticks=mark_ticks,
+        funding_rate_frac=0.0001,
+    )
+
+
+def trade(at_ns: int) -> Trade:
+    return Trade(
+        instrument=0,
+        event_ns=at_ns,
+        received_ns=at_ns,
+        trade_id=at_ns // S,
+        price_ticks=600_001,
+        quantity_lots=7,
+        aggressor=Side.BUY,
+    )
+
+
+def second(number: int, bid_ticks: int = 600_000) -> list[Event]:
+    """One second of market: a quote, a trade, a mark and the end of the drain."""
+    at_ns = START + number * S
+    return [
+        quote(at_ns, bid_ticks),
+        trade(at_ns + 1),
+        mark(at_ns + 2, bid_ticks),
+        DrainEnd(received_ns=at_ns + 3, drained_count=3),
+    ]
+
+
+def fold(engine: Engine, events: list[Event]) -> list[Effect]:
+    return [effect for event in events for effect in engine.step(event)]
+
+
+def warm(engine: Engine, seconds: int = 3) -> list[Effect]:
+    events: list[Event] = [status(START)]
+    for number in range(seconds):
+        events.extend(second(number))
+    return fold(engine, events)
+
+
+def of(effects: list[Effect], kind: type[Any]) -> list[Any]:
+    return [effect for effect in effects if isinstance(effect, kind)]
+
+
+def fill_of(send: SendOrder, at_ns: int) -> list[Event]:
+    intent = send.approved.intent
+    return [
+        Fill(
+            instrument=0,
+            event_ns=at_ns,
+            received_ns=at_ns,
+            client_order_id=send.client_order_id,
+            trade_id=1,
+            side=intent.side,
+            price_ticks=intent.price_ticks,
+            quantity_lots=intent.quantity_lots,
+            fee_quote_e8=E8,
+            is_maker=False,
+        ),
+        OrderUpdate(
+            instrument=0,
+            event_ns=at_ns,
+            received_ns=at_ns,
+            client_order_id=send.client_order_id,
+            status=OrderStatus.FILLED,
+            filled_lots=intent.quantity_lots,
+            code=0,
+            reason="",
+        ),
+    ]
+
+
+def test_decides_once_a_bar_and_sends_through_the_gate() -> None:
+    """A unanimous BUY becomes one approved buy order within the sizing."""
+    engine = make_engine(ScriptedJudge())
+    effects = warm(engine, 4)
+    (send,) = of(effects, SendOrder)
+    assert send.approved.intent.side is Side.BUY
+    assert engine.decision_count == len(of(effects, Decided)) >= 1
+    assert engine.desk.orders.open_orders()[0].client_order_id == send.client_order_id
+
+
+def test_second_decision_waits_for_the_first_order() -> None:
+    """While an order is in flight no second one is planned."""
+    engine = make_engine(ScriptedJudge())
+    effects = warm(engine, 8)
+    assert len(of(effects, SendOrder)) == 1
+    assert of(effects, Decided)[-1].outcome == "in_flight"
+
+
+def test_fill_reaches_the_position_and_the_target_holds() -> None:
+    """After the fill the position equals the target and nothing more is ordered."""
+    engine = make_engine(ScriptedJudge())
+    (send,) = of(warm(engine, 4), SendOrder)
+    effects = fold(engine, fill_of(send, START + 4 * S - 5))
+    for number in range(4, 8):
+        effects += fold(engine, second(number))
+    assert engine.desk.ledger.position_lots(0) == send.approved.intent.quantity_lots
+    assert of(effects, SendOrder) == []
+    assert of(effects, Decided)[-1].outcome == "hold"
+
+
+@pytest.mark.parametrize("verdict", [v for v in Verdict if v is not Verdict.OK])
+def test_no_decision_on_a_feed_that_is_not_ok(verdict: Verdict) -> None:
+    """Every verdict but OK stops decisions, in words."""
+    engine = make_engine(ScriptedJudge())
+    warm(engine, 3)
+    before = engine.decision_count
+    fold(engine, [status(START + 3 * S, verdict)])
+    effects = [e for n in range(3, 6) for e in fold(engine, second(n))]
+    assert engine.decision_count == before
+    assert engine.skip_counts[f"feed_{verdict.name.lower()}"] == 3
+    assert [n.event for n in of(effects, Note)] == ["decision_skipped"]
+
+
+def test_no_decision_on_data_that_waited_too_long() -> None:
+    """An engine that lags behind its lanes does not trade on what it sees."""
+    engine = make_engine(ScriptedJudge())
+    warm(engine, 3)
+    late = second(3)
+    late[-1] = DrainEnd(received_ns=START + 4 * S, drained_count=3)
+    assert of(fold(engine, late), Decided) == []
+    assert engine.skip_counts["data_too_old"] == 1
+
+
+def test_too_few_healthy_agents_abstain_and_reduce() -> None:
+    """With the fallback on, an ensemble without weights goes flat and says so."""
+    judge = ScriptedJudge()
+    engine = make_engine(judge)
+    (send,) = of(warm(engine, 4), SendOrder)
+    fold(engine, fill_of(send, START + 4 * S - 5))
+    judge.healthy_A[:3] = False
+    effects = fold(engine, second(4))
+    assert {n.event for n in of(effects, Note)} >= {"agent_unhealthy", "ensemble_abstained"}
+    (reduction,) = of(effects, SendOrder)
+    assert reduction.approved.intent.reduce_only
+    assert reduction.approved.intent.side is Side.SELL
+
+
+def test_without_the_fallback_an_abstaining_ensemble_keeps_the_position() -> None:
+    """``emergency_fallback_enabled: false`` means hands off, and it is still said."""
+    judge = ScriptedJudge()
+    meta = MetaLearningSettings(emergency_fallback_enabled=False)
+    engine = make_engine(judge, meta=meta)
+    (send,) = of(warm(engine, 4), SendOrder)
+    fold(engine, fill_of(send, START + 4 * S - 5))
+    judge.healthy_A[:3] = False
+    effects = fold(engine, second(4))
+    assert "ensemble_abstained" in {n.event for n in of(effects, Note)}
+    assert of(effects, SendOrder) == []
+
+
+def test_halted_sends_nothing_and_stop_cancels_everything() -> None:
+    """A halt by an operator ends orders; STOP ends decisions."""
+    engine = make_engine(ScriptedJudge())
+    warm(engine, 2)
+    halt = Command(received_ns=START + 2 * S, name=CommandName.HALT, reason="test")
+    assert of(fold(engine, [halt]), CancelAll)
+    effects = [e for n in range(2, 6) for e in fold(engine, second(n))]
+    assert of(effects, SendOrder) == []
+    assert of(effects, Decided)[-1].outcome == "breaker"
+    stop = Command(received_ns=START + 6 * S, name=CommandName.STOP, reason="test")
+    assert of(fold(engine, [stop]), CancelAll)
+    assert of(fold(engine, second(7)), Decided) == []
+
+
+def test_flip_closes_first() -> None:
+    """From long to short, the first order only closes."""
+    judge = ScriptedJudge()
+    engine = make_engine(judge)
+    (send,) = of(warm(engine, 4), SendOrder)
+    fold(engine, fill_of(send, START + 4 * S - 5))
+    judge.action = SELL
+    (closing,) = of(fold(engine, second(4)), SendOrder)
+    assert closing.approved.intent.reduce_only
+    assert closing.approved.intent.quantity_lots == send.approved.intent.quantity_lots
+
+
+def test_reduce_only_breaker_never_adds() -> None:
+    """In REDUCE_ONLY a BUY target from flat stays flat."""
+    engine = make_engine(ScriptedJudge())
+    warm(engine, 2)
+    reduce = Command(received_ns=START + 2 * S, name=CommandName.REDUCE, reason="test")
+    fold(engine, [reduce])
+    effects = [e for n in range(2, 6) for e in fold(engine, second(n))]
+    assert engine.desk.breaker.state is BreakerState.REDUCE_ONLY
+    assert of(effects, SendOrder) == []
+
+
+def test_event_trigger_decides_between_bars_with_a_gap() -> None:
+    """With ``trigger: event`` market events decide, no closer than ``min_gap_ms``."""
+    judge = ScriptedJudge(HOLD)
+    decision = DecisionSettings(trigger="event", min_gap_ms=250, warm_up_bars=1)
+    engine = make_engine(judge, decision=decision)
+    warm(engine, 3)
+    before = engine.decision_count
+    for step in range(10):
+        at_ns = START + 3 * S + step * S // 10
+        fold(engine, [quote(at_ns), DrainEnd(received_ns=at_ns + 1, drained_count=1)])
+    assert engine.decision_count - before == 4
+
+
+def test_same_events_give_the_same_effects() -> None:
+    """Two engines fed the same events are indistinguishable, bit for bit."""
+    runs = []
+    for _ in range(2):
+        engine = make_engine(ScriptedJudge())
+        effects = [str(effect) for effect in warm(engine, 3)]
+        rng = np.random.default_rng(5)
+        for number in range(3, 40):
+            bid_ticks = 600_000 + int(rng.integers(-500, 500))
+            effects += [str(effect) for effect in fold(engine, second(number, bid_ticks))]
+        state = engine.markets[0].features.state.tobytes()
+        runs.append((effects, state, engine.desk.ledger.state.tobytes()))
+    assert runs[0] == runs[1]
