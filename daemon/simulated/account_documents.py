@@ -14,9 +14,16 @@ NOTIONAL_CAP = 1_000_000_000
 
 
 def account_event(
-    account: Account, markets: Iterable[VenueMarket], reason: str, now_ms: int
+    account: Account,
+    markets: Iterable[VenueMarket],
+    reason: str,
+    now_ms: int,
+    change_e8: int = 0,
 ) -> Document:
-    """Render ACCOUNT_UPDATE with the wallet and the positions of ``markets``."""
+    """Render ACCOUNT_UPDATE with the wallet and the positions of ``markets``.
+
+    ``change_e8`` is the balance change apart from profit and commission, such as funding.
+    """
     wallet = from_e8(account.ledger.wallet_quote_e8)
     return {
         "e": "ACCOUNT_UPDATE",
@@ -24,7 +31,7 @@ def account_event(
         "T": now_ms,
         "a": {
             "m": reason,
-            "B": [{"a": ASSET, "wb": wallet, "cw": wallet, "bc": "0"}],
+            "B": [{"a": ASSET, "wb": wallet, "cw": wallet, "bc": from_e8(change_e8)}],
             "P": [
                 {
                     "s": market.instrument.venue_id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from daemon.simulated import account_documents, order_documents, venue_errors
 from daemon.simulated.accounts import Account
@@ -41,7 +41,6 @@ class DeskCounts:
     """What happened at the desk since the start."""
 
     accepted: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
     cancelled: int = 0
     expired: int = 0
     filled: int = 0
@@ -143,6 +142,10 @@ class OrderDesk:
             for order in self._working.values()
             if instrument is None or order.request.instrument == instrument
         ]
+
+    def orders(self) -> Iterable[VenueOrder]:
+        """Give every remembered order, oldest first."""
+        return self._by_id.values()
 
     def _admissible_lots(self, request: OrderRequest, market: VenueMarket) -> int:
         """Judge collar, reduce-only, notional and margin; return the lots that may be placed."""

@@ -30,7 +30,7 @@ class VenueMarket:
         self.matcher = Matcher(Book(BOOK_CAPACITY), RESTING_ORDERS_MAX)
         self.is_open = False
         self.quote: Quote | None = None
-        self.trades: deque[Trade] = deque(maxlen=TRADES_KEPT)
+        self.trades: deque[tuple[Trade, int]] = deque(maxlen=TRADES_KEPT)
         self._held: deque[DepthDiff] = deque(maxlen=HELD_DIFFS_MAX)
         self._mark_half_ticks = 0
 
@@ -39,13 +39,13 @@ class VenueMarket:
         """The displayed book."""
         return self.matcher.book
 
-    def apply(self, event: SourceEvent) -> tuple[Execution, ...]:
+    def apply(self, event: SourceEvent, now_ms: int) -> tuple[Execution, ...]:
         """Take one market event; return what it filled of the resting orders."""
         if isinstance(event, Quote):
             self.quote = event
             return ()
         if isinstance(event, Trade):
-            self.trades.append(event)
+            self.trades.append((event, now_ms))
             if not self.is_open:
                 return ()
             return self.matcher.on_trade(event.price_ticks, event.quantity_lots, event.aggressor)

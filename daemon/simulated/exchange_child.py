@@ -1,0 +1,103 @@
+"""What the exchange's process does: read its configuration, serve, watch its parent, report."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+import orjson
+import uvloop
+
+from config.settings import SimulatedSettings
+from daemon.clock import SystemClock
+from daemon.simulated.capture_source import CaptureError
+from daemon.simulated.certificates import make_identity
+from daemon.simulated.exchange_warmup import warm_up
+from daemon.simulated.market_source import MarketSource
+from daemon.simulated.process import REFUSED_EXIT_CODE, Launch, Ready
+from daemon.simulated.server import HOST, ApiKeys, ExchangeServer, make_source
+
+TERMINATE_GRACE_S = 15.0
+
+
+class _RefusedError(Exception):
+    """Input that cannot be served, in one line."""
+
+
+class _Parent(asyncio.Protocol):
+    """Watches stdin: its end is the end of the parent."""
+
+    def __init__(self, gone: asyncio.Event) -> None:
+        self._gone = gone
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._gone.set()
+
+
+async def _serve(launch: Launch, settings: SimulatedSettings, source: MarketSource) -> None:
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    # ctrl-C and a stopping service manager reach the child as well as its parent, which still
+    # wants to cancel orders here: only the closing of stdin ends the exchange at once
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.add_signal_handler(signal.SIGTERM, loop.call_later, TERMINATE_GRACE_S, gone.set)
+    await loop.connect_read_pipe(lambda: _Parent(gone), sys.stdin)
+    clock = SystemClock()
+    identity = make_identity(Path(launch.directory), clock.now_ns())
+    keys = ApiKeys(api_key=launch.api_key, api_secret=launch.api_secret)
+    server = ExchangeServer(settings, source, keys, clock)
+    try:
+        port = await server.listen(settings.port, identity.context)
+        plain_port = await server.listen(0, None) if launch.is_plain else 0
+    except OSError as error:
+        raise _RefusedError(f"cannot listen on port {settings.port}: {error.strerror}") from error
+    server.start()
+    gc.collect()
+    gc.freeze()  # a recorded market is hundreds of thousands of objects that never die
+    _say(
+        msgspec.to_builtins(
+            Ready(
+                host=HOST,
+                port=port,
+                plain_port=plain_port,
+                ca_pem_path=str(identity.ca_pem_path),
+            )
+        )
+    )
+    watch = asyncio.create_task(server.wait_failed())
+    parent = asyncio.create_task(gone.wait())
+    try:
+        await asyncio.wait((watch, parent), return_when=asyncio.FIRST_COMPLETED)
+        if watch.done():
+            watch.result()
+    finally:
+        watch.cancel()
+        parent.cancel()
+        await server.stop()
+        _say(server.report())
+
+
+def _say(document: object) -> None:
+    try:
+        sys.stdout.write(orjson.dumps(document).decode() + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stderr.write("the simulated exchange lost its parent\n")
+
+
+def main() -> int:
+    """Run until stdin closes; 2 and one JSON line with the reason when the input is refused."""
+    try:
+        launch = msgspec.json.decode(sys.stdin.buffer.readline(), type=Launch)
+        settings = SimulatedSettings.model_validate(launch.settings)
+        source = make_source(settings, launch.instruments)
+        warm_up()
+        uvloop.run(_serve(launch, settings, source))
+    except (_RefusedError, CaptureError, ValueError) as error:
+        _say({"refused": str(error)})
+        return REFUSED_EXIT_CODE
+    return 0

@@ -1,0 +1,167 @@
+"""Plays the market: pulls frames when they are due, moves the exchange, feeds the streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import orjson
+
+from daemon.clock import Clock
+from daemon.simulated import market_documents
+from daemon.simulated.derived_streams import (
+    DEPTH_INTERVALS_NS,
+    MARK_INTERVALS_NS,
+    DepthWindow,
+    TradeWindow,
+)
+from daemon.simulated.market_source import Frame, MarketSource
+from daemon.simulated.streams import StreamHub
+from daemon.simulated.venue import Venue
+from kernels.events import DepthDiff, DepthSnapshot, Trade
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+BATCH_FRAMES_MAX = 512
+"""Frames between two chances for requests to be served when the player is behind."""
+
+WINDOWS_CHECK_NS = 10 * NS_PER_MS
+"""Market time between two looks at the windows of the derived streams."""
+
+SLEEP_S_MIN = 0.001
+SLEEP_S_MAX = 0.05
+
+
+class Player:
+    """One pass through a source, at ``speed`` times its own pace, from ``start()`` on."""
+
+    def __init__(
+        self, source: MarketSource, venue: Venue, hub: StreamHub, clock: Clock, speed: float
+    ) -> None:
+        """Apply the snapshots that head the source, so that such a market is open at once."""
+        self._venue = venue
+        self._hub = hub
+        self._clock = clock
+        self._speed = speed
+        self._frames: Iterator[Frame] = source.frames()
+        self._next: Frame | None = next(self._frames, None)
+        self._started = asyncio.Event()
+        self._opened = [asyncio.Event() for _ in venue.markets]
+        self._depth_windows: dict[str, tuple[int, DepthWindow]] = {}
+        self._trade_windows: dict[str, tuple[int, TradeWindow]] = {}
+        self._mark_due_ns: dict[str, tuple[int, int, int]] = {}
+        self._windows_due_ns = 0
+        self._last_due_ns = 0
+        self.frames_played = 0
+        self.late_ns_max = 0
+        self.is_finished = False
+        for market in venue.markets:
+            self._prepare(market.instrument.index, market.instrument.venue_id.lower())
+        while self._next is not None and isinstance(self._next.event, DepthSnapshot):
+            if self._next.due_ns > 0:
+                break
+            self._play(self._next, 0)
+
+    def start(self) -> None:
+        """Begin; the clock of the market starts now."""
+        self._started.set()
+
+    async def opened(self, instrument: int, timeout_s: float) -> bool:
+        """Wait until an instrument has a book; False when the time is up."""
+        try:
+            await asyncio.wait_for(self._opened[instrument].wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Play to the end of the source; endless sources end by cancellation."""
+        await self._started.wait()
+        origin_ns = self._clock.monotonic_ns()
+        while self._next is not None:
+            elapsed_ns = self._clock.monotonic_ns() - origin_ns
+            market_ns = int(elapsed_ns * self._speed)
+            self._play_due(market_ns)
+            self._hub.flush()
+            wait_s = 0.0
+            if self._next is not None and self._next.due_ns > market_ns:
+                wait_s = (self._next.due_ns - market_ns) / self._speed / NS_PER_S
+                wait_s = min(max(wait_s, SLEEP_S_MIN), SLEEP_S_MAX)
+            await asyncio.sleep(wait_s)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Send what the open windows still hold; the last book stays and is served."""
+        self._windows_due_ns = 0
+        self._close_windows(self._last_due_ns + NS_PER_S, self._clock.now_ns() // NS_PER_MS)
+        self._hub.flush()
+        self.is_finished = True
+
+    def _play_due(self, market_ns: int) -> None:
+        """Play what is due; windows close at the times at which the frames say they do."""
+        now_ms = self._clock.now_ns() // NS_PER_MS
+        if self._next is not None and self._next.due_ns < market_ns:
+            late_ns = int((market_ns - self._next.due_ns) / self._speed)
+            self.late_ns_max = max(self.late_ns_max, late_ns)
+        reached_ns = market_ns
+        for _ in range(BATCH_FRAMES_MAX):
+            frame = self._next
+            if frame is None or frame.due_ns > market_ns:
+                break
+            self._close_windows(frame.due_ns, now_ms)
+            self._play(frame, now_ms)
+        else:
+            reached_ns = min(market_ns, self._next.due_ns if self._next else market_ns)
+        self._close_windows(reached_ns, now_ms)
+
+    def _play(self, frame: Frame, now_ms: int) -> None:
+        event = frame.event
+        self._venue.apply(event, now_ms)
+        stream = frame.stream
+        if stream:
+            if self._hub.has(stream):
+                self._hub.publish(stream, frame.render(now_ms))
+            if isinstance(event, DepthDiff):
+                for name, (instrument, window) in self._depth_windows.items():
+                    if instrument == event.instrument and self._hub.has(name):
+                        window.add(event, frame.due_ns)
+            elif isinstance(event, Trade):
+                self._play_trade(event, frame.due_ns, now_ms)
+        elif isinstance(event, DepthSnapshot):
+            self._opened[event.instrument].set()
+        self.frames_played += 1
+        self._last_due_ns = frame.due_ns
+        self._next = next(self._frames, None)
+
+    def _play_trade(self, trade: Trade, due_ns: int, now_ms: int) -> None:
+        for name, (instrument, window) in self._trade_windows.items():
+            if instrument == trade.instrument:
+                self._publish(name, window.add(trade, due_ns, now_ms))
+
+    def _prepare(self, index: int, prefix: str) -> None:
+        instrument = self._venue.instruments[index]
+        for channel, interval_ns in DEPTH_INTERVALS_NS.items():
+            window = DepthWindow(instrument, interval_ns)
+            self._depth_windows[f"{prefix}@{channel}"] = (index, window)
+        self._trade_windows[f"{prefix}@aggTrade"] = (index, TradeWindow(instrument))
+        for channel, interval_ns in MARK_INTERVALS_NS.items():
+            self._mark_due_ns[f"{prefix}@{channel}"] = (index, interval_ns, 0)
+
+    def _close_windows(self, market_ns: int, now_ms: int) -> None:
+        if market_ns < self._windows_due_ns:
+            return
+        self._windows_due_ns = market_ns + WINDOWS_CHECK_NS
+        for name, (_, depth_window) in self._depth_windows.items():
+            self._publish(name, depth_window.close(market_ns, now_ms))
+        for name, (_, trade_window) in self._trade_windows.items():
+            self._publish(name, trade_window.close(market_ns, now_ms))
+        for name, (index, interval_ns, due_ns) in self._mark_due_ns.items():
+            if market_ns >= due_ns and self._venue.renew_mark(index):
+                next_ns = (market_ns // interval_ns + 1) * interval_ns
+                self._mark_due_ns[name] = (index, interval_ns, next_ns)
+                market = self._venue.markets[index]
+                self._publish(name, market_documents.mark_event(market, now_ms))
+
+    def _publish(self, stream: str, document: dict[str, object] | None) -> None:
+        if document is not None and self._hub.has(stream):
+            self._hub.publish(stream, orjson.dumps(document))

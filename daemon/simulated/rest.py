@@ -1,0 +1,221 @@
+"""The REST calls: routes, authentication, latency. Rendering and rules live in other files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import orjson
+from aiohttp import web
+
+from daemon.clock import Clock
+from daemon.simulated import market_documents, signing, venue_errors
+from daemon.simulated.market_documents import DEPTH_LIMIT_DEFAULT, DEPTH_LIMITS
+from daemon.simulated.order_request import find_instrument, integer
+from daemon.simulated.player import Player
+from daemon.simulated.private_calls import PrivateCalls
+from daemon.simulated.venue import Venue
+from daemon.simulated.venue_errors import VenueError
+
+NS_PER_MS = 1_000_000
+BOOK_WAIT_S = 10.0
+"""How long the depth call waits for a recorded book that has not come yet."""
+
+TRADES_LIMIT_DEFAULT = 500
+TRADES_LIMIT_MAX = 1_000
+API_KEY_HEADER = "X-MBX-APIKEY"
+
+Parameters = Mapping[str, str]
+Call = Callable[[Parameters, int], Awaitable[object]]
+
+
+class Access(Enum):
+    """What a call asks of its caller."""
+
+    OPEN = 0
+    KEYED = 1
+    SIGNED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint; ``is_order`` calls take the simulated way to the matching engine and back."""
+
+    call: Call
+    access: Access = Access.OPEN
+    is_order: bool = False
+
+
+class RestApi:
+    """Answers every REST request of the exchange."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        player: Player,
+        clock: Clock,
+        *,
+        api_key: str,
+        api_secret: str,
+        latency_s: float,
+    ) -> None:
+        """Serve one account under one key; ``latency_s`` is one way."""
+        self._venue = venue
+        self._player = player
+        self._clock = clock
+        self._api_key = api_key
+        self._api_secret = api_secret
+        self._latency_s = latency_s
+        self.requests: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self._routes = self._public_routes() | self._private_routes(PrivateCalls(venue))
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one HTTP request; refusals become Binance error documents."""
+        path, _, query = request.raw_path.partition("?")
+        try:
+            if "upgrade" in request.headers.get("Connection", "").lower():
+                raise VenueError(-1000, "open websockets on a connection of their own", 426)
+            document = await self._dispatch(request, path, query)
+        except VenueError as error:
+            self.refused[str(error.code)] += 1
+            return _respond(error.document(), error.status)
+        return _respond(document, 200)
+
+    async def _dispatch(self, request: web.BaseRequest, path: str, query: str) -> object:
+        route = self._routes.get((request.method, path))
+        if route is None:
+            raise venue_errors.unknown_path(request.method, path)
+        self.requests[f"{request.method} {path}"] += 1
+        body = await self._body(request)
+        parameters = signing.parse_parameters(query, body)
+        if route.access is not Access.OPEN:
+            self._check_key(request.headers.get(API_KEY_HEADER, ""))
+        if route.access is Access.SIGNED:
+            signing.check_signed(query, body, parameters, self._api_secret, self._now_ms())
+        if not route.is_order or not self._latency_s:
+            return await route.call(parameters, self._now_ms())
+        await asyncio.sleep(self._latency_s)
+        try:
+            return await route.call(parameters, self._now_ms())
+        finally:
+            await asyncio.sleep(self._latency_s)
+
+    @staticmethod
+    async def _body(request: web.BaseRequest) -> str:
+        try:
+            return (await request.read()).decode("utf-8")
+        except UnicodeDecodeError:
+            raise venue_errors.illegal_characters("body", "UTF-8") from None
+
+    def _check_key(self, api_key: str) -> None:
+        if not api_key:
+            raise venue_errors.bad_api_key()
+        if api_key != self._api_key:
+            raise venue_errors.rejected_api_key()
+
+    def _now_ms(self) -> int:
+        return self._clock.now_ns() // NS_PER_MS
+
+    def _public_routes(self) -> dict[tuple[str, str], Route]:
+        return {
+            ("GET", "/fapi/v1/ping"): Route(self._ping),
+            ("GET", "/fapi/v1/time"): Route(self._time),
+            ("GET", "/fapi/v1/exchangeInfo"): Route(self._exchange_information),
+            ("GET", "/fapi/v1/depth"): Route(self._depth),
+            ("GET", "/fapi/v1/ticker/bookTicker"): Route(self._book_ticker),
+            ("GET", "/fapi/v1/premiumIndex"): Route(self._premium_index),
+            ("GET", "/fapi/v1/trades"): Route(self._trades),
+            ("GET", "/sapi/v1/capital/config/getall"): Route(self._currencies, Access.SIGNED),
+            ("GET", "/sapi/v1/margin/allPairs"): Route(self._margin_pairs, Access.SIGNED),
+        }
+
+    @staticmethod
+    def _private_routes(calls: PrivateCalls) -> dict[tuple[str, str], Route]:
+        def signed(call: Call) -> Route:
+            return Route(call, Access.SIGNED)
+
+        def order(call: Call) -> Route:
+            return Route(call, Access.SIGNED, is_order=True)
+
+        def keyed(call: Call) -> Route:
+            return Route(call, Access.KEYED)
+
+        return {
+            ("GET", "/fapi/v2/account"): signed(calls.account_v2),
+            ("GET", "/fapi/v3/account"): signed(calls.account_v3),
+            ("GET", "/fapi/v2/balance"): signed(calls.balance),
+            ("GET", "/fapi/v3/balance"): signed(calls.balance),
+            ("GET", "/fapi/v2/positionRisk"): signed(calls.position_risk_v2),
+            ("GET", "/fapi/v3/positionRisk"): signed(calls.position_risk_v3),
+            ("GET", "/fapi/v1/leverageBracket"): signed(calls.leverage_brackets),
+            ("GET", "/fapi/v1/commissionRate"): signed(calls.commission_rate),
+            ("GET", "/fapi/v1/positionSide/dual"): signed(calls.position_side),
+            ("POST", "/fapi/v1/positionSide/dual"): signed(calls.set_position_side),
+            ("POST", "/fapi/v1/marginType"): signed(calls.set_margin_type),
+            ("POST", "/fapi/v1/leverage"): signed(calls.set_leverage),
+            ("POST", "/fapi/v1/countdownCancelAll"): signed(calls.countdown),
+            ("GET", "/fapi/v1/userTrades"): signed(calls.user_trades),
+            ("POST", "/fapi/v1/listenKey"): keyed(calls.open_listen_key),
+            ("PUT", "/fapi/v1/listenKey"): keyed(calls.extend_listen_key),
+            ("DELETE", "/fapi/v1/listenKey"): keyed(calls.close_listen_key),
+            ("POST", "/fapi/v1/order"): order(calls.place_order),
+            ("GET", "/fapi/v1/order"): order(calls.query_order),
+            ("DELETE", "/fapi/v1/order"): order(calls.cancel_order),
+            ("GET", "/fapi/v1/openOrder"): order(calls.query_open_order),
+            ("GET", "/fapi/v1/openOrders"): order(calls.open_orders),
+            ("GET", "/fapi/v1/allOrders"): order(calls.all_orders),
+            ("DELETE", "/fapi/v1/allOpenOrders"): order(calls.cancel_all),
+        }
+
+    async def _ping(self, parameters: Parameters, now_ms: int) -> object:
+        return {}
+
+    async def _time(self, parameters: Parameters, now_ms: int) -> object:
+        return {"serverTime": now_ms}
+
+    async def _exchange_information(self, parameters: Parameters, now_ms: int) -> object:
+        return market_documents.exchange_document(self._venue.instruments, now_ms)
+
+    async def _currencies(self, parameters: Parameters, now_ms: int) -> object:
+        return market_documents.currencies_document()
+
+    async def _margin_pairs(self, parameters: Parameters, now_ms: int) -> object:
+        """Answer that no spot pair is traded on margin: this is a futures exchange."""
+        return []
+
+    async def _depth(self, parameters: Parameters, now_ms: int) -> object:
+        instrument = find_instrument(parameters, self._venue.instruments)
+        limit = integer(parameters, "limit", DEPTH_LIMIT_DEFAULT)
+        if limit not in DEPTH_LIMITS:
+            raise venue_errors.depth_limit_invalid()
+        if not await self._player.opened(instrument.index, BOOK_WAIT_S):
+            raise venue_errors.unavailable()
+        market = self._venue.markets[instrument.index]
+        return market_documents.depth_document(market, limit, self._now_ms())
+
+    async def _book_ticker(self, parameters: Parameters, now_ms: int) -> object:
+        if parameters.get("symbol"):
+            instrument = find_instrument(parameters, self._venue.instruments)
+            market = self._venue.markets[instrument.index]
+            return market_documents.book_ticker_document(market, now_ms)
+        return [market_documents.book_ticker_document(m, now_ms) for m in self._venue.markets]
+
+    async def _premium_index(self, parameters: Parameters, now_ms: int) -> object:
+        if parameters.get("symbol"):
+            instrument = find_instrument(parameters, self._venue.instruments)
+            market = self._venue.markets[instrument.index]
+            return market_documents.premium_document(market, now_ms)
+        return [market_documents.premium_document(m, now_ms) for m in self._venue.markets]
+
+    async def _trades(self, parameters: Parameters, now_ms: int) -> object:
+        instrument = find_instrument(parameters, self._venue.instruments)
+        limit = min(integer(parameters, "limit", TRADES_LIMIT_DEFAULT), TRADES_LIMIT_MAX)
+        return market_documents.trades_document(self._venue.markets[instrument.index], limit)
+
+
+def _respond(document: object, status: int) -> web.Response:
+    return web.Response(body=orjson.dumps(document), status=status, content_type="application/json")

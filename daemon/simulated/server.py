@@ -1,0 +1,202 @@
+"""The exchange on its port: builds everything once, serves, keeps time, and reports at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from aiohttp import web
+
+from config.settings import SimulatedSettings
+from daemon.clock import Clock
+from daemon.simulated.capture_source import CaptureSource
+from daemon.simulated.listings import listed_instruments
+from daemon.simulated.market_source import MarketSource
+from daemon.simulated.player import Player
+from daemon.simulated.rest import RestApi
+from daemon.simulated.stream_connection import GOING_AWAY, StreamConnection
+from daemon.simulated.streams import StreamHub
+from daemon.simulated.switchboard import Switchboard
+from daemon.simulated.synthetic_source import SyntheticSource
+from daemon.simulated.venue import Venue
+from kernels.units import E8, from_e8
+
+HOST = "127.0.0.1"
+NS_PER_MS = 1_000_000
+HOUSEKEEPING_S = 0.05
+SHUTDOWN_S = 2.0
+
+Document = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeys:
+    """The key pair that opens the exchange's one account."""
+
+    api_key: str
+    api_secret: str
+
+
+def make_source(settings: SimulatedSettings, names: tuple[str, ...]) -> MarketSource:
+    """Open the market of these settings; ValueError or CaptureError say what is wrong with it."""
+    instruments = listed_instruments(
+        names, maker_fee_bps=settings.maker_fee_bps, taker_fee_bps=settings.taker_fee_bps
+    )
+    if settings.capture:
+        return CaptureSource(Path(settings.capture), instruments)
+    return SyntheticSource(instruments, settings.market, settings.seed)
+
+
+class UserLine:
+    """The way of user events to the client: one latency long, never out of order."""
+
+    def __init__(self, hub: StreamHub, latency_s: float) -> None:
+        """Deliver to the hub's user streams after ``latency_s``."""
+        self._hub = hub
+        self._latency_s = latency_s
+        self._waiting: deque[tuple[bytes, str]] = deque()
+
+    def send(self, document: Document) -> None:
+        """Put one event on its way."""
+        self._put(orjson.dumps(document), "")
+
+    def send_last(self, listen_key: str, document: Document) -> None:
+        """Put the last event of a listen key on its way."""
+        self._put(orjson.dumps(document), listen_key)
+
+    def _put(self, payload: bytes, listen_key: str) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiting.append((payload, listen_key))
+        loop.call_later(self._latency_s, self._deliver)
+
+    def _deliver(self) -> None:
+        """Deliver the oldest event: there is one timer per event, so none is left behind."""
+        payload, listen_key = self._waiting.popleft()
+        if listen_key:
+            self._hub.end_user_streams(listen_key, payload)
+        else:
+            self._hub.publish_user(payload)
+
+
+class ExchangeServer:
+    """The whole exchange inside one event loop."""
+
+    def __init__(
+        self,
+        settings: SimulatedSettings,
+        source: MarketSource,
+        keys: ApiKeys,
+        clock: Clock,
+    ) -> None:
+        """Build everything; nothing is served yet. Needs a running loop."""
+        latency_s = settings.latency_ms / 1000
+        self._clock = clock
+        self._hub = StreamHub(self._start_market)
+        line = UserLine(self._hub, latency_s)
+        self.venue = Venue(
+            source.instruments,
+            round(settings.wallet_quote * E8),
+            clock.now_ns() // NS_PER_MS,
+            line.send,
+            line.send_last,
+        )
+        self.player = Player(source, self.venue, self._hub, clock, settings.speed)
+        self._rest = RestApi(
+            self.venue,
+            self.player,
+            clock,
+            api_key=keys.api_key,
+            api_secret=keys.api_secret,
+            latency_s=latency_s,
+        )
+        self._http = web.Server(self._rest.handle, access_log=None)
+        self._connections: set[StreamConnection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def listen(self, port: int, context: ssl.SSLContext | None) -> int:
+        """Serve on loopback, in plain text without a context; port 0 is any; return the port."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(self._switchboard, HOST, port, ssl=context)
+        self._servers.append(server)
+        bound: int = server.sockets[0].getsockname()[1]
+        return bound
+
+    def start(self) -> None:
+        """Start the market's clockwork; the market itself waits for its first subscriber."""
+        self._tasks = [
+            asyncio.create_task(self.player.run(), name="player"),
+            asyncio.create_task(self._keep_house(), name="housekeeping"),
+        ]
+
+    async def wait_failed(self) -> None:
+        """Return only by raising what broke one of the exchange's own tasks."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        """Close listeners, tell the clients, end the tasks."""
+        for server in self._servers:
+            server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in list(self._connections):
+            connection.close(GOING_AWAY, "the exchange is closing")
+        await self._http.shutdown(SHUTDOWN_S)
+
+    def report(self) -> Document:
+        """Sum up what was served and what the account holds."""
+        account = self.venue.account
+        ledger = account.ledger
+        counts = self.venue.desk.counts
+        return {
+            "frames_played": self.player.frames_played,
+            "source_finished": self.player.is_finished,
+            "late_ms_max": self.player.late_ns_max / NS_PER_MS,
+            "frames_sent": dict(self._hub.sent),
+            "slow_clients_cut": self._hub.slow_count,
+            "requests": dict(self._rest.requests),
+            "refused": dict(self._rest.refused),
+            "orders": {
+                "accepted": counts.accepted,
+                "filled": counts.filled,
+                "cancelled": counts.cancelled,
+                "expired": counts.expired,
+                "open": len(self.venue.desk.working_orders()),
+            },
+            "fills": counts.fills,
+            "position_lots": {
+                instrument.symbol: account.position_lots(instrument.index)
+                for instrument in self.venue.instruments
+            },
+            "wallet_quote": from_e8(ledger.wallet_quote_e8),
+            "equity_quote": from_e8(ledger.equity_quote_e8),
+            "fees_quote": from_e8(ledger.fees_quote_e8),
+            "funding_quote": from_e8(ledger.funding_quote_e8),
+        }
+
+    def _start_market(self) -> None:
+        self.player.start()
+
+    def _switchboard(self) -> Switchboard:
+        return Switchboard(self._http, self._stream_connection)
+
+    def _stream_connection(self) -> StreamConnection:
+        return StreamConnection(self._hub, self._is_listen_key, self._connections)
+
+    def _is_listen_key(self, key: str) -> bool:
+        return self.venue.listen_key.is_valid(key, self._clock.now_ns() // NS_PER_MS)
+
+    async def _keep_house(self) -> None:
+        while True:
+            self.venue.tick(self._clock.now_ns() // NS_PER_MS)
+            for connection in list(self._connections):
+                connection.keep_alive()
+            await asyncio.sleep(HOUSEKEEPING_S)
