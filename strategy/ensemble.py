@@ -133,7 +133,9 @@ def _weigh(
 
 
 def weigh(
-    predicted_A: Floats, healthy_A: NDArray[np.bool_], settings: MetaLearningSettings
+    predicted_A: Floats | NDArray[np.float32],
+    healthy_A: NDArray[np.bool_],
+    settings: MetaLearningSettings,
 ) -> Floats | None:
     """Return the agents' weights (sum 1, none above ``max_agent_weight``), or None to abstain.
 
@@ -162,7 +164,7 @@ def weigh(
 def combine(
     action_A: NDArray[np.int64],
     weights_A: Floats,
-    confidence_A: Floats,
+    confidence_A: Floats | NDArray[np.float32],
     exposure_frac_max: float = 1.0,
 ) -> Target:
     """Add up the votes: exposure = sum of weight times (action - 1), limited by the bundle.
@@ -170,19 +172,36 @@ def combine(
     Confidence does not scale the exposure: it is not calibrated, and a linear mixture is what the
     weights' guarantees speak of. Raises ValueError when an agent with weight has no valid vote.
     """
-    carries_A = weights_A > 0.0
-    votes_A = action_A[carries_A].astype(np.float64) - 1.0
-    weight_A, own_A = weights_A[carries_A], confidence_A[carries_A]
-    if np.any(np.abs(votes_A) > 1.0) or not np.all(np.isfinite(own_A)):
+    is_valid, mean, spread, confidence = _combine(action_A, weights_A, confidence_A)
+    if not is_valid:
         raise ValueError(f"weight on an agent without a valid vote: {action_A}, {weights_A}")
-    mean = float(weight_A @ votes_A)
-    spread = float(np.sqrt(weight_A @ np.square(votes_A - mean)))
-    exposure = min(max(mean, -exposure_frac_max), exposure_frac_max)
     return Target(
-        exposure=exposure,
+        exposure=min(max(mean, -exposure_frac_max), exposure_frac_max),
         disagreement=min(spread, 1.0),
-        confidence=min(max(float(weight_A @ own_A), 0.0), 1.0),
+        confidence=min(max(confidence, 0.0), 1.0),
     )
+
+
+@njit
+def _combine(
+    action_A: NDArray[np.int64],
+    weights_A: Floats,
+    confidence_A: Floats | NDArray[np.float32],
+) -> tuple[bool, float, float, float]:
+    """Return validity, weighted mean and deviation of the votes, weighted mean confidence."""
+    is_valid = True
+    mean = 0.0
+    square = 0.0
+    confidence = 0.0
+    for i in range(action_A.shape[0]):
+        if not weights_A[i] > 0.0:
+            continue
+        is_valid = is_valid and 0 <= action_A[i] <= 2 and np.isfinite(confidence_A[i])
+        vote = float(action_A[i] - 1)
+        mean += weights_A[i] * vote
+        square += weights_A[i] * vote * vote
+        confidence += weights_A[i] * confidence_A[i]
+    return is_valid, mean, np.sqrt(max(square - mean * mean, 0.0)), confidence
 
 
 def attribute(
@@ -193,15 +212,18 @@ def attribute(
     ``side`` is +1 or -1, ``exposure`` in [-1, 1] what is held now: an agent wanted the order as far
     as its vote lies beyond that, on the order's side, times its weight.
     """
-    votes_A = action_A.astype(np.float64) - 1.0
-    wanted_A = np.where(
-        weights_A > 0.0, weights_A * np.maximum(0.0, side * (votes_A - exposure)), 0.0
-    )
-    total = float(wanted_A.sum())
-    return tuple(float(share) for share in wanted_A / total) if total > 0.0 else ()
+    wanted = [
+        weight * max(0.0, side * (action - 1 - exposure)) if weight > 0.0 else 0.0
+        for action, weight in zip(action_A.tolist(), weights_A.tolist(), strict=True)
+    ]
+    total = sum(wanted)
+    return tuple(share / total for share in wanted) if total > 0.0 else ()
 
 
 def warm_up(agent_count: int) -> None:
     """Compile the kernels of this file, so that no decision waits for the compiler."""
     weights_A = np.empty(agent_count)
     _weigh(np.zeros(agent_count), np.ones(agent_count, np.bool_), 1.0, 1.0, 1, weights_A)
+    action_A = np.ones(agent_count, np.int64)
+    combine(action_A, weights_A, np.zeros(agent_count, np.float32))  # as the runtime gives them
+    combine(action_A, weights_A, np.zeros(agent_count, np.float64))

@@ -49,7 +49,7 @@ def test_every_row_is_clipped_or_says_it_is_not_finite(
         out_F=out_F,
     )
     wanted = [
-        (value - mean) / scale
+        (value - float(mean)) / float(scale)
         for value, mean, scale in zip(
             features, normalisation.mean_F, normalisation.scale_F, strict=True
         )

@@ -1,0 +1,318 @@
+"""A model bundle: verified whole before one byte of it runs.
+
+A directory with ``manifest.json``, ``ensemble.pt`` (TorchScript) and ``golden.npz`` (inputs and the
+answers they must give), nothing else. Files are read once through the directory's descriptor,
+without following links; what was hashed is what is parsed. The archive is inspected before torch
+sees it. Nothing here unpickles: ``torch.jit.load`` has its own reader and ``numpy`` is told not to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kernels.features import schema_sha256
+from strategy.manifest import FILE_NAMES, Manifest, parse_manifest
+from strategy.observation import OBSERVATION_EXTRA_NAMES, Normalisation
+
+DEFAULT_BUNDLE_PATH = Path(__file__).parent / "bundles" / "default"
+"""The bundle shipped with the code: untrained, for demonstration."""
+
+MANIFEST_NAME = "manifest.json"
+BYTES_MAX: dict[str, int] = {
+    MANIFEST_NAME: 1 << 18,
+    "ensemble.pt": 1 << 26,
+    "golden.npz": 1 << 22,
+}
+"""Largest accepted size of each file; the content of an archive may not exceed it either."""
+
+OUTPUT_NAMES = ("preference_BA3", "action_BA", "confidence_BA", "regime_BK", "predicted_BA")
+"""What the module returns, in order; golden.npz holds these arrays and ``obs_BF``."""
+
+GOLDEN_ROWS_MAX = 4096
+
+FORBIDDEN_CODE = (b"__setstate__", b"from_file", b"torch.save", b"aten.save", b"prim.rpc")
+"""Script code that would run while loading or could touch files; no network needs it."""
+
+ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+"""What zipfile, numpy and torch raise on archives that are not what they should be."""
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+class BundleError(Exception):
+    """A bundle was refused; ``reason`` is one sentence for the operator."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        """Keep the path and the reason apart for structured logs."""
+        super().__init__(f"bundle {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bundle:
+    """A verified model, ready for ``strategy.runtime``; ``sha256`` is that of the manifest."""
+
+    path: Path
+    sha256: str
+    manifest: Manifest
+    normalisation: Normalisation
+    module: torch.jit.ScriptModule
+
+    @property
+    def name(self) -> str:
+        """Name of the bundle, as the manifest gives it."""
+        return self.manifest.name
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Names along axis A of every array of a judgement."""
+        return self.manifest.agents
+
+    @property
+    def regimes(self) -> tuple[str, ...]:
+        """Names along axis K of the regime posterior."""
+        return self.manifest.regimes
+
+    @property
+    def observation_count(self) -> int:
+        """Width F of one observation row."""
+        return self.normalisation.observation_count
+
+
+def load(path: Path, feature_names: tuple[str, ...], *, now_ns: int) -> Bundle:
+    """Read and verify a bundle against the features in use and the time given.
+
+    ``path`` itself may be a link to the directory; nothing inside may be one. Raises BundleError
+    for whatever is not exactly right, and leaves nothing half-loaded.
+    """
+    try:
+        contents = _read_directory(path)
+        manifest = parse_manifest(contents[MANIFEST_NAME])
+        _check_files(manifest, contents)
+        _check_schema(manifest, feature_names, now_ns)
+        normalisation = Normalisation(
+            mean_F=np.array(manifest.observation.mean),
+            scale_F=np.array(manifest.observation.scale),
+        )
+        golden = _read_golden(contents["golden.npz"], manifest)
+        module = _read_module(contents["ensemble.pt"])
+        _check_golden(module, golden, manifest)
+    except (ValueError, OSError) as error:
+        raise BundleError(path, str(error)) from error
+    return Bundle(
+        path=path,
+        sha256=hashlib.sha256(contents[MANIFEST_NAME]).hexdigest(),
+        manifest=manifest,
+        normalisation=normalisation,
+        module=module,
+    )
+
+
+def _read_directory(path: Path) -> dict[str, bytes]:
+    """Return the bytes of every file; ValueError for a missing, extra, linked or large one."""
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ValueError(f"not a readable directory ({error.strerror})") from error
+    try:
+        names = set(os.listdir(directory))
+        if MANIFEST_NAME not in names:
+            raise ValueError(f"{MANIFEST_NAME} is missing")
+        extra = sorted(names - set(BYTES_MAX))
+        if extra:
+            raise ValueError(f"unlisted file {extra[0]!r}")
+        missing = sorted(set(BYTES_MAX) - names)
+        if missing:
+            raise ValueError(f"{missing[0]} is missing")
+        return {name: _read_file(directory, name, BYTES_MAX[name]) for name in BYTES_MAX}
+    finally:
+        os.close(directory)
+
+
+def _read_file(directory: int, name: str, bytes_max: int) -> bytes:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(name, flags, dir_fd=directory)
+    except OSError as error:
+        linked = stat.S_ISLNK(os.lstat(name, dir_fd=directory).st_mode)
+        reason = "is a symbolic link" if linked else f"cannot be read ({error.strerror})"
+        raise ValueError(f"{name} {reason}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError(f"{name} is no regular file")
+        content = file.read(bytes_max + 1)
+    if len(content) > bytes_max:
+        raise ValueError(f"{name} is larger than {bytes_max} bytes")
+    return content
+
+
+def _check_files(manifest: Manifest, contents: dict[str, bytes]) -> None:
+    for entry in manifest.files:
+        content = contents[entry.name]
+        if len(content) != entry.bytes:
+            raise ValueError(
+                f"{entry.name} has {len(content)} bytes, the manifest says {entry.bytes}"
+            )
+        found = hashlib.sha256(content).hexdigest()
+        if found != entry.sha256:
+            raise ValueError(f"{entry.name} has sha256 {found}, the manifest says {entry.sha256}")
+
+
+def _check_schema(manifest: Manifest, feature_names: tuple[str, ...], now_ns: int) -> None:
+    seen = manifest.observation
+    for i, (theirs, ours) in enumerate(zip(seen.feature_names, feature_names, strict=False)):
+        if theirs != ours:
+            raise ValueError(f"feature {i} is {theirs!r}, this program computes {ours!r}")
+    if len(seen.feature_names) != len(feature_names):
+        raise ValueError(
+            f"{len(seen.feature_names)} features, this program computes {len(feature_names)}"
+        )
+    if seen.feature_schema_sha256 != schema_sha256(feature_names):
+        raise ValueError("the definition of a feature has changed since the bundle was made")
+    if seen.extra_names != OBSERVATION_EXTRA_NAMES:
+        raise ValueError(f"account inputs {seen.extra_names}, wanted {OBSERVATION_EXTRA_NAMES}")
+    if manifest.expires_ns is not None and now_ns >= manifest.expires_ns:
+        raise ValueError(f"expired at {manifest.expires_ns} ns, now is {now_ns} ns")
+
+
+def _open_archive(name: str, content: bytes) -> zipfile.ZipFile:
+    """Open a zip archive whose content, once unpacked, stays below the file's own limit."""
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except ARCHIVE_ERRORS as error:
+        raise ValueError(f"{name} is no archive: {error}") from error
+    if sum(entry.file_size for entry in archive.infolist()) > BYTES_MAX[name]:
+        raise ValueError(f"{name} unpacks to more than {BYTES_MAX[name]} bytes")
+    return archive
+
+
+def _read_golden(content: bytes, manifest: Manifest) -> Arrays:
+    """Return the golden arrays with the shapes and types the manifest implies, all finite."""
+    wanted_names = sorted(f"{name}.npy" for name in ("obs_BF", *OUTPUT_NAMES))
+    found_names = sorted(_open_archive("golden.npz", content).namelist())
+    if found_names != wanted_names:
+        raise ValueError(f"golden.npz holds {found_names}, wanted {wanted_names}")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            golden: Arrays = {name: archive[name] for name in archive.files}
+    except ARCHIVE_ERRORS as error:
+        raise ValueError(f"golden.npz cannot be read: {error}") from error
+    rows = len(golden["obs_BF"]) if golden["obs_BF"].ndim else 0
+    if not 1 <= rows <= GOLDEN_ROWS_MAX:
+        raise ValueError(f"golden.npz has {rows} rows, wanted 1 to {GOLDEN_ROWS_MAX}")
+    for name, (shape, kind) in _wanted_shapes(manifest, rows).items():
+        if golden[name].shape != shape or golden[name].dtype != kind:
+            raise ValueError(
+                f"golden.npz {name} is {golden[name].dtype} {golden[name].shape}, "
+                f"wanted {np.dtype(kind)} {shape}"
+            )
+        if not np.isfinite(golden[name]).all():
+            raise ValueError(f"golden.npz {name} is not finite")
+    return golden
+
+
+def _wanted_shapes(manifest: Manifest, rows: int) -> dict[str, tuple[tuple[int, ...], type]]:
+    agents, regimes = len(manifest.agents), len(manifest.regimes)
+    width = len(manifest.observation.mean) + len(OBSERVATION_EXTRA_NAMES)
+    return {
+        "obs_BF": ((rows, width), np.float32),
+        "preference_BA3": ((rows, agents, 3), np.float32),
+        "action_BA": ((rows, agents), np.int64),
+        "confidence_BA": ((rows, agents), np.float32),
+        "regime_BK": ((rows, regimes), np.float32),
+        "predicted_BA": ((rows, agents), np.float32),
+    }
+
+
+def _read_module(content: bytes) -> torch.jit.ScriptModule:
+    """Load the script on the CPU, refuse weights that are not finite, and freeze it."""
+    with _open_archive("ensemble.pt", content) as archive:
+        if not any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise ValueError("ensemble.pt is no TorchScript archive")
+        for name in archive.namelist():
+            if "/code/" in name and name.endswith(".py"):
+                _check_code(name, archive)
+    try:
+        module = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]  # torch
+    except ARCHIVE_ERRORS as error:
+        raise ValueError(f"ensemble.pt cannot be loaded: {_last_line(error)}") from error
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"ensemble.pt {name} is not finite")
+    frozen: torch.jit.ScriptModule = torch.jit.freeze(module.eval())
+    return frozen
+
+
+def _check_code(name: str, archive: zipfile.ZipFile) -> None:
+    try:
+        code = archive.read(name)
+    except ARCHIVE_ERRORS as error:
+        raise ValueError(f"ensemble.pt cannot be read: {error}") from error
+    for word in FORBIDDEN_CODE:
+        if word in code:
+            raise ValueError(f"ensemble.pt uses {word.decode()} in {name}")
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def _check_golden(module: torch.jit.ScriptModule, golden: Arrays, manifest: Manifest) -> None:
+    """Run the golden inputs as one batch and row by row; the answers must be the stored ones."""
+    obs_BF = np.ascontiguousarray(golden["obs_BF"])
+    rows = len(obs_BF)
+    for first, last in ((0, rows), *((i, i + 1) for i in range(min(rows, 4)))):
+        answer = _run(module, obs_BF[first:last])
+        wanted = _wanted_shapes(manifest, last - first)
+        for name, found in zip(OUTPUT_NAMES, answer, strict=True):
+            shape, kind = wanted[name]
+            if found.shape != shape or found.dtype != kind:
+                raise ValueError(f"the module's {name} is {found.dtype} {found.shape}, not {shape}")
+            expected = golden[name][first:last].astype(np.float64)
+            error = float(np.max(np.abs(found.astype(np.float64) - expected)))
+            if not error <= manifest.golden_tolerance:
+                raise ValueError(
+                    f"golden mismatch: {name} is off by {error:.3g}, "
+                    f"allowed {manifest.golden_tolerance:.3g}"
+                )
+
+
+def _run(
+    module: torch.jit.ScriptModule, obs_BF: NDArray[np.generic]
+) -> tuple[NDArray[np.generic], ...]:
+    try:
+        with torch.inference_mode():
+            answer = module(torch.from_numpy(obs_BF))
+    except RuntimeError as error:
+        raise ValueError(f"the module fails on the golden inputs: {_last_line(error)}") from error
+    if not isinstance(answer, tuple) or len(answer) != len(OUTPUT_NAMES):
+        raise ValueError(f"the module does not return {len(OUTPUT_NAMES)} tensors")
+    if not all(isinstance(part, torch.Tensor) for part in answer):
+        raise ValueError("the module returns something that is no tensor")
+    return tuple(part.numpy() for part in answer)
+
+
+assert set(BYTES_MAX) == {MANIFEST_NAME, *FILE_NAMES}
