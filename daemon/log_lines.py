@@ -44,11 +44,15 @@ _COLOUR = {
 
 def render_json(_logger: Any, _method: str, line: EventDict) -> str:
     """Print one event as one line of JSON, whatever its fields hold."""
-    ordered = {"event": line.pop("event"), **line}
+    return render_fields({"event": line.pop("event"), **line})
+
+
+def render_fields(fields: Mapping[str, Any]) -> str:
+    """Print a mapping as JSON; what JSON does not know becomes text, NaN becomes null."""
     try:
-        return orjson.dumps(ordered, default=str, option=_JSON_OPTIONS).decode()
+        return orjson.dumps(fields, default=str, option=_JSON_OPTIONS).decode()
     except TypeError:  # an integer beyond 64 bits or half a surrogate pair
-        return json.dumps(ordered, default=str)
+        return json.dumps(fields, default=str)
 
 
 def render_console(_logger: Any, _method: str, line: EventDict) -> str:

@@ -1,0 +1,237 @@
+"""The journal: every intent is on disk before it is sent; all else follows in batches.
+
+One SQLite file in WAL mode. ``record_intent`` commits on the caller's connection before it
+returns, so an intent survives ``kill -9`` of the daemon (and with sync ``full`` a power cut as
+well). Updates, fills, decisions and notes go to a writer thread. One daemon per directory: a lock
+file refuses the second.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from daemon import journal_tables as tables
+from daemon.journal_tables import OpenIntent
+from daemon.journal_writer import JournalWriter
+from kernels.events import Fill, OrderIntent, OrderUpdate
+
+if TYPE_CHECKING:
+    from daemon.effects import Note
+
+__all__ = ["Journal", "JournalError", "OpenIntent", "journal_directory"]
+
+FILE_NAME = "journal.sqlite"
+_INTENT_WAIT_S = 0.2  # a writer from outside is waited for so long, then the intent is denied
+_WRITER_WAIT_S = 5.0
+_WAL_BYTES_KEPT = 16 * 1024 * 1024
+_RUNS_KEPT = 10_000
+_SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
+
+
+class JournalError(Exception):
+    """The journal cannot be opened or an intent cannot be stored; nothing may be sent."""
+
+
+def journal_directory(configured: str, environ: Mapping[str, str]) -> Path:
+    """Return the configured directory, else systemd's, else the user's state directory."""
+    if configured:
+        return Path(configured).expanduser()
+    if environ.get("STATE_DIRECTORY"):
+        return Path(environ["STATE_DIRECTORY"].split(":")[0])
+    home = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME", "~")).expanduser() / (
+        ".local/state"
+    )
+    return Path(home) / "metaensemble"
+
+
+class Journal:
+    """The open journal of one run; ``instruments`` are unified symbols in configuration order.
+
+    Raises JournalError when the directory cannot be used, another daemon uses it, or the file is
+    no journal of this version. Calls come from one thread at a time.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        run_id: str,
+        sync: Literal["normal", "full"],
+        *,
+        instruments: Sequence[str],
+        started_ns: int,
+    ) -> None:
+        """Open or create the journal and enter this run into it."""
+        self.run_id = run_id
+        self.path = directory / FILE_NAME
+        self._symbols = tuple(instruments)
+        self._lock = threading.Lock()
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._held = _hold(directory / "lock")
+        except OSError as error:
+            raise JournalError(f"{directory}: {error.strerror}") from error
+        with ExitStack() as on_failure:
+            on_failure.callback(os.close, self._held)
+            try:
+                self._connection = _connect(self.path, sync, _INTENT_WAIT_S)
+                on_failure.callback(self._connection.close)
+                _prepare(self._connection)
+                self._connection.execute(
+                    "INSERT INTO runs (run_id, started_ns, instruments) VALUES (?, ?, ?)",
+                    (run_id, started_ns, orjson.dumps(self._symbols).decode()),
+                )
+                second = _connect(self.path, sync, _WRITER_WAIT_S)
+            except (sqlite3.Error, OSError) as error:
+                raise JournalError(f"{self.path}: {error}") from error
+            on_failure.pop_all()
+        self._writer = JournalWriter(second, self._lock)
+
+    def record_intent(self, client_order_id: str, intent: OrderIntent, approved_ns: int) -> None:
+        """Store an approved intent; when this returns it is committed and may be sent.
+
+        Raises JournalError when it is not stored, also for a client order id used before.
+        """
+        symbol = self._symbols[intent.instrument]
+        row = tables.intent_row(client_order_id, self.run_id, symbol, intent, approved_ns)
+        try:
+            with self._lock:
+                self._connection.execute(tables.INSERT_INTENT, row)
+        except (sqlite3.Error, OverflowError, ValueError) as error:
+            raise JournalError(f"intent {client_order_id} is not stored: {error}") from error
+        self._writer.count_intent()
+
+    def record_update(self, update: OrderUpdate) -> None:
+        """Queue an order update; a terminal one settles its intent, of whichever run."""
+        settled = tables.settle_row(update)
+        rows = [(tables.INSERT_UPDATE, tables.update_row(self.run_id, update))]
+        if settled is not None:
+            rows.append((tables.SETTLE_INTENT, settled))
+        self._writer.put(*rows)
+
+    def record_fill(self, fill: Fill) -> None:
+        """Queue a fill; the same trade of the same order is stored once."""
+        self._writer.put((tables.INSERT_FILL, tables.fill_row(self.run_id, fill)))
+
+    def record_decision(self, decided_ns: int, instrument: int, fields: Mapping[str, Any]) -> None:
+        """Queue one decision with whatever led to it; arrays in ``fields`` are copied here."""
+        row = tables.decision_row(self.run_id, decided_ns, instrument, fields)
+        self._writer.put((tables.INSERT_DECISION, row))
+
+    def record_note(self, note: Note) -> None:
+        """Queue a note; alerts can be read from the view ``alerts``."""
+        self._writer.put((tables.INSERT_NOTE, tables.note_row(self.run_id, note)))
+
+    def record_run(self, fields: Mapping[str, Any]) -> None:
+        """Queue what describes this run: mode, fingerprints of settings and model, and the like."""
+        statement = "UPDATE runs SET fields = ? WHERE run_id = ?"
+        self._writer.put((statement, (tables.to_json(fields), self.run_id)))
+
+    def open_intents(self) -> tuple[OpenIntent, ...]:
+        """Return the intents of earlier runs whose orders are not known to have ended."""
+        return tuple(map(tables.open_intent, self._select(tables.SELECT_OPEN_INTENTS)))
+
+    def unclosed_run_ids(self) -> tuple[str, ...]:
+        """Return the earlier runs that ended without closing the journal, oldest first."""
+        statement = "SELECT run_id FROM runs WHERE closed_ns IS NULL AND run_id <> ? ORDER BY 1"
+        return tuple(row[0] for row in self._select(statement))
+
+    @property
+    def writer_error(self) -> str | None:
+        """Why the last batch was not written, None when it was."""
+        return self._writer.error
+
+    @property
+    def dropped_count(self) -> int:
+        """Queued rows that were lost; intents are never among them."""
+        return self._writer.dropped_count
+
+    @property
+    def queued_count(self) -> int:
+        """Rows that wait for the writer thread."""
+        return self._writer.queued_count
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything queued is written; False when it is not within the time."""
+        return self._writer.flush(timeout_s)
+
+    def close(self, closed_ns: int, timeout_s: float = 5.0) -> bool:
+        """Write what waits, mark the run closed if all of it was written, and let go.
+
+        False when rows were lost or the mark failed: the next start then sees a run that did not
+        end in order.
+        """
+        is_whole = self._writer.close(timeout_s)
+        try:
+            if is_whole:
+                with self._lock:
+                    statement = "UPDATE runs SET closed_ns = ? WHERE run_id = ?"
+                    self._connection.execute(statement, (closed_ns, self.run_id))
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error:
+            is_whole = False  # the caller says so: the log outlives the journal
+        finally:
+            self._connection.close()
+            os.close(self._held)
+        return is_whole
+
+    def _select(self, statement: str) -> list[tuple[Any, ...]]:
+        try:
+            with self._lock:
+                return self._connection.execute(statement, (self.run_id,)).fetchall()
+        except sqlite3.Error as error:
+            raise JournalError(f"{self.path}: {error}") from error
+
+
+def _hold(path: Path) -> int:
+    """Lock a file for as long as this process lives or the descriptor is open."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise JournalError(f"{path.parent}: another daemon uses this journal") from error
+    return descriptor
+
+
+def _connect(path: Path, sync: str, wait_s: float) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # for us alone
+    connection = sqlite3.connect(
+        path, timeout=wait_s, isolation_level=None, check_same_thread=False
+    )
+    try:
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise JournalError(f"{path}: this file system allows no write-ahead log")
+        connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[sync]}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # the writer's, off the hot path
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Create the tables in a new file, refuse another version, forget the oldest runs."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        connection.executescript(
+            f"BEGIN; {tables.SCHEMA} PRAGMA user_version = {tables.SCHEMA_VERSION}; COMMIT;"
+        )
+    elif version != tables.SCHEMA_VERSION:
+        wanted = tables.SCHEMA_VERSION
+        raise JournalError(f"journal has version {version}, this program writes {wanted}")
+    connection.execute(
+        "DELETE FROM runs WHERE run_id NOT IN"
+        " (SELECT run_id FROM runs ORDER BY run_id DESC LIMIT ?)",
+        (_RUNS_KEPT,),
+    )

@@ -1,0 +1,480 @@
+"""The journal: nothing that was promised is ever missing, and trouble is told, not hidden."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemon import journal_tables, journal_writer
+from daemon.effects import Note
+from daemon.identity import client_order_id, new_run_id
+from daemon.journal import FILE_NAME, Journal, JournalError, journal_directory
+from kernels.events import (
+    TERMINAL_STATUSES,
+    Fill,
+    OrderIntent,
+    OrderStatus,
+    OrderType,
+    OrderUpdate,
+    Side,
+)
+
+ROOT = Path(__file__).parents[2]
+SYMBOLS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
+RUN, NEXT_RUN = "000000000001", "000000000002"
+
+
+def _open(folder: Path, run_id: str = RUN, sync: Any = "normal") -> Journal:
+    return Journal(folder, run_id, sync, instruments=SYMBOLS, started_ns=7)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """Open an empty journal and close it afterwards."""
+    opened = _open(tmp_path)
+    yield opened
+    opened.close(9)
+
+
+def _intent(sequence: int = 0, **changes: Any) -> OrderIntent:
+    values: dict[str, Any] = {
+        "sequence": sequence,
+        "instrument": 1,
+        "side": Side.SELL,
+        "quantity_lots": 12,
+        "price_ticks": 260_000,
+        "order_type": OrderType.POST_ONLY,
+        "reduce_only": True,
+        "decided_ns": 10**18 + sequence,
+        "reason": "target",
+        "agent_share_A": (0.5, 0.25, 0.125, 0.125, 0.0),
+    }
+    return OrderIntent(**(values | changes))
+
+
+def _update(name: str, status: OrderStatus, **changes: Any) -> OrderUpdate:
+    values: dict[str, Any] = {
+        "instrument": 1,
+        "event_ns": 1,
+        "received_ns": 2,
+        "client_order_id": name,
+        "status": status,
+        "filled_lots": 3,
+        "code": 0,
+        "reason": "",
+    }
+    return OrderUpdate(**(values | changes))
+
+
+def _fill(name: str, trade_id: int) -> Fill:
+    return Fill(
+        instrument=1,
+        event_ns=1,
+        received_ns=2,
+        client_order_id=name,
+        trade_id=trade_id,
+        side=Side.SELL,
+        price_ticks=260_000,
+        quantity_lots=3,
+        fee_quote_e8=-5,
+        is_maker=True,
+    )
+
+
+def _rows(folder: Path, statement: str) -> list[tuple[Any, ...]]:
+    connection = sqlite3.connect(folder / FILE_NAME)
+    try:
+        return connection.execute(statement).fetchall()
+    finally:
+        connection.close()
+
+
+def test_intent_is_visible_to_others_when_the_call_returns(
+    tmp_path: Path, journal: Journal
+) -> None:
+    """Another connection reads the intent at once: it is committed, not queued."""
+    journal.record_intent("me-000000000001-0", _intent(), 55)
+    found = _rows(tmp_path, "SELECT client_order_id, run_id, symbol, approved_ns FROM intents")
+    assert found == [("me-000000000001-0", RUN, "ETH/USDT:USDT", 55)]
+
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+INTENTS = st.builds(
+    OrderIntent,
+    sequence=st.integers(0, 2**63 - 1),
+    instrument=st.integers(0, 1),
+    side=st.sampled_from(Side),
+    quantity_lots=INT64,
+    price_ticks=INT64,
+    order_type=st.sampled_from(OrderType),
+    reduce_only=st.booleans(),
+    decided_ns=INT64,
+    reason=st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+    agent_share_A=st.lists(st.floats(-1, 1), max_size=5).map(tuple),
+)
+
+
+@given(st.lists(st.tuples(INTENTS, INT64), min_size=1, max_size=5))
+@settings(max_examples=15, deadline=None)
+def test_any_intent_comes_back_unchanged_in_the_next_run(
+    tmp_path_factory: pytest.TempPathFactory, approved: list[tuple[OrderIntent, int]]
+) -> None:
+    """What an earlier run left open is read back value by value, in order, with its symbol."""
+    folder = tmp_path_factory.mktemp("journal")
+    first = _open(folder)
+    for number, (intent, approved_ns) in enumerate(approved):
+        first.record_intent(client_order_id(RUN, number), intent, approved_ns)
+    assert first.open_intents() == ()
+    first.close(8)
+    second = _open(folder, NEXT_RUN)
+    found = second.open_intents()
+    second.close(9)
+    assert [(one.intent, one.approved_ns) for one in found] == approved
+    assert [one.client_order_id for one in found] == [
+        client_order_id(RUN, number) for number in range(len(approved))
+    ]
+    assert {one.run_id for one in found} == {RUN}
+    assert [one.symbol for one in found] == [SYMBOLS[one.intent.instrument] for one in found]
+
+
+@pytest.mark.parametrize("status", list(OrderStatus))
+def test_only_terminal_statuses_settle_an_intent(tmp_path: Path, status: OrderStatus) -> None:
+    """An order is open in the next run unless the venue said that it ended."""
+    first = _open(tmp_path)
+    name = client_order_id(RUN, 0)
+    first.record_intent(name, _intent(), 1)
+    first.record_update(_update(name, status))
+    first.close(2)
+    second = _open(tmp_path, NEXT_RUN)
+    assert bool(second.open_intents()) is (status not in TERMINAL_STATUSES)
+    # evidence found by the next run settles it for good
+    second.record_update(_update(name, OrderStatus.CANCELLED))
+    second.close(3)
+    third = _open(tmp_path, "000000000003")
+    assert third.open_intents() == ()
+    third.close(4)
+
+
+def test_everything_queued_is_written(tmp_path: Path, journal: Journal) -> None:
+    """Updates, fills, decisions, notes and the run's description arrive in their tables."""
+    name = client_order_id(RUN, 0)
+    journal.record_update(_update(name, OrderStatus.WORKING, code=-2019, reason="margin"))
+    for trade_id in (1, 2, 2):
+        journal.record_fill(_fill(name, trade_id))
+    journal.record_decision(5, 1, {"weights": np.array([0.5, 0.5]), "nan": float("nan")})
+    journal.record_note(Note(event="order_sent", event_ns=6, fields={"api_key": "hunter2"}))
+    journal.record_note(Note(event="order_unknown", event_ns=7, fields={"side": Side.BUY}))
+    journal.record_run({"mode": "sim", "settings_sha256": "ab"})
+    assert journal.flush(5)
+    assert journal.queued_count == 0
+    assert _rows(tmp_path, "SELECT status, filled_lots, code, reason FROM order_updates") == [
+        (int(OrderStatus.WORKING), 3, -2019, "margin")
+    ]
+    assert _rows(tmp_path, "SELECT trade_id, fee_quote_e8, is_maker, side FROM fills") == [
+        (1, -5, 1, -1),
+        (2, -5, 1, -1),
+    ]
+    assert _rows(tmp_path, "SELECT fields FROM decisions") == [
+        ('{"weights":[0.5,0.5],"nan":null}',)
+    ]
+    assert _rows(tmp_path, "SELECT code, fields FROM notes") == [
+        ("ME402", '{"api_key":"[redacted]"}'),
+        ("ME407", '{"side":"BUY"}'),
+    ]
+    assert _rows(tmp_path, "SELECT code FROM alerts") == [("ME407",)]
+    assert _rows(tmp_path, "SELECT started_ns, instruments, fields FROM runs") == [
+        (7, '["BTC/USDT:USDT","ETH/USDT:USDT"]', '{"mode":"sim","settings_sha256":"ab"}')
+    ]
+
+
+def test_clean_end_is_marked_and_an_unclean_one_seen(tmp_path: Path) -> None:
+    """A closed run carries its time; a run without the mark is named to the next one."""
+    first = _open(tmp_path)
+    assert first.close(42)
+    crashed = _open(tmp_path, NEXT_RUN)
+    crashed._writer.close(5)  # the descriptor goes as in a crash: without the mark
+    crashed._connection.close()
+    os.close(crashed._held)
+    third = _open(tmp_path, "000000000003")
+    assert third.unclosed_run_ids() == (NEXT_RUN,)
+    third.close(44)
+    assert _rows(tmp_path, "SELECT run_id, closed_ns FROM runs ORDER BY 1") == [
+        (RUN, 42),
+        (NEXT_RUN, None),
+        ("000000000003", 44),
+    ]
+
+
+def test_same_order_name_twice_is_refused(journal: Journal) -> None:
+    """A client order id is used once, whatever the caller believes."""
+    journal.record_intent("me-000000000001-0", _intent(), 1)
+    with pytest.raises(JournalError, match="not stored: UNIQUE"):
+        journal.record_intent("me-000000000001-0", _intent(), 1)
+
+
+def test_unstorable_intent_is_an_error_not_a_crash(journal: Journal) -> None:
+    """Numbers beyond 64 bits and broken text deny the one intent and leave the journal usable."""
+    for intent in (_intent(quantity_lots=2**63), _intent(reason="\ud800")):
+        with pytest.raises(JournalError):
+            journal.record_intent("me-000000000001-0", intent, 1)
+    journal.record_intent("me-000000000001-0", _intent(quantity_lots=np.int64(5)), 1)
+
+
+def test_unstorable_row_is_lost_alone(tmp_path: Path, journal: Journal) -> None:
+    """One impossible row among good ones is dropped and counted; the others are written."""
+    for number in range(5):
+        name = client_order_id(RUN, number)
+        lots = 2**70 if number == 2 else number
+        journal.record_update(_update(name, OrderStatus.WORKING, filled_lots=lots))
+    assert journal.flush(5)
+    assert journal.dropped_count == 1
+    assert [row[0] for row in _rows(tmp_path, "SELECT filled_lots FROM order_updates")] == [
+        0,
+        1,
+        3,
+        4,
+    ]
+
+
+def test_second_daemon_is_refused(tmp_path: Path, journal: Journal) -> None:
+    """One directory serves one daemon; after the first is gone the place is free."""
+    with pytest.raises(JournalError, match="another daemon"):
+        _open(tmp_path, NEXT_RUN)
+    journal.record_intent("me-000000000001-0", _intent(), 1)
+
+
+def test_unusable_places_are_refused(tmp_path: Path) -> None:
+    """A file in the way, a foreign file, another version and a used run id are said plainly."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match="exists"):
+        _open(tmp_path / "file")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / FILE_NAME).write_text("this is not a database, but long enough to be taken for one")
+    with pytest.raises(JournalError, match="not a database"):
+        _open(foreign)
+    newer = tmp_path / "newer"
+    _open(newer).close(1)
+    connection = sqlite3.connect(newer / FILE_NAME)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(JournalError, match="version 99"):
+        _open(newer, NEXT_RUN)
+    _open(tmp_path / "used").close(1)
+    with pytest.raises(JournalError, match="UNIQUE"):
+        _open(tmp_path / "used")
+    with pytest.raises(JournalError, match="not a database"):  # the lock was let go each time
+        _open(foreign)
+
+
+def test_files_are_for_us_alone(tmp_path: Path) -> None:
+    """Positions and orders are nobody else's business, whatever the umask."""
+    mask = os.umask(0)
+    try:
+        opened = _open(tmp_path / "new")
+        opened.record_intent("me-000000000001-0", _intent(), 1)
+    finally:
+        os.umask(mask)
+    for path in (tmp_path / "new").iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+    opened.close(2)
+
+
+def test_outside_writer_delays_but_does_not_hang(tmp_path: Path, journal: Journal) -> None:
+    """A foreign transaction that stays open denies the intent after a moment, then all is well."""
+    connection = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    start_ns = time.monotonic_ns()
+    with pytest.raises(JournalError, match="locked"):
+        journal.record_intent("me-000000000001-0", _intent(), 1)
+    assert time.monotonic_ns() - start_ns < 5_000_000_000
+    connection.execute("ROLLBACK")
+    connection.close()
+    journal.record_intent("me-000000000001-0", _intent(), 1)
+
+
+def test_queue_is_bounded() -> None:
+    """Rows beyond the bound are dropped and counted, those of one call together."""
+    lock = threading.Lock()
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.executescript(journal_tables.SCHEMA)
+    with lock:  # the writer stands still
+        writer = journal_writer.JournalWriter(connection, lock, queue_rows_max=5)
+        row = (journal_tables.INSERT_DECISION, ("run", 1, 0, "{}"))
+        for _ in range(4):
+            writer.put(row)
+        writer.put(row, row)
+        writer.put(row)
+        writer.put(row)
+        assert (writer.queued_count, writer.dropped_count) == (5, 3)
+    assert writer.flush(5)
+    assert not writer.close(5)  # something was lost: not a whole journal
+
+
+def test_oldest_rows_go_and_open_intents_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables stop growing at their bound; an intent without an end is never removed."""
+    monkeypatch.setattr(journal_writer, "ROWS_KEPT", {"decisions": 700, "intents": 3})
+    monkeypatch.setattr(journal_writer, "_PRUNE_ROWS", 100)
+    first = _open(tmp_path)
+    for number in range(6):
+        name = client_order_id(RUN, number)
+        first.record_intent(name, _intent(number), 1)
+        if number != 1:
+            first.record_update(_update(name, OrderStatus.FILLED))
+    for number in range(2_000):
+        first.record_decision(number, 0, {})
+    assert first.flush(20)
+    first.close(1)
+    second = _open(tmp_path, NEXT_RUN)
+    second.record_decision(2_000, 0, {})
+    deadline_ns = time.monotonic_ns() + 10_000_000_000
+    statement = "SELECT count(*), max(decided_ns) FROM decisions"
+    while _rows(tmp_path, statement)[0][0] > 700 and time.monotonic_ns() < deadline_ns:
+        time.sleep(0.05)
+    assert _rows(tmp_path, statement) == [(700, 2_000)]
+    deadline_ns = time.monotonic_ns() + 10_000_000_000
+    statement = "SELECT sequence FROM intents ORDER BY id"
+    while len(_rows(tmp_path, statement)) > 4 and time.monotonic_ns() < deadline_ns:
+        time.sleep(0.05)
+    assert _rows(tmp_path, statement) == [(1,), (3,), (4,), (5,)]
+    assert [one.intent.sequence for one in second.open_intents()] == [1]
+    second.close(2)
+
+
+def test_write_ahead_log_is_taken_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log beside the file is worked off while the run goes on, also with intents alone."""
+    monkeypatch.setattr(journal_writer, "_CHECKPOINT_ROWS", 50)
+    monkeypatch.setattr(journal_writer, "_IDLE_S", 0.01)
+    opened = _open(tmp_path)
+    before_bytes = (tmp_path / FILE_NAME).stat().st_size
+    for number in range(300):
+        opened.record_intent(client_order_id(RUN, number), _intent(number), 1)
+    deadline_ns = time.monotonic_ns() + 10_000_000_000
+    while (tmp_path / FILE_NAME).stat().st_size <= before_bytes:
+        assert time.monotonic_ns() < deadline_ns
+        time.sleep(0.02)
+    opened.close(1)
+    assert not (tmp_path / f"{FILE_NAME}-wal").exists()
+
+
+def test_directory_is_configured_or_systemd_s_or_the_user_s() -> None:
+    """The journal's place follows the configuration, then the unit, then the user."""
+    environ = {"STATE_DIRECTORY": "/var/lib/metaensemble:/var/lib/x", "HOME": "/home/u"}
+    assert journal_directory("/srv/j", environ) == Path("/srv/j")
+    assert journal_directory("", environ) == Path("/var/lib/metaensemble")
+    assert journal_directory("", {"HOME": "/home/u"}) == Path("/home/u/.local/state/metaensemble")
+    assert journal_directory("", {"XDG_STATE_HOME": "/s"}) == Path("/s/metaensemble")
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[2], sys.argv[2] + "/tests/daemon"]
+import test_journal as t
+from daemon.journal import JournalError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+journal = t._open(Path(sys.argv[1]))
+journal.record_intent(t.client_order_id(t.RUN, 0), t._intent(), 1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+journal.record_decision(1, 0, {"text": "x" * 400_000})
+stored, denied = 1, 0
+for number in range(1, 1000):
+    try:
+        journal.record_intent(t.client_order_id(t.RUN, number), t._intent(number), 1)
+        stored += 1
+    except JournalError:
+        denied += 1
+assert not journal.flush(0.5), "the big row cannot be written"
+assert journal.writer_error, "nobody was told"
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+journal.record_intent(t.client_order_id(t.RUN, 1000), t._intent(1000), 1)
+assert journal.flush(10), "room again, and still nothing written"
+assert journal.writer_error is None
+assert journal.close(2)
+print(stored + 1, denied)
+"""
+
+
+def test_full_disk_denies_and_recovers(tmp_path: Path) -> None:
+    """Without room intents are refused one by one; with room again nothing queued was lost."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path), str(ROOT)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    stored, denied = map(int, done.stdout.split())
+    assert denied > 0
+    assert _rows(tmp_path, "SELECT count(*) FROM intents") == [(stored,)]
+    assert _rows(tmp_path, "SELECT length(fields) > 400000 FROM decisions") == [(1,)]
+    assert _rows(tmp_path, "PRAGMA integrity_check") == [("ok",)]
+
+
+CRASH_WRITER = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[2], sys.argv[2] + "/tests/daemon"]
+import test_journal as t
+from kernels.events import OrderStatus
+run_id = sys.argv[3]
+journal = t._open(Path(sys.argv[1]), run_id)
+for number in range(1_000_000):
+    name = t.client_order_id(run_id, number)
+    journal.record_intent(name, t._intent(number), number)
+    os.write(1, b"%d\\n" % number)  # unbuffered: what the parent reads was promised
+    journal.record_decision(number, 0, {"number": number})
+    if number % 3 == 0:
+        journal.record_update(t._update(name, OrderStatus.FILLED))
+"""
+
+
+def test_no_promised_intent_is_lost_by_kill(tmp_path: Path) -> None:
+    """A writer killed at random moments left every intent whose record_intent had returned."""
+    rng = np.random.default_rng(11)
+    promised: dict[str, int] = {}
+    for round_number in range(6):
+        run_id = new_run_id(10**18 + round_number * 10**9, rng.bytes(8))
+        child = subprocess.Popen(
+            [sys.executable, "-c", CRASH_WRITER, str(tmp_path), str(ROOT), run_id],
+            stdout=subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        first = child.stdout.readline()  # it is writing now
+        time.sleep(float(rng.uniform(0, 0.15)))
+        child.send_signal(signal.SIGKILL)
+        rest = child.stdout.read()
+        child.wait(10)
+        child.stdout.close()
+        promised[run_id] = (first + rest).count(b"\n")
+        assert promised[run_id] > 0
+    assert _rows(tmp_path, "PRAGMA integrity_check") == [("ok",)]
+    last = _open(tmp_path, "zzzzzzzzzzzz")
+    assert set(last.unclosed_run_ids()) == set(promised)
+    open_names = {one.client_order_id for one in last.open_intents()}
+    last.close(1)
+    stored = dict(_rows(tmp_path, "SELECT client_order_id, final_status FROM intents"))
+    for run_id, count in promised.items():
+        for number in range(count):
+            name = client_order_id(run_id, number)
+            assert name in stored
+            assert (name in open_names) is (stored[name] is None)
+            assert stored[name] is None or number % 3 == 0
+    assert len(stored) <= sum(promised.values()) + len(promised)  # at most one unpromised per run
