@@ -27,7 +27,7 @@ from config.settings import Settings
 from daemon import findings
 from daemon.clock import SystemClock
 from daemon.findings import Row
-from daemon.journal import state_directory
+from daemon.journal import journal_directory
 from daemon.kernel_cache import prepare
 
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
@@ -79,7 +79,7 @@ def run(settings: Settings, *, as_json: bool) -> int:
 def examine(settings: Settings) -> Iterator[Row]:
     """Yield the rows one by one, the quick ones first."""
     clock = SystemClock()
-    directory = state_directory(settings.journal.directory, os.environ).absolute()
+    directory = journal_directory(settings.journal.directory, os.environ).absolute()
     place = _nearest(directory)
     yield findings.judge_python(sys.version_info[:3], sys.prefix != sys.base_prefix)
     yield findings.judge_cores(len(os.sched_getaffinity(0)), os.cpu_count() or 0)
@@ -203,5 +203,8 @@ def _ask(probe: str) -> dict[str, object] | str:
     if child.returncode:
         lines = child.stderr.strip().splitlines()
         return lines[-1] if lines else f"ended with status {child.returncode}"
-    answer: dict[str, object] = json.loads(child.stdout.strip().splitlines()[-1])
+    try:
+        answer: dict[str, object] = json.loads(child.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        return "gave no answer"
     return answer
