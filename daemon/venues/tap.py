@@ -93,6 +93,7 @@ class Stream:
 
     async def close(self) -> None:
         """Close the socket, without waiting long for a peer that does not answer; never raises."""
+        self._client.on_frame = _swallow  # late frames of this socket must not mix with the next's
         try:
             await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
         except (OSError, TimeoutError, aiohttp.ClientError, RuntimeError) as error:
@@ -115,7 +116,7 @@ class TapBinanceUsdm(binanceusdm):  # type: ignore[misc]  # ccxt ships no types
 
     def client(self, url: str) -> TapClient:
         """Return ccxt's socket client for this URL, made a tapped one; the host must be allowed."""
-        self._guard(url)
+        self.guard(url)
         client = super().client(url)
         if type(client) is not TapClient:
             client.__class__ = TapClient  # ccxt names its class in a method too long to copy
@@ -156,7 +157,7 @@ class TapBinanceUsdm(binanceusdm):  # type: ignore[misc]  # ccxt ships no types
         body: Any = None,
     ) -> Any:
         """Make one REST request, to an allowed host only."""
-        self._guard(url)
+        self.guard(url)
         return await super().fetch(url, method, headers, body)
 
     def handle_errors(
@@ -189,7 +190,8 @@ class TapBinanceUsdm(binanceusdm):  # type: ignore[misc]  # ccxt ships no types
             await self._http.close()
             self._http = None
 
-    def _guard(self, url: str) -> None:
+    def guard(self, url: str) -> None:
+        """Raise ForbiddenHostError unless this mode may talk to the URL's host."""
         if self.allowed_hosts is None or "://" not in url:
             return
         host = url.split("/", 3)[2].partition(":")[0].partition("?")[0]
@@ -240,6 +242,10 @@ def _why(lost: asyncio.Future[Any]) -> str:
         return "closed by us"
     error = lost.exception()
     return str(error)[:_REASON_CHARACTERS_MAX] if error else "closed"
+
+
+def _swallow(frame_text: str) -> bool:
+    return True
 
 
 def _consume(lost: asyncio.Future[Any]) -> None:

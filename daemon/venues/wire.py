@@ -6,7 +6,7 @@ until an instrument's grid turns them into integers, level lists stay raw JSON.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -130,8 +130,8 @@ class Envelope(msgspec.Struct):
 
     e: str | None = None
     id: int | str | None = None
-    error: msgspec.Raw | None = None
-    code: msgspec.Raw | None = None
+    error: Any = None
+    code: Any = None
 
 
 class DepthAnswer(msgspec.Struct):

@@ -1,0 +1,208 @@
+"""Opens the venue of a mode: which hosts, which keys, which grid.
+
+sim talks to production addresses that a resolver leads to our own loopback server under a
+throw-away certificate authority; testnet talks to the venue's demo hosts; live to production. Every
+mode has a list of the hosts it may talk to, checked before the first request and at each one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiohttp
+import certifi
+from aiohttp.abc import AbstractResolver, ResolveResult
+from ccxt.base.errors import BaseError
+
+from config.credentials import Credentials
+from config.settings import Settings
+from daemon.venues.orders import RECV_WINDOW_MS
+from daemon.venues.tap import TapBinanceUsdm, make_trace, refusal_of
+from kernels.units import Instrument, to_e8
+
+PRODUCTION_HOSTS = frozenset({"fapi.binance.com", "fstream.binance.com"})
+DEMO_HOSTS = frozenset(
+    {"demo-fapi.binance.com", "fstream.binancefuture.com", "testnet.binancefuture.com"}
+)
+HOSTS_BY_MODE: dict[str, frozenset[str]] = {
+    "sim": PRODUCTION_HOSTS,  # names only: the resolver leads every one of them to loopback
+    "testnet": DEMO_HOSTS,
+    "live": PRODUCTION_HOSTS,
+}
+REQUEST_TIMEOUT_MS = 5_000
+CONNECTION_KEEPALIVE_S = 60.0
+
+_USED_URLS = ("fapiPublic", "fapiPrivate", "fapiPrivateV2", "fapiPrivateV3")
+
+
+class VenueError(RuntimeError):
+    """The venue cannot be used as configured; the message is for the operator."""
+
+
+class Access(Protocol):
+    """Where the simulated exchange listens, and with which keys."""
+
+    @property
+    def host(self) -> str:
+        """Address, loopback only."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """TLS port of REST and streams."""
+        ...
+
+    @property
+    def ca_pem_path(self) -> str | Path:
+        """Certificate authority that the server's certificate is signed by."""
+        ...
+
+    @property
+    def api_key(self) -> str:
+        """Key of the simulated account."""
+        ...
+
+    @property
+    def api_secret(self) -> str:
+        """Secret of the simulated account."""
+        ...
+
+
+class LoopbackResolver(AbstractResolver):
+    """Every host name leads to one local port; aiohttp honours the port a resolver returns."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Lead to ``host``, which must be a loopback address; VenueError otherwise."""
+        if not ipaddress.ip_address(host).is_loopback:
+            raise VenueError(f"the simulated exchange must be on loopback, not {host}")
+        self._host = host
+        self._port = port
+        self.hosts_seen: set[str] = set()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Answer with the local server, whatever was asked."""
+        self.hosts_seen.add(host)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=self._host,
+                port=self._port,
+                family=socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+        ]
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+async def connect(
+    settings: Settings, credentials: Credentials | None, access: Access | None
+) -> TapBinanceUsdm:
+    """Open the venue of ``settings.mode`` and load its markets; the caller closes it.
+
+    ``access`` belongs to mode sim and only to it. Raises VenueError when the venue cannot be
+    reached or a host is not allowed.
+    """
+    exchange = build(settings, credentials, access)
+    try:
+        check_hosts(exchange)
+        await exchange.load_markets()
+    except BaseError as error:
+        await exchange.close()
+        # not chained: the text of a ccxt error may hold a signed URL
+        raise VenueError(f"{settings.mode}: {refusal_of(error).reason}") from None
+    except BaseException:
+        await exchange.close()
+        raise
+    return exchange
+
+
+def build(
+    settings: Settings, credentials: Credentials | None, access: Access | None
+) -> TapBinanceUsdm:
+    """Make the exchange object of a mode without talking to anyone; needs a running loop."""
+    if (settings.mode == "sim") != (access is not None):
+        raise VenueError(f"mode {settings.mode} and a simulated exchange do not belong together")
+    keys = credentials if access is None else access
+    if access is not None:
+        trust = ssl.create_default_context(cafile=str(access.ca_pem_path))
+        resolver: AbstractResolver | None = LoopbackResolver(access.host, access.port)
+    else:
+        trust = ssl.create_default_context(cafile=certifi.where())
+        resolver = None
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            resolver=resolver, ssl=trust, keepalive_timeout=CONNECTION_KEEPALIVE_S
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=[make_trace()],
+    )
+    config: dict[str, Any] = {
+        "session": session,
+        "timeout": REQUEST_TIMEOUT_MS,
+        "enableRateLimit": False,  # the gate has its own budget, with a reserve for cancels
+        "maxRetriesOnFailure": 0,  # nothing is ever sent twice
+        "streaming": {"keepAlive": settings.feed.keepalive_ms, "maxPingPongMisses": 2},
+        "options": {
+            "fetchCurrencies": False,
+            "fetchMarkets": {"types": ["linear"]},
+            "adjustForTimeDifference": True,
+            "recvWindow": RECV_WINDOW_MS,
+            "ws": {"options": {"compress": 0}},  # inflating a frame costs more than its bytes
+        },
+    }
+    if keys is not None:
+        config |= {"apiKey": keys.api_key, "secret": keys.api_secret}
+    exchange = TapBinanceUsdm(config, HOSTS_BY_MODE[settings.mode])
+    if settings.mode == "testnet":
+        exchange.enable_demo_trading(True)
+    return exchange
+
+
+def check_hosts(exchange: TapBinanceUsdm) -> None:
+    """Refuse an exchange object that would talk to a host outside its list, before it does."""
+    urls = exchange.urls["api"]
+    addresses = [urls[name] for name in _USED_URLS if name in urls]
+    addresses += [exchange.get_ws_url("linear", kind) for kind in ("public", "market", "private")]
+    for address in addresses:
+        exchange.guard(address)
+
+
+def load_instruments(exchange: TapBinanceUsdm, symbols: Sequence[str]) -> tuple[Instrument, ...]:
+    """Read the grids of the configured symbols from the markets already loaded.
+
+    Raises VenueError for a symbol that the venue does not trade, or whose grid it does not state.
+    """
+    return tuple(_instrument(exchange, index, symbol) for index, symbol in enumerate(symbols))
+
+
+def _instrument(exchange: TapBinanceUsdm, index: int, symbol: str) -> Instrument:
+    market = (exchange.markets or {}).get(symbol)
+    if market is None or not market.get("linear") or not market.get("swap"):
+        raise VenueError(f"{symbol} is no linear perpetual of this venue")
+    try:
+        filters = {row["filterType"]: row for row in market["info"]["filters"]}
+        lot_size_e8 = to_e8(filters["LOT_SIZE"]["stepSize"])
+        return Instrument(
+            index=index,
+            symbol=symbol,
+            venue_id=market["id"],
+            tick_size_e8=to_e8(filters["PRICE_FILTER"]["tickSize"]),
+            lot_size_e8=lot_size_e8,
+            lots_min=-(-to_e8(filters["LOT_SIZE"]["minQty"]) // lot_size_e8),
+            lots_max=to_e8(filters["LOT_SIZE"]["maxQty"]) // lot_size_e8,
+            notional_min_quote_e8=to_e8(filters["MIN_NOTIONAL"]["notional"]),
+            maker_fee_frac=float(market["maker"]),
+            taker_fee_frac=float(market["taker"]),
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise VenueError(f"{symbol}: the venue does not state its grid: {error!r}") from error

@@ -1,0 +1,460 @@
+"""The feed: every market and account event of all instruments, proven before it is believed.
+
+One public socket carries depth, trades and best bid/ask, one market socket the mark price, one user
+socket our own orders. A book is trusted from the snapshot that joins its updates until the first
+that does not join; whatever is wrong becomes a verdict in the lanes, before the events after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ccxt.base.errors import BaseError
+
+from config.settings import FeedSettings
+from daemon.clock import Clock
+from daemon.effects import Note
+from daemon.lanes import Lanes
+from daemon.venues.integrity import NS_PER_MS, InstrumentTrack, Links, SkewEstimate
+from daemon.venues.links import Link, LinkPlan, OnUserConnect
+from daemon.venues.normalize import (
+    ColdFrame,
+    EmptyTrade,
+    FrameRefusedError,
+    Normalizer,
+    warm_up,
+)
+from daemon.venues.supervision import Backoff, Supervisor
+from daemon.venues.tap import TapBinanceUsdm, refusal_of
+from daemon.venues.user_stream import UserStream
+from kernels.book import Continuity
+from kernels.events import (
+    DepthDiff,
+    DepthSnapshot,
+    FeedStatus,
+    MarkPrice,
+    Quote,
+    Trade,
+)
+from kernels.units import Instrument
+
+WATCH_INTERVAL_S = 0.1
+"""How often ages, clocks and full lanes are looked at: the bound on noticing a silence."""
+
+REFUSAL_NOTE_INTERVAL_NS = 1_000_000_000
+"""At most one note a second about frames that cannot be read; all are counted."""
+
+_PUBLIC, _MARKET, _USER = "public", "market", "user"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedCounters:
+    """What came through so far; ``lost_count`` events were sent and never seen by the engine."""
+
+    depth_count: int
+    trade_count: int
+    quote_count: int
+    mark_count: int
+    user_count: int
+    lost_count: int
+    repeated_count: int
+    refused_count: int
+    gap_count: int
+    resync_count: int
+    reconnect_count: int
+    skew_ns: int
+    not_ok_ns: dict[str, dict[str, int]]
+
+
+class Feed:
+    """All streams of all instruments into the lanes.
+
+    ``record`` takes (stage, nanoseconds) per frame. ``on_user_connect`` is awaited after every
+    connection of the user stream, before the verdict may become OK; without an API key there is no
+    user stream and none is waited for. ``user_stream`` keeps the venue's last word on the account.
+    """
+
+    def __init__(
+        self,
+        exchange: TapBinanceUsdm,
+        instruments: Sequence[Instrument],
+        lanes: Lanes,
+        settings: FeedSettings,
+        clock: Clock,
+        note: Callable[[Note], None],
+        *,
+        generator: np.random.Generator,
+        record: Callable[[str, int], None] | None = None,
+        on_user_connect: OnUserConnect | None = None,
+    ) -> None:
+        """Prepare everything; nothing connects before ``start``."""
+        self._exchange = exchange
+        self._lanes = lanes
+        self._settings = settings
+        self._clock = clock
+        self._note = note
+        self._generator = generator
+        self._record = record or _forget
+        self._normalizer = Normalizer(instruments)
+        self._tracks = tuple(
+            InstrumentTrack(each, settings, clock.now_ns()) for each in instruments
+        )
+        self._skew = SkewEstimate()
+        self._supervisor = Supervisor(clock, note, generator)
+        self._resyncs: dict[int, asyncio.Task[None]] = {}
+        self._last_frame_ns = 0
+        self._refusal_noted_ns = 0
+        self._depth_count = self._trade_count = self._quote_count = 0
+        self._mark_count = self._refused_count = self._overflow_lost_count = 0
+        self.user_stream = UserStream(
+            exchange=exchange,
+            normalizer=self._normalizer,
+            instrument_count=len(self._tracks),
+            lanes=lanes,
+            clock=clock,
+            supervisor=self._supervisor,
+            on_connect=on_user_connect,
+            on_refused=self._on_refused,
+            say=self._say,
+        )
+        self._public = self._link(_PUBLIC, self._public_streams(), self.read_public)
+        self._market = self._link(_MARKET, self._market_streams(), self.read_public)
+        self._user = self._link(_USER, (), self.user_stream.read)
+        self.user_stream.attach(self._user)
+        self._has_user_stream = bool(exchange.apiKey)
+        self._links = Links(user=not self._has_user_stream)
+
+    # life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start connecting; returns at once, the verdicts tell when the feed is good."""
+        warm_up(self._tracks[0].instrument)
+        for track in self._tracks:
+            self._emit_verdict(track)
+        self._supervisor.spawn_forever("feed public", self._public.keep)
+        self._supervisor.spawn_forever("feed market", self._market.keep)
+        if self._has_user_stream:
+            self._supervisor.spawn_forever("feed user", self._user.keep)
+            self._supervisor.spawn_forever("listen key", self.user_stream.keep_listen_key)
+        self._supervisor.spawn_forever("feed watch", self._watch)
+
+    async def close(self) -> None:
+        """End all tasks and sockets of the feed."""
+        await self._supervisor.close()
+
+    async def reconnect(self, reason: str) -> None:
+        """Drop the public socket; the feed comes back by itself."""
+        await self._public.drop(reason)
+
+    @property
+    def counters(self) -> FeedCounters:
+        """Return what came through so far."""
+        now_ns = self._clock.now_ns()
+        tracks = self._tracks
+        links = (self._public, self._market, self._user)
+        lost_count = sum(track.lost_trade_count for track in tracks)
+        return FeedCounters(
+            depth_count=self._depth_count,
+            trade_count=self._trade_count,
+            quote_count=self._quote_count,
+            mark_count=self._mark_count,
+            user_count=self.user_stream.event_count,
+            lost_count=lost_count + self._overflow_lost_count,
+            repeated_count=sum(track.repeated_trade_count for track in tracks),
+            refused_count=self._refused_count,
+            gap_count=sum(track.gap_count for track in tracks),
+            resync_count=sum(track.resync_count for track in tracks),
+            reconnect_count=sum(link.reconnect_count for link in links),
+            skew_ns=self._skew.lag_ns,
+            not_ok_ns={each.instrument.symbol: each.not_ok_until(now_ns) for each in tracks},
+        )
+
+    # frames ---------------------------------------------------------------------------------
+
+    def read_public(self, frame_text: str) -> bool:
+        """Take one raw frame of a public or market socket; True when ccxt need not see it."""
+        received_ns = self._clock.now_ns()
+        started_ns = self._clock.monotonic_ns()
+        try:
+            event = self._normalizer.market(frame_text, received_ns)
+        except FrameRefusedError as refusal:
+            self._on_refused(refusal, received_ns)
+            return True
+        self._record("decode", self._clock.monotonic_ns() - started_ns)
+        kind = type(event)
+        if kind is Quote:
+            self._on_quote(event)  # type: ignore[arg-type]  # narrowed by kind, which costs less
+        elif kind is Trade:
+            self._on_trade(event)  # type: ignore[arg-type]  # the same
+        elif kind is DepthDiff:
+            self._on_diff(event)  # type: ignore[arg-type]  # the same
+        elif kind is MarkPrice:
+            self._on_mark(event)  # type: ignore[arg-type]  # the same
+        elif isinstance(event, EmptyTrade):
+            self._on_trade_id(self._tracks[event.instrument], event.trade_id, received_ns)
+        else:
+            assert isinstance(event, ColdFrame)
+            return self._on_cold(event)
+        return True
+
+    def _on_quote(self, quote: Quote) -> None:
+        track = self._tracks[quote.instrument]
+        self._last_frame_ns = quote.received_ns
+        self._skew.observe(quote.received_ns - quote.event_ns, quote.received_ns)
+        self._quote_count += 1
+        if track.on_quote(quote):
+            self._judge(track, quote.received_ns)
+        if not self._lanes.put(quote):
+            self._on_overflow(track, quote.received_ns)
+
+    def _on_trade(self, trade: Trade) -> None:
+        track = self._tracks[trade.instrument]
+        self._last_frame_ns = trade.received_ns
+        if self._on_trade_id(track, trade.trade_id, trade.received_ns) < 0:
+            return
+        self._trade_count += 1
+        if not self._lanes.put(trade):
+            self._overflow_lost_count += 1
+            self._on_overflow(track, trade.received_ns)
+
+    def _on_trade_id(self, track: InstrumentTrack, trade_id: int, received_ns: int) -> int:
+        skipped = track.on_trade_id(trade_id)
+        if skipped > 0:
+            self._say(
+                "feed_trades_lost", received_ns, instrument=track.instrument.symbol, lost=skipped
+            )
+        return skipped
+
+    def _on_diff(self, diff: DepthDiff) -> None:
+        track = self._tracks[diff.instrument]
+        self._last_frame_ns = diff.received_ns
+        self._depth_count += 1
+        was_synchronised = track.sequence.is_synchronised
+        continuity = track.on_diff(diff)
+        if continuity is Continuity.NEXT or continuity is Continuity.BRIDGE:
+            if not self._lanes.put(diff):
+                self._on_overflow(track, diff.received_ns)
+            elif not was_synchronised:
+                self._resynced(track, diff.received_ns)
+        elif continuity is Continuity.GAP:
+            symbol = track.instrument.symbol
+            self._say(
+                "feed_gap", diff.received_ns, instrument=symbol, first_id=diff.first_update_id
+            )
+            self._judge(track, diff.received_ns)
+            self._resync(track)
+
+    def _on_mark(self, mark: MarkPrice) -> None:
+        track = self._tracks[mark.instrument]
+        track.mark_ns = mark.received_ns
+        self._mark_count += 1
+        if not self._lanes.put(mark):
+            self._on_overflow(track, mark.received_ns)
+
+    def _on_cold(self, frame: ColdFrame) -> bool:
+        if frame.request_id is not None:
+            for link in (self._public, self._market):
+                link.on_answer(frame)
+            return True
+        if frame.event == "serverShutdown":
+            for link in (self._public, self._market):
+                self._supervisor.spawn(f"drop {link.name}", link.drop("venue shuts down"))
+            return True
+        return False
+
+    def _on_refused(self, refusal: FrameRefusedError, received_ns: int) -> None:
+        self._refused_count += 1
+        if received_ns - self._refusal_noted_ns >= REFUSAL_NOTE_INTERVAL_NS:
+            self._refusal_noted_ns = received_ns
+            self._say(
+                "feed_frame_refused",
+                received_ns,
+                kind=refusal.kind,
+                instrument=refusal.venue_id[:40],
+                reason=refusal.reason,
+                refused=self._refused_count,
+            )
+        if refusal.kind != "depthUpdate":
+            return  # a lost trade or depth update shows in the numbering of the next
+        for track in self._tracks:
+            if refusal.venue_id in ("", track.instrument.venue_id):
+                track.gap_count += 1
+                track.has_gap = True
+                track.forget_book()
+                self._judge(track, received_ns)
+                self._resync(track)
+
+    # books ----------------------------------------------------------------------------------
+
+    def _resync(self, track: InstrumentTrack) -> None:
+        index = track.instrument.index
+        running = self._resyncs.get(index)
+        if running is None or running.done():
+            name = f"resync {track.instrument.symbol}"
+            self._resyncs[index] = self._supervisor.spawn(name, self._load_book(track))
+
+    async def _load_book(self, track: InstrumentTrack) -> None:
+        """Ask for snapshots until one joins the stream."""
+        backoff = self._backoff()
+        venue_id = track.instrument.venue_id
+        request = {"symbol": venue_id, "limit": self._settings.snapshot_levels}
+        while self._links.public and not track.is_overflowed:
+            try:
+                answer = await self._exchange.fapiPublicGetDepth(request)
+                snapshot = self._normalizer.snapshot(answer, venue_id, self._clock.now_ns())
+            except FrameRefusedError as refusal:
+                self._on_refused(refusal, self._clock.now_ns())
+            except BaseError as error:
+                reason = refusal_of(error).reason
+                self._say("feed_frame_refused", kind="snapshot", instrument=venue_id, reason=reason)
+            else:
+                if self._links.public and self._take_snapshot(track, snapshot):
+                    return
+            await asyncio.sleep(backoff.next_s())
+
+    def _take_snapshot(self, track: InstrumentTrack, snapshot: DepthSnapshot) -> bool:
+        following = track.on_snapshot(snapshot)
+        if following is None:
+            return False
+        events: tuple[DepthSnapshot | DepthDiff, ...] = (snapshot, *following)
+        for event in events:
+            if not self._lanes.put(event):
+                self._on_overflow(track, snapshot.received_ns)
+                return True
+        if following:
+            self._resynced(track, snapshot.received_ns)
+        return True
+
+    def _resynced(self, track: InstrumentTrack, now_ns: int) -> None:
+        track.resync_count += 1
+        self._say("feed_resynced", now_ns, instrument=track.instrument.symbol)
+        self._judge(track, now_ns)
+
+    def _on_overflow(self, track: InstrumentTrack, now_ns: int) -> None:
+        if track.is_overflowed:
+            return
+        track.is_overflowed = True
+        track.forget_book()
+        self._say("lane_overflow", now_ns, instrument=track.instrument.symbol)
+        self._judge(track, now_ns)
+
+    # verdicts -------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Judge every instrument ten times a second: silence makes no event."""
+        silent_ns_max = self._settings.reconnect_ms_max * NS_PER_MS
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            now_ns = self._clock.now_ns()
+            for track in self._tracks:
+                if track.is_overflowed and self._lanes.can_reopen():
+                    self._lanes.reopen(track.instrument.index)
+                    track.is_overflowed = False
+                    track.has_gap = True
+                    track.forget_book()
+                    self._resync(track)
+                self._judge(track, now_ns)
+            heard_ns = max(self._last_frame_ns, self._public.opened_ns)
+            if self._public.is_up and now_ns - heard_ns > silent_ns_max:
+                await self._public.drop("nothing came for too long")
+
+    def _judge(self, track: InstrumentTrack, now_ns: int) -> None:
+        verdict, reason = track.judge(now_ns, self._skew, self._links)
+        before = track.verdict
+        if not track.turn(verdict, reason, now_ns):
+            return
+        self._emit_verdict(track)
+        self._say(
+            "feed_verdict_changed",
+            now_ns,
+            instrument=track.instrument.symbol,
+            before=before.name,
+            verdict=verdict.name,
+            reason=reason,
+        )
+
+    def _emit_verdict(self, track: InstrumentTrack) -> None:
+        self._lanes.put(
+            FeedStatus(
+                instrument=track.instrument.index,
+                received_ns=self._clock.now_ns(),
+                verdict=track.verdict,
+                reason=track.reason,
+            )
+        )
+
+    # links ----------------------------------------------------------------------------------
+
+    async def url_of(self, link: Link) -> str:
+        """Return a link's address."""
+        if link is self._user:
+            return await self.user_stream.url()
+        return f"{self._exchange.get_ws_url('linear', link.name)}/0"
+
+    async def on_link_up(self, link: Link) -> None:
+        """Catch up: books after the public link, the account after the user link."""
+        if link is self._public:
+            self._links.public = True
+            for track in self._tracks:
+                running = self._resyncs.pop(track.instrument.index, None)
+                if running is not None:
+                    running.cancel()  # it may sleep for long, or wait for an answer of before
+                self._resync(track)
+        elif link is self._user:
+            await self.user_stream.reconcile()
+            self._links.user = True
+        self._links.was_complete = self._links.was_complete or (
+            self._links.public and self._links.user
+        )
+        self._judge_all()
+
+    def on_link_down(self, link: Link, why: str) -> None:
+        """Withdraw what depended on the link; the market link shows in the age of marks."""
+        if link is self._public:
+            self._links.public = False
+            for track in self._tracks:
+                track.has_gap = False
+                track.quote_ns = 0
+                track.forget_book()
+        elif link is self._user:
+            self._links.user = False
+        self._judge_all()
+
+    def _judge_all(self) -> None:
+        now_ns = self._clock.now_ns()
+        for track in self._tracks:
+            self._judge(track, now_ns)
+
+    def _link(self, name: str, streams: Sequence[str], read: Callable[[str], bool]) -> Link:
+        return Link(
+            plan=LinkPlan(name=name, streams=streams),
+            exchange=self._exchange,
+            owner=self,
+            read=read,
+            backoff=self._backoff(),
+            clock=self._clock,
+            note=self._note,
+        )
+
+    def _backoff(self) -> Backoff:
+        settings = self._settings
+        return Backoff(settings.reconnect_ms_min, settings.reconnect_ms_max, self._generator)
+
+    def _public_streams(self) -> tuple[str, ...]:
+        depth = f"depth@{self._settings.depth_rate}"
+        names = (track.instrument.venue_id.lower() for track in self._tracks)
+        return tuple(f"{name}@{kind}" for name in names for kind in (depth, "trade", "bookTicker"))
+
+    def _market_streams(self) -> tuple[str, ...]:
+        return tuple(f"{t.instrument.venue_id.lower()}@markPrice@1s" for t in self._tracks)
+
+    def _say(self, event: str, now_ns: int = 0, **fields: object) -> None:
+        stamp_ns = now_ns or self._clock.now_ns()
+        self._note(Note(event=event, event_ns=stamp_ns, fields=fields))
+
+
+def _forget(stage: str, spent_ns: int) -> None:
+    """Record nothing."""
