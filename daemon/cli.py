@@ -218,6 +218,9 @@ def _add_exchange(commands: Commands) -> None:
     )
     _add_market(parser)
     parser.add_argument("--port", type=int, metavar="N", help="0: any free port")
+    parser.add_argument(
+        "--plain", action="store_true", help="serve without TLS too, on another loopback port"
+    )
     parser.add_argument("--json", action="store_true", help="print nothing but JSON lines")
     parser.set_defaults(command=_exchange)
 
@@ -320,7 +323,9 @@ def _exchange(options: argparse.Namespace) -> int:
     prepare()
     from daemon.simulated import foreground
 
-    return foreground.run(settings.simulated, settings.instruments, as_json=options.json)
+    return foreground.run(
+        settings.simulated, settings.instruments, is_plain=options.plain, as_json=options.json
+    )
 
 
 def _check(options: argparse.Namespace) -> int:

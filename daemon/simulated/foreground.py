@@ -48,6 +48,8 @@ async def _serve(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
+    if sys.stderr.isatty():
+        print("Starting the exchange; the first start compiles its kernels.", file=sys.stderr)
     # the terminal's interrupt reaches the child as well; both ways lead to the same orderly end
     exchange = await start(settings, instruments, is_plain=is_plain)
     try:

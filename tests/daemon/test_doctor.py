@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,9 @@ ROWS = [
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Keep journal and kernel cache in the test's folder; pretend that the checkout is installed."""
+    """Keep what is written in the test's folder; let the checkout count as installed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    monkeypatch.setattr(doctor.metadata, "requires", lambda _name: project["dependencies"])
+    monkeypatch.setattr(metadata, "requires", lambda _name: project["dependencies"])
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numba"))
     return Settings(journal=JournalSettings(directory=str(tmp_path / "state")))
 
