@@ -25,7 +25,8 @@ RECEIVED_DIGITS = 19
 LINE_BYTES_MAX = 8 * 1024 * 1024
 SYMBOL_SCAN_LINES = 5_000
 NS_PER_MS = 1_000_000
-GRID_TOLERANCE_FRAC = 1e-6
+GRID_TOLERANCE_STEPS = 1e-4
+"""Room for float64 rounding: prices and quantities are up to about 1e11 steps."""
 
 
 class CaptureError(Exception):
@@ -268,16 +269,20 @@ def _levels(instrument: Instrument, levels: list[tuple[float, float]]) -> NDArra
     wire_n2 = np.array(levels, dtype=np.float64).reshape(-1, 2)
     steps_n2 = wire_n2 * E8 / (instrument.tick_size_e8, instrument.lot_size_e8)
     rounded_n2 = np.rint(steps_n2)
-    if not np.all(np.abs(steps_n2 - rounded_n2) <= GRID_TOLERANCE_FRAC * np.maximum(1, rounded_n2)):
+    if not np.all(np.abs(steps_n2 - rounded_n2) <= GRID_TOLERANCE_STEPS):
         raise ValueError(f"a level is off the grid of {instrument.venue_id}")
+    if np.any(rounded_n2[:, 0] <= 0) or np.any(rounded_n2[:, 1] < 0):
+        raise ValueError("a level with a price that is not positive or a negative quantity")
     return rounded_n2.astype(np.int64)
 
 
 def _steps(value: float, step_e8: int) -> int:
     steps = value * E8 / step_e8
     rounded = round(steps)
-    if abs(steps - rounded) > GRID_TOLERANCE_FRAC * max(1, rounded):
+    if abs(steps - rounded) > GRID_TOLERANCE_STEPS:
         raise ValueError(f"{value} is off the grid")
+    if rounded <= 0:
+        raise ValueError(f"{value} is not positive")
     return rounded
 
 

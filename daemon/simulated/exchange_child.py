@@ -95,9 +95,16 @@ def main() -> int:
         launch = msgspec.json.decode(sys.stdin.buffer.readline(), type=Launch)
         settings = SimulatedSettings.model_validate(launch.settings)
         source = make_source(settings, launch.instruments)
-        warm_up()
+    except (CaptureError, ValueError) as error:
+        return _refuse(str(error))
+    warm_up()
+    try:
         uvloop.run(_serve(launch, settings, source))
-    except (_RefusedError, CaptureError, ValueError) as error:
-        _say({"refused": str(error)})
-        return REFUSED_EXIT_CODE
+    except _RefusedError as error:
+        return _refuse(str(error))
     return 0
+
+
+def _refuse(reason: str) -> int:
+    _say({"refused": reason})
+    return REFUSED_EXIT_CODE

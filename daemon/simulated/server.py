@@ -13,8 +13,8 @@ from aiohttp import web
 
 from config.settings import SimulatedSettings
 from daemon.clock import Clock
-from daemon.simulated.capture_source import CaptureSource
-from daemon.simulated.listings import listed_instruments
+from daemon.simulated.capture_source import CaptureSource, capture_venue_ids
+from daemon.simulated.listings import find_listing, listed_instruments
 from daemon.simulated.market_source import MarketSource
 from daemon.simulated.player import Player
 from daemon.simulated.rest import RestApi
@@ -42,12 +42,19 @@ class ApiKeys:
 
 
 def make_source(settings: SimulatedSettings, names: tuple[str, ...]) -> MarketSource:
-    """Open the market of these settings; ValueError or CaptureError say what is wrong with it."""
+    """Open the market of these settings; ValueError or CaptureError say what is wrong with it.
+
+    A capture lists those of the named instruments that it holds, and must hold one.
+    """
+    path = Path(settings.capture)
+    if settings.capture:
+        held = capture_venue_ids(path)
+        names = tuple(name for name in names if find_listing(name).venue_id in held) or names
     instruments = listed_instruments(
         names, maker_fee_bps=settings.maker_fee_bps, taker_fee_bps=settings.taker_fee_bps
     )
     if settings.capture:
-        return CaptureSource(Path(settings.capture), instruments)
+        return CaptureSource(path, instruments)
     return SyntheticSource(instruments, settings.market, settings.seed)
 
 
