@@ -15,6 +15,8 @@ Bounds, checked by ``Ledger`` and the duty of whoever calls the functions: a pos
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -179,6 +181,16 @@ def new_state(tick_lot_quote_e8: tuple[int, ...], wallet_quote_e8: int) -> NDArr
     return state_S
 
 
+class LedgerReading(NamedTuple):
+    """One consistent reading of an account; lists by instrument, a mark of 0 was never set."""
+
+    position_lots: list[int]
+    mark_ticks: list[int]
+    equity_quote_e8: int
+    day_loss_frac: float
+    drawdown_frac: float
+
+
 class Ledger:
     """Positions, cash, result and loss measures of one account over fixed instruments."""
 
@@ -255,11 +267,6 @@ class Ledger:
         """Signed position of one instrument."""
         return self._state_S.item(self._row(instrument) + POSITION)
 
-    def positions_lots(self) -> list[int]:
-        """Signed positions of all instruments, in their order."""
-        positions: list[int] = self._state_S[TOTALS_COUNT + POSITION :: ROW_COUNT].tolist()
-        return positions
-
     def entry_quote_e8(self, instrument: int) -> int:
         """Signed cost basis of the open position, 1e-8 quote."""
         return self._state_S.item(self._row(instrument) + COST)
@@ -315,13 +322,18 @@ class Ledger:
         """Loss since 00:00 UTC as a share of the equity then, 0.0 for a gain."""
         return _loss_frac(self._state_S.item(DAY_START), self.equity_quote_e8)
 
-    def measures(self) -> tuple[int, float, float]:
-        """Give equity in 1e-8 quote, day loss and drawdown as shares, read at once."""
-        totals = self._state_S[:TOTALS_COUNT].tolist()
-        settled_e8 = totals[OPENING] + totals[REALISED] + totals[FUNDING] - totals[FEES]
-        equity_e8 = settled_e8 + totals[UNREALISED]
-        day_loss_frac = _loss_frac(totals[DAY_START], equity_e8)
-        return equity_e8, day_loss_frac, _loss_frac(totals[PEAK], equity_e8)
+    def read(self) -> LedgerReading:
+        """Give all that a limit needs, read at once."""
+        numbers = self._state_S.tolist()
+        settled_e8 = numbers[OPENING] + numbers[REALISED] + numbers[FUNDING] - numbers[FEES]
+        equity_e8 = settled_e8 + numbers[UNREALISED]
+        return LedgerReading(
+            numbers[TOTALS_COUNT + POSITION :: ROW_COUNT],
+            numbers[TOTALS_COUNT + MARK :: ROW_COUNT],
+            equity_e8,
+            _loss_frac(numbers[DAY_START], equity_e8),
+            _loss_frac(numbers[PEAK], equity_e8),
+        )
 
     @property
     def gross_notional_quote_e8(self) -> int:

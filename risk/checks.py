@@ -78,7 +78,7 @@ def truly_reduces(intent: OrderIntent, scene: Scene) -> Denial | None:
     """
     if not intent.reduce_only:
         return None
-    position = scene.position_lots[intent.instrument]
+    position = scene.account.position_lots[intent.instrument]
     if position == 0:
         return _not_reducing(DenialCode.REDUCE_FROM_FLAT, intent, 0)
     if (position > 0) == (intent.side is Side.BUY):
@@ -103,7 +103,8 @@ def lots_filter(intent: OrderIntent, scene: Scene) -> Denial | None:
 def notional_filter(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk below the venue's smallest notional; it exempts reduce-only orders."""
     instrument = scene.instruments[intent.instrument]
-    notional_e8 = instrument.notional_quote_e8(intent.price_ticks, intent.quantity_lots)
+    lot_quote_e8 = intent.price_ticks * scene.tick_lot_quote_e8[intent.instrument]
+    notional_e8 = intent.quantity_lots * lot_quote_e8
     if intent.reduce_only or notional_e8 >= instrument.notional_min_quote_e8:
         return None
     limit = instrument.notional_min_quote_e8 / E8
@@ -206,10 +207,10 @@ def equity_known(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk without positive equity, or with a position the ledger could never value."""
     if intent.reduce_only:
         return None
-    for at, lots in enumerate(scene.position_lots):
-        if lots and not scene.ledger.is_marked(at):
+    for at, lots in enumerate(scene.account.position_lots):
+        if lots and not scene.account.mark_ticks[at]:
             return _over(DenialCode.EQUITY_MISSING, 0, 0, f"position {at} was never valued")
-    equity_e8 = scene.equity_quote_e8
+    equity_e8 = scene.account.equity_quote_e8
     if equity_e8 > 0:
         return None
     return _over(DenialCode.EQUITY_MISSING, 0, equity_e8 / E8, "quote, equity")
@@ -219,8 +220,8 @@ def order_notional(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny a single order of new risk that is too large."""
     if intent.reduce_only:
         return None
-    instrument = scene.instruments[intent.instrument]
-    value_e8 = instrument.notional_quote_e8(scene.value_ticks(intent), intent.quantity_lots)
+    scene.weigh(intent)
+    value_e8 = scene.asked_value_e8
     limit = scene.limits.order_notional_quote_max
     if value_e8 <= limit * E8:
         return None
@@ -232,7 +233,8 @@ def position_notional(intent: OrderIntent, scene: Scene) -> Denial | None:
     limit = scene.limits.position_notional_quote_max
     if intent.reduce_only:
         return None
-    worst_e8 = scene.worst_notional_e8(intent)
+    scene.weigh(intent)
+    worst_e8 = scene.asked_worst_e8
     if worst_e8 <= limit * E8:
         return None
     return _over(DenialCode.POSITION_NOTIONAL, limit, worst_e8 / E8, "quote, worst position")
@@ -243,7 +245,8 @@ def gross_notional(intent: OrderIntent, scene: Scene) -> Denial | None:
     limit = scene.limits.gross_notional_quote_max
     if intent.reduce_only:
         return None
-    gross_e8 = scene.worst_gross_e8(intent)
+    scene.weigh(intent)
+    gross_e8 = scene.asked_gross_e8
     if gross_e8 <= limit * E8:
         return None
     return _over(DenialCode.GROSS_NOTIONAL, limit, gross_e8 / E8, "quote, worst gross")
@@ -254,7 +257,8 @@ def leverage(intent: OrderIntent, scene: Scene) -> Denial | None:
     limit = scene.limits.leverage_max
     if intent.reduce_only:
         return None
-    gross_e8, equity_e8 = scene.worst_gross_e8(intent), scene.equity_quote_e8
+    scene.weigh(intent)
+    gross_e8, equity_e8 = scene.asked_gross_e8, scene.account.equity_quote_e8
     if gross_e8 <= limit * equity_e8:
         return None
     observed = gross_e8 / equity_e8 if equity_e8 > 0 else float("inf")
@@ -263,7 +267,7 @@ def leverage(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def daily_loss(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk once the day has lost its share, marked to market."""
-    limit, observed = scene.limits.daily_loss_frac_max, scene.day_loss_frac
+    limit, observed = scene.limits.daily_loss_frac_max, scene.account.day_loss_frac
     if intent.reduce_only or observed < limit:
         return None
     return _over(DenialCode.DAILY_LOSS, limit, observed, "share of the day's first equity")
@@ -271,7 +275,7 @@ def daily_loss(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def drawdown(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk once the loss from the peak of equity is too large, marked to market."""
-    limit, observed = scene.limits.drawdown_frac_max, scene.drawdown_frac
+    limit, observed = scene.limits.drawdown_frac_max, scene.account.drawdown_frac
     if intent.reduce_only or observed < limit:
         return None
     return _over(DenialCode.DRAWDOWN, limit, observed, "share of the peak of equity")

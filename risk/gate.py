@@ -90,13 +90,21 @@ class GateState:
 
 
 class Gate:
-    """Judge intents against the limits; deterministic, single-threaded, never raises on input."""
+    """Judge intents against the limits; deterministic, for one thread."""
 
-    __slots__ = ("_approved", "_instruments", "_last_sequence", "_limits", "_throttle")
+    __slots__ = (
+        "_approved",
+        "_instruments",
+        "_last_sequence",
+        "_limits",
+        "_throttle",
+        "_tick_lot_quote_e8",
+    )
 
     def __init__(self, instruments: tuple[Instrument, ...], limits: RiskLimits) -> None:
         """Start with a full message budget and no memory."""
         self._instruments = instruments
+        self._tick_lot_quote_e8 = tuple(each.tick_lot_quote_e8 for each in instruments)
         self._limits = limits
         self._approved: dict[DuplicateKey, int] = {}
         self._last_sequence = -1
@@ -180,7 +188,7 @@ class Gate:
     ) -> Scene | str:
         """Gather what the checks need, or name the input that is absent or inconsistent."""
         count = len(self._instruments)
-        if ledger is None or len(position_lots := ledger.positions_lots()) != count:
+        if ledger is None or len((account := ledger.read()).position_lots) != count:
             return "the account"
         if market is None or not is_complete(market, count):
             return "the market of every instrument"
@@ -192,26 +200,22 @@ class Gate:
             return "consistent working orders"
         if not isinstance(breaker, BreakerState):
             return "the state of the breaker"
-        equity_quote_e8, day_loss_frac, drawdown_frac = ledger.measures()
         self._forget(now_ns - self._limits.duplicate_window_ms * NS_PER_MS)
         return Scene(
             instruments=self._instruments,
             limits=self._limits,
-            ledger=ledger,
+            tick_lot_quote_e8=self._tick_lot_quote_e8,
+            account=account,
             market=market,
             breaker=breaker,
             now_ns=now_ns,
-            position_lots=position_lots,
             buy_lots=buy_lots,
             sell_lots=sell_lots,
-            worst_lots=worst_of(position_lots, buy_lots, sell_lots),
+            worst_lots=worst_of(account.position_lots, buy_lots, sell_lots),
             has_unknown=working.has_unknown,
             approved_ns_by_key=self._approved,
             last_sequence=self._last_sequence,
             throttle=self._throttle.refill(now_ns),
-            equity_quote_e8=equity_quote_e8,
-            day_loss_frac=day_loss_frac,
-            drawdown_frac=drawdown_frac,
             prices_by_instrument=[None] * count,
         )
 

@@ -8,7 +8,7 @@ from operator import index
 
 from config.settings import RiskLimits
 from kernels.events import OrderIntent, Side
-from kernels.ledger import Ledger
+from kernels.ledger import LedgerReading
 from kernels.units import Instrument
 from risk.breaker import BreakerState
 from risk.throttle import Throttle
@@ -30,12 +30,12 @@ class Scene:
     """
 
     instruments: tuple[Instrument, ...]
+    tick_lot_quote_e8: tuple[int, ...]
     limits: RiskLimits
-    ledger: Ledger
+    account: LedgerReading
     market: MarketView
     breaker: BreakerState
     now_ns: int
-    position_lots: list[int]
     buy_lots: list[int]
     sell_lots: list[int]
     worst_lots: list[int]
@@ -43,12 +43,12 @@ class Scene:
     approved_ns_by_key: dict[DuplicateKey, int]
     last_sequence: int
     throttle: Throttle
-    equity_quote_e8: int
-    day_loss_frac: float
-    drawdown_frac: float
     prices_by_instrument: list[Prices | None]
-    gross_intent: OrderIntent | None = None
-    gross_e8: int = 0
+    asked: OrderIntent | None = None
+    asked_lots: int = 0
+    asked_value_e8: int = 0
+    asked_worst_e8: int = 0
+    asked_gross_e8: int = 0
 
     def prices(self, instrument: int) -> Prices:
         """Give (bid, ask, mark) in ticks, 0 for each that is not known; read once per review."""
@@ -63,43 +63,38 @@ class Scene:
             self.prices_by_instrument[instrument] = known
         return known
 
-    def value_ticks(self, intent: OrderIntent) -> int:
-        """Price at which the intent's instrument is valued: mark or limit, the higher one."""
-        mark_ticks = self.prices(intent.instrument)[2]
-        return mark_ticks if mark_ticks > intent.price_ticks else intent.price_ticks
+    def weigh(self, intent: OrderIntent) -> None:
+        """Fill the ``asked_*`` fields: what it means if the intent works too; once per intent.
 
-    def worst_lots_with(self, intent: OrderIntent) -> int:
-        """Largest absolute position of the intent's instrument, with the intent working too."""
+        ``asked_lots`` is the largest absolute position its instrument can reach, ``asked_value_e8``
+        the order's own value, ``asked_worst_e8`` that of the position, ``asked_gross_e8`` the sum
+        with every other instrument's worst position. Its instrument is valued at the mark or the
+        limit price, whichever is higher, the others at their marks.
+        """
+        if self.asked is intent:
+            return
         at = intent.instrument
-        buying = selling = 0
+        highest = self.account.position_lots[at] + self.buy_lots[at]
+        lowest = self.account.position_lots[at] - self.sell_lots[at]
         if intent.side is Side.BUY:
-            buying = intent.quantity_lots
+            highest += intent.quantity_lots
         else:
-            selling = intent.quantity_lots
-        highest = abs(self.position_lots[at] + self.buy_lots[at] + buying)
-        lowest = abs(self.position_lots[at] - self.sell_lots[at] - selling)
-        return highest if highest > lowest else lowest
-
-    def worst_notional_e8(self, intent: OrderIntent) -> int:
-        """Value of that worst case."""
-        instrument = self.instruments[intent.instrument]
-        return instrument.notional_quote_e8(self.value_ticks(intent), self.worst_lots_with(intent))
-
-    def worst_gross_e8(self, intent: OrderIntent) -> int:
-        """Sum over instruments of the worst position each may reach, with the intent working."""
-        if self.gross_intent is not intent:
-            gross_e8 = self.worst_notional_e8(intent)
-            for at, lots in enumerate(self.worst_lots):
-                if lots and at != intent.instrument:
-                    mark_ticks = self.prices(at)[2]
-                    gross_e8 += self.instruments[at].notional_quote_e8(mark_ticks, lots)
-            self.gross_intent, self.gross_e8 = intent, gross_e8  # two checks ask
-        return self.gross_e8
+            lowest -= intent.quantity_lots
+        self.asked_lots = max(abs(highest), abs(lowest))
+        lot_quote_e8 = max(self.prices(at)[2], intent.price_ticks) * self.tick_lot_quote_e8[at]
+        self.asked_value_e8 = lot_quote_e8 * intent.quantity_lots
+        self.asked_worst_e8 = gross_e8 = lot_quote_e8 * self.asked_lots
+        for other, lots in enumerate(self.worst_lots):
+            if lots and other != at:
+                gross_e8 += lots * self.prices(other)[2] * self.tick_lot_quote_e8[other]
+        self.asked_gross_e8 = gross_e8
+        self.asked = intent
 
     def count_as_working(self, intent: OrderIntent) -> None:
         """Let an approval count for the intents behind it."""
-        self.gross_intent = None
-        self.worst_lots[intent.instrument] = self.worst_lots_with(intent)
+        self.weigh(intent)
+        self.worst_lots[intent.instrument] = self.asked_lots
+        self.asked = None
         lots = self.buy_lots if intent.side is Side.BUY else self.sell_lots
         lots[intent.instrument] += intent.quantity_lots
         self.throttle = self.throttle.spend()

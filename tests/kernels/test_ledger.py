@@ -180,8 +180,14 @@ def test_nothing_is_created_or_lost(steps: list[tuple[object, ...]]) -> None:
             assert left == Decimal(OPENING_E8) / E8 - oracle.spent
             for at in range(3):
                 assert ledger.position_lots(at) or not ledger.entry_quote_e8(at)
-            measures = (ledger.equity_quote_e8, ledger.day_loss_frac, ledger.drawdown_frac)
-            assert ledger.measures() == measures
+            reading = ledger.read()
+            assert reading.position_lots == [ledger.position_lots(at) for at in range(3)]
+            assert [mark > 0 for mark in reading.mark_ticks] == [
+                ledger.is_marked(at) for at in range(3)
+            ]
+            assert reading.equity_quote_e8 == ledger.equity_quote_e8
+            assert reading.day_loss_frac == ledger.day_loss_frac
+            assert reading.drawdown_frac == ledger.drawdown_frac
 
 
 @pytest.mark.parametrize(
@@ -296,7 +302,7 @@ def test_adoption_is_the_truth(
     for step in steps:
         play(ledger, oracle, step)
     ledger.adopt(adopted(wallet_e8, *lots))
-    assert ledger.positions_lots() == lots
+    assert ledger.read().position_lots == lots
     assert ledger.wallet_quote_e8 == wallet_e8
     assert ledger.peak_quote_e8 >= ledger.equity_quote_e8
 
