@@ -125,6 +125,7 @@ class Feed:
         self._user = self._link(_USER, (), self.user_stream.read)
         self.user_stream.attach(self._user)
         self._has_user_stream = bool(exchange.apiKey)
+        self._public_once = asyncio.Event()
         self._links = Links(user=not self._has_user_stream)
 
     # life -----------------------------------------------------------------------------------
@@ -135,11 +136,16 @@ class Feed:
         for track in self._tracks:
             self._emit_verdict(track)
         self._supervisor.spawn_forever("feed public", self._public.keep)
-        self._supervisor.spawn_forever("feed market", self._market.keep)
+        self._supervisor.spawn_forever("feed market", self._keep_market)
         if self._has_user_stream:
             self._supervisor.spawn_forever("feed user", self._user.keep)
             self._supervisor.spawn_forever("listen key", self.user_stream.keep_listen_key)
         self._supervisor.spawn_forever("feed watch", self._watch)
+
+    async def _keep_market(self) -> None:
+        """Connect marks after the first public connection: a replayed market starts with it."""
+        await self._public_once.wait()
+        await self._market.keep()
 
     async def close(self) -> None:
         """End all tasks and sockets of the feed."""
@@ -398,6 +404,7 @@ class Feed:
         """Catch up: books after the public link, the account after the user link."""
         if link is self._public:
             self._links.public = True
+            self._public_once.set()
             for track in self._tracks:
                 running = self._resyncs.pop(track.instrument.index, None)
                 if running is not None:

@@ -9,9 +9,10 @@ order needs to know. Every host is checked against an allow-list before a byte g
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 from aiohttp import WSMsgType
@@ -52,6 +53,7 @@ class TapClient(Client):  # type: ignore[misc]  # ccxt ships no types
     """ccxt's websocket client, read by us first and unable to die without saying so."""
 
     on_frame: FrameReader | None = None
+    _pongs: ClassVar[set[asyncio.Future[None]]] = set()  # the loop holds its tasks weakly
 
     def handle_message(self, message: aiohttp.WSMessage) -> None:
         """Offer text to our reader, leave the rest to ccxt; any error closes the socket aloud.
@@ -66,9 +68,18 @@ class TapClient(Client):  # type: ignore[misc]  # ccxt ships no types
                 and self.on_frame(message.data)
             ):
                 return
+            if message.type is WSMsgType.PING:
+                self._pongs.add(pong := asyncio.ensure_future(self._pong(message.data)))
+                pong.add_done_callback(self._pongs.discard)
+                return
             super().handle_message(message)
         except Exception as error:
             self.on_error(NetworkError(f"reader failed: {type(error).__name__}: {error}"))
+
+    async def _pong(self, payload: bytes) -> None:
+        """Answer a ping; ccxt's own answer leaves its failure on a closing socket unread."""
+        with contextlib.suppress(ConnectionError, RuntimeError, aiohttp.ClientError):
+            await self.connection.pong(payload)
 
 
 class Stream:
