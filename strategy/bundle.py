@@ -58,6 +58,9 @@ ARCHIVE_ERRORS = (
 )
 """What zipfile, numpy and torch raise on archives that are not what they should be."""
 
+SCRIPT_ERRORS = (RuntimeError, torch.jit.Error)
+"""What running a script raises; the second is no subclass of the first."""
+
 Arrays = dict[str, NDArray[np.generic]]
 
 
@@ -160,9 +163,10 @@ def _read_file(directory: int, name: str, bytes_max: int) -> bytes:
         linked = stat.S_ISLNK(os.lstat(name, dir_fd=directory).st_mode)
         reason = "is a symbolic link" if linked else f"cannot be read ({error.strerror})"
         raise ValueError(f"{name} {reason}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{name} is no regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError(f"{name} is no regular file")
         content = file.read(bytes_max + 1)
     if len(content) > bytes_max:
         raise ValueError(f"{name} is larger than {bytes_max} bytes")
@@ -220,6 +224,9 @@ def _read_golden(content: bytes, manifest: Manifest) -> Arrays:
             golden: Arrays = {name: archive[name] for name in archive.files}
     except ARCHIVE_ERRORS as error:
         raise ValueError(f"golden.npz cannot be read: {error}") from error
+    for name, array in golden.items():
+        if not isinstance(array, np.ndarray):  # numpy hands back unknown content as bytes
+            raise ValueError(f"golden.npz cannot be read: {name} is no array")
     rows = len(golden["obs_BF"]) if golden["obs_BF"].ndim else 0
     if not 1 <= rows <= GOLDEN_ROWS_MAX:
         raise ValueError(f"golden.npz has {rows} rows, wanted 1 to {GOLDEN_ROWS_MAX}")
@@ -258,7 +265,7 @@ def _read_module(content: bytes) -> torch.jit.ScriptModule:
     try:
         module = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]  # torch
     except ARCHIVE_ERRORS as error:
-        raise ValueError(f"ensemble.pt cannot be loaded: {_last_line(error)}") from error
+        raise ValueError(f"ensemble.pt cannot be loaded: {last_line(error)}") from error
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"ensemble.pt {name} is not finite")
@@ -276,7 +283,8 @@ def _check_code(name: str, archive: zipfile.ZipFile) -> None:
             raise ValueError(f"ensemble.pt uses {word.decode()} in {name}")
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
+    """Return the last line of an error's text: torch puts the trace first and the cause last."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
@@ -286,11 +294,11 @@ def _check_golden(module: torch.jit.ScriptModule, golden: Arrays, manifest: Mani
     rows = len(obs_BF)
     for first, last in ((0, rows), *((i, i + 1) for i in range(min(rows, 4)))):
         answer = _run(module, obs_BF[first:last])
-        wanted = _wanted_shapes(manifest, last - first)
-        for name, found in zip(OUTPUT_NAMES, answer, strict=True):
-            shape, kind = wanted[name]
+        for name, (shape, kind) in list(_wanted_shapes(manifest, last - first).items())[1:]:
+            found = answer[name]
             if found.shape != shape or found.dtype != kind:
                 raise ValueError(f"the module's {name} is {found.dtype} {found.shape}, not {shape}")
+        for name, found in answer.items():
             expected = golden[name][first:last].astype(np.float64)
             error = float(np.max(np.abs(found.astype(np.float64) - expected)))
             if not error <= manifest.golden_tolerance:
@@ -300,19 +308,17 @@ def _check_golden(module: torch.jit.ScriptModule, golden: Arrays, manifest: Mani
                 )
 
 
-def _run(
-    module: torch.jit.ScriptModule, obs_BF: NDArray[np.generic]
-) -> tuple[NDArray[np.generic], ...]:
+def _run(module: torch.jit.ScriptModule, obs_BF: NDArray[np.generic]) -> Arrays:
     try:
         with torch.inference_mode():
             answer = module(torch.from_numpy(obs_BF))
-    except RuntimeError as error:
-        raise ValueError(f"the module fails on the golden inputs: {_last_line(error)}") from error
+    except SCRIPT_ERRORS as error:
+        raise ValueError(f"the module fails on the golden inputs: {last_line(error)}") from error
     if not isinstance(answer, tuple) or len(answer) != len(OUTPUT_NAMES):
         raise ValueError(f"the module does not return {len(OUTPUT_NAMES)} tensors")
     if not all(isinstance(part, torch.Tensor) for part in answer):
         raise ValueError("the module returns something that is no tensor")
-    return tuple(part.numpy() for part in answer)
+    return {name: part.numpy() for name, part in zip(OUTPUT_NAMES, answer, strict=True)}
 
 
 assert set(BYTES_MAX) == {MANIFEST_NAME, *FILE_NAMES}

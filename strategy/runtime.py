@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from kernels.jit import njit
-from strategy.bundle import Bundle
+from strategy.bundle import SCRIPT_ERRORS, Bundle, last_line
 
 WARM_UP_CALLS = 64
 """Calls per batch size before the first decision: the script executor specialises on the first."""
@@ -28,7 +28,8 @@ class Judgement:
     ``preference_BA3`` action values or logits, ``action_BA`` int64 in {0, 1, 2} or -1 where the
     agent is not healthy, ``confidence_BA`` in [0, 1], ``regime_BK`` posteriors that sum to 1,
     ``predicted_BA`` risk-adjusted return. ``healthy_BA`` False: some number of that agent was not
-    finite; ``regime_healthy_B`` the same for the posterior.
+    finite; ``regime_healthy_B`` the same for the posterior. ``error`` is empty unless the module
+    itself failed: then it says why, every number is NaN and nobody is healthy.
     """
 
     preference_BA3: NDArray[np.float32]
@@ -38,6 +39,7 @@ class Judgement:
     predicted_BA: NDArray[np.float32]
     healthy_BA: NDArray[np.bool_]
     regime_healthy_B: NDArray[np.bool_]
+    error: str = ""
 
 
 class Runtime:
@@ -73,14 +75,30 @@ class Runtime:
             self._inputs[rows] = (held_BF, torch.from_numpy(held_BF))
         held_BF, input_BF = self._inputs[rows]
         np.copyto(held_BF, obs_BF)
-        with torch.inference_mode():
-            preference, action, confidence, regime, predicted = self._forward(input_BF)
+        try:
+            with torch.inference_mode():
+                preference, action, confidence, regime, predicted = self._forward(input_BF)
+        except SCRIPT_ERRORS as error:
+            return self._failed(rows, last_line(error))
         return _judgement(
             preference.numpy(),
             action.numpy(),
             confidence.numpy(),
             regime.numpy(),
             predicted.numpy(),
+        )
+
+    def _failed(self, rows: int, error: str) -> Judgement:
+        agents, regimes = len(self.bundle.agents), len(self.bundle.regimes)
+        return Judgement(
+            preference_BA3=np.full((rows, agents, 3), np.nan, np.float32),
+            action_BA=np.full((rows, agents), UNHEALTHY_ACTION, np.int64),
+            confidence_BA=np.full((rows, agents), np.nan, np.float32),
+            regime_BK=np.full((rows, regimes), np.nan, np.float32),
+            predicted_BA=np.full((rows, agents), np.nan, np.float32),
+            healthy_BA=np.zeros((rows, agents), np.bool_),
+            regime_healthy_B=np.zeros(rows, np.bool_),
+            error=error or "the module failed without a reason",
         )
 
 

@@ -1,0 +1,83 @@
+"""A small bundle of the real kind, and ways to tamper with one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.events import AGENTS, REGIMES
+from kernels.features import DEFAULT_FEATURE_NAMES
+from strategy.archive import Recipe
+from strategy.export import untrained_ensemble
+from strategy.manifest import FILE_NAMES
+from strategy.observation import Normalisation
+
+FEATURE_NAMES = DEFAULT_FEATURE_NAMES[:8]
+CREATED_NS = 5
+EXPIRES_NS = 1_000
+
+
+def drawn_observations(width: int, count: int, seed: int) -> NDArray[np.float32]:
+    """Return seeded observations within the clip."""
+    drawn = np.random.default_rng(seed).normal(0.0, 1.2, (count, width))
+    return np.clip(drawn, -5.0, 5.0).astype(np.float32)
+
+
+def small_recipe(seed: int = 3, **changes: Any) -> Recipe:
+    """Return a recipe over eight features, calibrated on drawn observations."""
+    names = changes.get("feature_names", FEATURE_NAMES)
+    agents = changes.get("agent_names", AGENTS)
+    normalisation = Normalisation(mean_F=np.zeros(len(names)), scale_F=np.ones(len(names)))
+    obs_BF = drawn_observations(normalisation.observation_count, 300, seed)
+    facts: dict[str, Any] = {
+        "name": "small",
+        "status": "untrained: for tests",
+        "seed": seed,
+        "created_ns": CREATED_NS,
+        "expires_ns": EXPIRES_NS,
+        "feature_names": names,
+        "normalisation": normalisation,
+        "bar_interval_ms": 1000,
+        "agent_names": agents,
+        "regime_names": REGIMES,
+        "obs_BF": obs_BF,
+    }
+    if "ensemble" not in changes:
+        facts["ensemble"] = untrained_ensemble(agents, normalisation, obs_BF, seed)
+    return Recipe(**(facts | changes))
+
+
+def edit_manifest(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest in place, keeping it JSON."""
+    file = path / "manifest.json"
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def rehash(path: Path) -> None:
+    """Make the manifest agree with the files as they are now."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["files"] = [
+            {
+                "name": name,
+                "sha256": hashlib.sha256((path / name).read_bytes()).hexdigest(),
+                "bytes": (path / name).stat().st_size,
+            }
+            for name in FILE_NAMES
+        ]
+
+    edit_manifest(path, change)
+
+
+def replace_file(path: Path, name: str, content: bytes) -> None:
+    """Put another content into a bundle, hashes and all."""
+    (path / name).write_bytes(content)
+    rehash(path)
