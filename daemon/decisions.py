@@ -91,6 +91,7 @@ class Decider:
     def __init__(self, model: Model, settings: Settings, instrument_count: int) -> None:
         """Prepare the observation matrix for every instrument."""
         self.feature_names = model.feature_names
+        self.agent_names = model.agent_names
         self.agent_count = len(model.agent_names)
         self._model = model
         self._settings = settings
@@ -136,18 +137,20 @@ class Decider:
             entry, shares_A = self._judge_one(
                 situation, judgement, row, index, position, equity_e8, notes
             )
-            against, intent, outcome = self._orders_for(
-                situation, entry, position, shares_A, situation.next_sequence + len(intents)
-            )
+            against, intent, outcome = self._orders_for(situation, entry, position, shares_A)
             cancels.extend(against)
             if intent is not None:
                 intents.append(intent)
             decided.append(replace(entry, outcome=outcome))
         # Reductions first: they free room under the limits for what opens.
-        intents.sort(key=lambda intent: (not intent.reduce_only, intent.sequence))
+        intents.sort(key=lambda intent: (not intent.reduce_only, intent.instrument))
+        numbered = tuple(
+            replace(intent, sequence=situation.next_sequence + place)
+            for place, intent in enumerate(intents)
+        )
         return Outcome(
             decided=tuple(decided),
-            intents=tuple(intents),
+            intents=numbered,
             cancels=tuple(cancels),
             weights_A=self._weights_A,
             notes=tuple(notes),
@@ -279,7 +282,6 @@ class Decider:
         entry: Decided,
         position: _Position,
         shares_A: tuple[float, ...],
-        sequence: int,
     ) -> tuple[list[TrackedOrder], OrderIntent | None, str]:
         market = situation.markets[entry.instrument]
         if situation.breaker in (BreakerState.CANCEL, BreakerState.HALTED):
@@ -297,7 +299,7 @@ class Decider:
         if any(o.status not in RESTING for o in working):
             return [], None, "in_flight"  # one order at a time: its answer changes what is left
         intent = plan(
-            sequence=sequence,
+            sequence=situation.next_sequence,  # numbered in the order of the gate, at the end
             instrument=market.instrument,
             target_lots=entry.target_lots,
             position_lots=entry.position_lots,

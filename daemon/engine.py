@@ -184,20 +184,8 @@ class Engine:
         return ()
 
     def _on_status(self, event: FeedStatus) -> tuple[Effect, ...]:
-        market = self.markets[event.instrument]
-        before = market.verdict
-        market.on_status(event)
-        if before is event.verdict:
-            return ()
-        return (
-            self.notes.note(
-                "feed_verdict_changed",
-                event.instrument,
-                before=before.name,
-                verdict=event.verdict.name,
-                reason=event.reason,
-            ),
-        )
+        self.markets[event.instrument].on_status(event)
+        return ()
 
     # account ----------------------------------------------------------------------------------
 

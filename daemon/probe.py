@@ -26,3 +26,28 @@ class StageProbe:
         now_ns = self._now_ns()
         self._metrics.record(stage, now_ns - self._last_ns)
         self._last_ns = now_ns
+
+
+class SendWatch:
+    """Tick to order: from the frame that led to an order to its bytes handed to the socket."""
+
+    __slots__ = ("_metrics", "_origin_ns")
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Write to those histograms."""
+        self._metrics = metrics
+        self._origin_ns: dict[str, int] = {}
+
+    def begin(self, client_order_id: str, origin_ns: int) -> None:
+        """Remember when the news behind an order was in hand, monotonic ns."""
+        self._origin_ns[client_order_id] = origin_ns
+
+    def sent(self, client_order_id: str, sent_ns: int) -> None:
+        """Book the time until ``sent_ns``, monotonic; an order that is not awaited is ignored."""
+        origin_ns = self._origin_ns.pop(client_order_id, None)
+        if origin_ns is not None:
+            self._metrics.record("tick_to_order", sent_ns - origin_ns)
+
+    def forget(self, client_order_id: str) -> None:
+        """Drop an order that was never sent."""
+        self._origin_ns.pop(client_order_id, None)

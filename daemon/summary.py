@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from daemon.engine import Engine
-from kernels.events import AGENTS, REGIMES, AccountState
+from daemon.metrics import StageSummary
+from kernels.events import REGIMES, AccountState
 from kernels.units import from_e8
 
 SCHEMA = 1
@@ -27,7 +28,7 @@ class RunFacts:
     exit: str
     events: Mapping[str, int]
     feed: Mapping[str, Any]
-    latency_ns: Mapping[str, Mapping[str, int]]
+    latency_ns: Mapping[str, StageSummary]
     model: Mapping[str, Any]
     settings_sha256: str
     alerts: Sequence[Mapping[str, Any]]
@@ -72,7 +73,7 @@ def summarise(engine: Engine, facts: RunFacts) -> dict[str, Any]:
         "realised_quote": from_e8(ledger.realised_quote_e8),
         "drawdown_frac": ledger.drawdown_frac,
         "regime_share": _shares(engine.regime_counts, REGIMES),
-        "weights": dict(zip(AGENTS, map(float, engine.weights_A), strict=True)),
+        "weights": dict(zip(engine.decider.agent_names, map(float, engine.weights_A), strict=True)),
         "latency_ns": {stage: dict(figures) for stage, figures in facts.latency_ns.items()},
         "model": dict(facts.model),
         "settings_sha256": facts.settings_sha256,

@@ -381,7 +381,8 @@ class DepthSequence:
             return Continuity.OLD if last_update_id <= self._last_update_id else Continuity.GAP
         if last_update_id < self._last_update_id:
             return Continuity.OLD
-        if first_update_id <= self._last_update_id:
+        # pu == L joins as well: a snapshot taken between two events has nothing that spans it
+        if first_update_id <= self._last_update_id or previous_update_id == self._last_update_id:
             self._is_bridged = True
             self._last_update_id = last_update_id
             return Continuity.BRIDGE

@@ -1,0 +1,276 @@
+"""The life of one run: trade until somebody asks to stop, then stop in order.
+
+``daemon.assembly`` opens everything; ``Daemon`` turns what waits in the lanes into engine steps and
+their effects into orders. A first signal asks: intents end, open orders are cancelled and that is
+proven at the venue, all within five seconds. A second signal stops at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import uvloop
+
+from config.settings import Settings
+from daemon import logs
+from daemon.assembly import VENUE_ERRORS, Parts, StartRefused, assemble
+from daemon.clock import Clock, SystemClock
+from daemon.effects import Note
+from daemon.identity import new_run_id
+from daemon.summary import RunFacts, summarise
+from daemon.venues.reconcile import cancel_everything, fetch_account
+from kernels.events import AccountEvent, AccountState, Command, CommandName, DrainEnd
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_CONFIG = 78
+EXIT_INTERRUPTED = 130
+
+TICK_S = 0.05
+"""Longest sleep of the main loop: timers, decisions and views are never later than this."""
+ACCOUNT_INTERVAL_S = 5.0
+HEARTBEAT_INTERVAL_NS = 60_000_000_000
+SETTLE_S = 1.5
+"""How long a stop waits for the answers to its cancels."""
+PROVE_S = 2.0
+"""How long a stop may take to prove at the venue that no order is open."""
+NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line asks of one run; ``duration_ns`` None runs until stopped."""
+
+    settings: Settings
+    duration_ns: int | None
+    json_summary: bool
+    live_flag: bool
+    show_view: bool
+
+
+def run(options: RunOptions) -> int:
+    """Run the daemon to its end and return the process's exit code."""
+    settings = options.settings
+    if settings.mode == "live" and not options.live_flag:
+        print("metaensemble: mode live needs --live on the command line", file=sys.stderr)
+        return EXIT_CONFIG
+    clock = SystemClock()
+    run_id = new_run_id(clock.now_ns(), os.urandom(8))
+    log = logs.configure(
+        settings.log.format, settings.log.level, run_id, memory_only=options.show_view
+    )
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_main(options, clock, log, run_id))
+    except StartRefused as refused:
+        log.note(Note(event="run_failed", event_ns=clock.now_ns(), fields={"reason": str(refused)}))
+        log.close()
+        print(f"metaensemble: {refused}", file=sys.stderr)
+        return refused.code
+    finally:
+        log.close()
+
+
+async def _main(options: RunOptions, clock: Clock, log: logs.Log, run_id: str) -> int:
+    async with assemble(options.settings, clock, log, run_id) as parts:
+        daemon = Daemon(parts, options)
+        await daemon.live()
+    if options.json_summary:
+        log.flush()
+        print(json.dumps(summarise(parts.engine, daemon.facts())), flush=True)
+    return daemon.exit_code
+
+
+class Daemon:
+    """One running daemon: the loop between the lanes and the engine."""
+
+    def __init__(self, parts: Parts, options: RunOptions) -> None:
+        """Take the assembled parts; nothing runs before ``live``."""
+        self.parts = parts
+        self.exit_code = EXIT_DONE
+        self.account: AccountState | None = None
+        self._options = options
+        self._stop_reason = ""
+        self._ended_clean = False
+        self._began_ns = parts.clock.monotonic_ns()
+        self._ended_ns = self._began_ns
+        self._heartbeat_ns = self._began_ns
+        self._turn_count = 0
+
+    async def live(self) -> None:
+        """Serve until asked to stop, then wind down."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        account_watch = asyncio.create_task(self._watch_account(), name="account watch")
+        view = self._start_view()
+        try:
+            await self._serve()
+            await self._wind_down()
+        finally:
+            account_watch.cancel()
+            if view is not None:
+                view.cancel()
+            await asyncio.gather(account_watch, *([view] if view else []), return_exceptions=True)
+
+    def facts(self) -> RunFacts:
+        """Collect what the summary needs beside the engine."""
+        parts = self.parts
+        bundle = parts.bundle
+        return RunFacts(
+            run_id=parts.run_id,
+            mode=parts.settings.mode,
+            venue=parts.settings.venue,
+            duration_s=(self._ended_ns - self._began_ns) / NS_PER_S,
+            exit="clean" if self._ended_clean else "forced",
+            events=parts.event_counts(),
+            feed=parts.feed_facts(),
+            latency_ns=parts.metrics.summary(),
+            model={"bundle": bundle.name, "sha256": bundle.sha256, "runtime": "torchscript"},
+            settings_sha256=parts.settings_sha256,
+            alerts=[{"code": c, "count": n} for c, n in parts.log.alert_counts().items()],
+            venue_account=self.account,
+            venue_report=parts.exchange_report(),
+        )
+
+    # serve ----------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        parts = self.parts
+        parts.health.ready(f"trading {len(parts.instruments)} instruments, {parts.settings.mode}")
+        self._note("run_ready", instruments=[i.symbol for i in parts.instruments])
+        while not self._stop_reason:
+            await parts.lanes.wait(TICK_S)
+            self._turn()
+            self._tend()
+            await asyncio.sleep(0)  # a lane that never empties must not starve the sockets
+
+    def _turn(self) -> None:
+        """Drain once: fold everything that waits, then let the engine decide."""
+        parts = self.parts
+        self._turn_count += 1
+        events = parts.lanes.drain(parts.settings.decision.drain_events_max)
+        step, carry_out = parts.engine.step, parts.dispatcher.carry_out
+        for event in events:
+            effects = step(event)
+            if isinstance(event, AccountEvent):
+                parts.dispatcher.keep(event)
+            if effects:
+                carry_out(effects, event.received_ns)
+        now_ns = parts.clock.now_ns()
+        origin_ns = events[-1].received_ns if events else now_ns
+        effects = step(DrainEnd(received_ns=now_ns, drained_count=len(events)))
+        if effects:
+            carry_out(effects, origin_ns)
+
+    def _tend(self) -> None:
+        """Do what is due beside trading: end of the run, watchdog, heartbeat."""
+        parts = self.parts
+        now_ns = parts.clock.monotonic_ns()
+        duration_ns = self._options.duration_ns
+        if duration_ns is not None and now_ns - self._began_ns >= duration_ns:
+            self._stop_reason = self._stop_reason or "the time is up"
+        if not parts.exchange_is_alive():
+            self._note("exchange_exited")
+            self.exit_code = EXIT_FAILED
+            self._stop_reason = self._stop_reason or "the simulated exchange ended"
+        parts.health.watchdog(self._turn_count)
+        if now_ns - self._heartbeat_ns >= HEARTBEAT_INTERVAL_NS:
+            self._heartbeat_ns = now_ns
+            self._heartbeat()
+
+    def _heartbeat(self) -> None:
+        engine = self.parts.engine
+        ledger = engine.desk.ledger
+        fields = {
+            "decisions": engine.decision_count,
+            "orders_sent": engine.desk.orders.counts["sent"],
+            "drawdown_frac": round(ledger.drawdown_frac, 6),
+            "breaker": engine.desk.breaker.state.name,
+            "verdicts": [market.verdict.name for market in engine.markets],
+        }
+        self._note("heartbeat", **fields)
+        self.parts.health.status(
+            f"{engine.desk.breaker.state.name}, {engine.decision_count} decisions, "
+            f"{engine.desk.orders.counts['sent']} orders, drawdown {ledger.drawdown_frac:.2%}"
+        )
+
+    async def _watch_account(self) -> None:
+        """Bring the venue's own account in regularly; a venue that does not answer is noted."""
+        parts = self.parts
+        while True:
+            await asyncio.sleep(ACCOUNT_INTERVAL_S)
+            try:
+                parts.lanes.put(await self._fetch_account())
+            except (TimeoutError, *VENUE_ERRORS) as error:
+                self._note("account_unreadable", reason=type(error).__name__)
+
+    async def _fetch_account(self) -> AccountState:
+        parts = self.parts
+        async with asyncio.timeout(ACCOUNT_INTERVAL_S):
+            return await fetch_account(parts.venue, parts.instruments, parts.clock)
+
+    # stop -----------------------------------------------------------------------------------
+
+    def _on_signal(self, number: int) -> None:
+        if self._stop_reason:
+            self._note("shutdown_forced", signal=signal.Signals(number).name)
+            self.parts.log.flush(0.2)
+            os._exit(EXIT_INTERRUPTED)
+        self._stop_reason = signal.Signals(number).name
+        if number == signal.SIGINT:
+            self.exit_code = EXIT_INTERRUPTED
+
+    def _on_hangup(self) -> None:
+        self._note("command_refused", command="SIGHUP", reason="settings are read at start only")
+
+    async def _wind_down(self) -> None:
+        parts = self.parts
+        parts.health.stopping(self._stop_reason)
+        self._note("run_stopping", reason=self._stop_reason)
+        command = Command(
+            received_ns=parts.clock.now_ns(), name=CommandName.STOP, reason=self._stop_reason
+        )
+        parts.lanes.put(command)
+        deadline_ns = parts.clock.monotonic_ns() + int(SETTLE_S * NS_PER_S)
+        while parts.clock.monotonic_ns() < deadline_ns:
+            await parts.lanes.wait(TICK_S)
+            self._turn()
+            await asyncio.sleep(0)
+            if not parts.engine.desk.orders.open_orders() and not parts.lanes.waiting_count:
+                break
+        try:
+            async with asyncio.timeout(PROVE_S):
+                remaining = await cancel_everything(
+                    parts.venue, parts.instruments, generator=parts.generator, timeout_s=PROVE_S
+                )
+                await parts.gateway.drain(PROVE_S)
+                self._turn()
+                self.account = await self._fetch_account()
+            self._turn()
+            self._ended_clean = not (remaining or parts.engine.desk.orders.open_orders())
+        except (TimeoutError, *VENUE_ERRORS) as error:
+            self._note("shutdown_forced", reason=f"orders not proven closed: {error!r}")
+            self.exit_code = self.exit_code or EXIT_FAILED
+        self._ended_ns = parts.clock.monotonic_ns()
+        self._note("run_stopped", decisions=parts.engine.decision_count, clean=self._ended_clean)
+
+    # view -----------------------------------------------------------------------------------
+
+    def _start_view(self) -> asyncio.Task[None] | None:
+        if not self._options.show_view:
+            return None
+        from daemon.dashboard.live import show  # rich is imported only where it is shown
+
+        return asyncio.create_task(show(self.parts, self._options.duration_ns), name="view")
+
+    def _note(self, event: str, **fields: Any) -> None:
+        now_ns = self.parts.clock.now_ns()
+        self.parts.dispatcher.note(Note(event=event, event_ns=now_ns, fields=fields))

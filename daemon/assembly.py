@@ -1,0 +1,324 @@
+"""Open everything one run needs, in order, and let go of it in reverse.
+
+Whatever is refused on the way becomes one ``StartRefused`` with a sentence and an exit code; what
+was opened before it is closed again, so a refused start leaves nothing running and no order behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from config.load import ConfigError, load_credentials, settings_sha256
+from config.settings import Settings
+from daemon.clock import Clock
+from daemon.decisions import Decider, Model
+from daemon.dispatch import Dispatcher
+from daemon.effects import Note
+from daemon.engine import Engine
+from daemon.health import Health
+from daemon.journal import Journal, JournalError, journal_directory
+from daemon.lanes import Lanes
+from daemon.logs import Log
+from daemon.metrics import Metrics
+from daemon.probe import SendWatch, StageProbe
+from daemon.simulated.process import ExchangeError, SimulatedExchange
+from daemon.simulated.process import start as start_exchange
+from daemon.venues.connect import VenueError, connect, load_instruments
+from daemon.venues.feeds import Feed
+from daemon.venues.orders import OrderGateway
+from daemon.venues.reconcile import ReconcileError, fetch_account
+from daemon.venues.recovery import recover
+from daemon.venues.tap import TapBinanceUsdm
+from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
+from kernels.units import Instrument
+from kernels.warmup import warm_up
+from strategy import ensemble, observation
+from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, BundleError
+from strategy.bundle import load as load_bundle
+from strategy.runtime import Runtime
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+EXIT_CONFIG = 78
+
+WARM_ROWS_MAX = 8
+"""Batches of up to this many instruments are specialised before the first decision."""
+
+
+VENUE_ERRORS = (VenueError, ReconcileError, OSError)
+"""What talking to the venue may raise beside TimeoutError."""
+
+
+class StartRefused(Exception):  # noqa: N818 - a refused start is an outcome, not a fault
+    """The run cannot start; the sentence is for the user, the code for the process."""
+
+    def __init__(self, message: str, code: int) -> None:
+        """Keep both."""
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """Everything that one run is made of; ``exchange`` is None unless the venue is simulated."""
+
+    settings: Settings
+    settings_sha256: str
+    run_id: str
+    clock: Clock
+    generator: np.random.Generator
+    log: Log
+    metrics: Metrics
+    health: Health
+    journal: Journal
+    bundle: Bundle
+    lanes: Lanes
+    instruments: tuple[Instrument, ...]
+    engine: Engine
+    venue: TapBinanceUsdm
+    feed: Feed
+    gateway: OrderGateway
+    dispatcher: Dispatcher
+    exchange: SimulatedExchange | None
+
+    def exchange_is_alive(self) -> bool:
+        """Say whether the simulated exchange still runs; True where there is none."""
+        return self.exchange is None or self.exchange.exit_code is None
+
+    def exchange_report(self) -> dict[str, Any] | None:
+        """Return what the simulated exchange counted, once it was stopped; None without one."""
+        if self.exchange is None:
+            return None
+        try:
+            return self.exchange.report()
+        except ExchangeError as error:
+            return {"error": str(error)}
+
+    def event_counts(self) -> dict[str, int]:
+        """Count what came in, under the names of the summary."""
+        counters = self.feed.counters
+        return {
+            "depth": counters.depth_count,
+            "trade": counters.trade_count,
+            "quote": counters.quote_count,
+            "mark": counters.mark_count,
+            "user": counters.user_count,
+            "lost": counters.lost_count,
+            "refused": counters.refused_count,
+            "conflated": self.lanes.conflated_count,
+        }
+
+    def feed_facts(self) -> dict[str, Any]:
+        """Report how whole the feed was, under the names of the summary."""
+        counters = self.feed.counters
+        return {
+            "gaps": counters.gap_count,
+            "resyncs": counters.resync_count,
+            "reconnects": counters.reconnect_count,
+            "repeated": counters.repeated_count,
+            "skew_ns": counters.skew_ns,
+            "waiting_max": self.lanes.waiting_count_max,
+            "not_ok_ns": counters.not_ok_ns,
+        }
+
+
+@asynccontextmanager
+async def assemble(settings: Settings, clock: Clock, log: Log, run_id: str) -> AsyncIterator[Parts]:
+    """Open a run and close it again; raises StartRefused when it cannot be opened."""
+    async with AsyncExitStack() as stack:
+        try:
+            parts = await _open(stack, settings, clock, log, run_id)
+        except ConfigError as error:
+            raise StartRefused(str(error), EXIT_CONFIG) from error
+        except (BundleError, JournalError) as error:
+            raise StartRefused(str(error), EXIT_CONFIG) from error
+        except ExchangeError as error:
+            code = EXIT_REFUSED if error.is_refused else EXIT_FAILED
+            raise StartRefused(str(error), code) from error
+        except (TimeoutError, *VENUE_ERRORS) as error:
+            raise StartRefused(f"{settings.venue} cannot be used: {error}", EXIT_FAILED) from error
+        yield parts
+
+
+async def _open(
+    stack: AsyncExitStack, settings: Settings, clock: Clock, log: Log, run_id: str
+) -> Parts:
+    def note(event: str, **fields: Any) -> None:
+        log.note(Note(event=event, event_ns=clock.now_ns(), fields=fields))
+
+    sha256 = settings_sha256(settings)
+    note("config_loaded", preset=settings.preset, mode=settings.mode, sha256=sha256)
+    credentials = load_credentials(settings, os.environ)
+    if credentials is not None:
+        log.hide(credentials.api_key, credentials.api_secret)
+    opening_exchange = asyncio.create_task(_open_exchange(stack, settings, note))
+    await asyncio.sleep(0)  # the exchange compiles in its own process while we load the model
+    try:
+        model, bundle = load_model(settings, clock)
+    except BaseException:
+        await asyncio.wait((opening_exchange,))
+        raise
+    note("bundle_loaded", bundle=bundle.name, sha256=bundle.sha256, status=bundle.manifest.status)
+    exchange = await opening_exchange
+    access = exchange.access if exchange is not None else None
+    if access is not None:
+        log.hide(access.api_key, access.api_secret)
+    venue = await connect(settings, credentials, access)
+    stack.push_async_callback(venue.close)
+    instruments = load_instruments(venue, _symbols(settings, venue, note))
+    journal = Journal(
+        journal_directory(settings.journal.directory, os.environ),
+        run_id,
+        settings.journal.sync,
+        instruments=[instrument.symbol for instrument in instruments],
+        started_ns=clock.now_ns(),
+    )
+    stack.callback(_close_journal, journal, clock, note)
+    journal.record_run({"settings_sha256": sha256, "bundle_sha256": bundle.sha256})
+    note("run_started", mode=settings.mode, venue=settings.venue)
+    generator = np.random.default_rng(int.from_bytes(os.urandom(8), "big"))
+    found = await recover(venue, instruments, journal, clock, generator)
+    if found.open_intent_count:
+        note("recovery_finished", open_intents=found.open_intent_count, proven=found.proven_count)
+    metrics = Metrics()
+    send_watch = SendWatch(metrics)
+    lanes = Lanes(len(instruments), settings.feed.lane_events_max)
+    gateway = OrderGateway(
+        venue,
+        instruments,
+        lanes,
+        clock,
+        log.note,
+        metrics.record,
+        generator=generator,
+        on_sent=send_watch.sent,
+    )
+    stack.push_async_callback(gateway.close)
+    opening = await fetch_account(venue, instruments, clock)
+    note("account_adopted", position_lots=list(opening.position_lots))
+    engine = Engine(
+        instruments=instruments,
+        settings=settings,
+        run_id=run_id,
+        decider=Decider(model, settings, len(instruments)),
+        opening=opening,
+        probe=StageProbe(clock, metrics),
+    )
+
+    async def reconcile() -> None:
+        lanes.put(await fetch_account(venue, instruments, clock))
+
+    feed = Feed(
+        venue,
+        instruments,
+        lanes,
+        settings.feed,
+        clock,
+        log.note,
+        generator=generator,
+        record=metrics.record,
+        on_user_connect=reconcile,
+    )
+    stack.push_async_callback(feed.close)
+    warm_up()
+    note("warm_up_finished")
+    gc.collect()
+    gc.freeze()  # what start-up built is never garbage: no later collection walks it again
+    await feed.start()
+    return Parts(
+        settings=settings,
+        settings_sha256=sha256,
+        run_id=run_id,
+        clock=clock,
+        generator=generator,
+        log=log,
+        metrics=metrics,
+        health=Health(os.environ),
+        journal=journal,
+        bundle=bundle,
+        lanes=lanes,
+        instruments=instruments,
+        engine=engine,
+        venue=venue,
+        feed=feed,
+        gateway=gateway,
+        dispatcher=Dispatcher(
+            settings=settings,
+            instruments=instruments,
+            agent_names=bundle.agents,
+            journal=journal,
+            gateway=gateway,
+            lanes=lanes,
+            log=log,
+            metrics=metrics,
+            clock=clock,
+            send_watch=send_watch,
+        ),
+        exchange=exchange,
+    )
+
+
+def load_model(settings: Settings, clock: Clock) -> tuple[Model, Bundle]:
+    """Load, verify and warm the bundle that the settings name; raises BundleError."""
+    is_rich = settings.meta.regime_features_dim == len(RESEARCH_FEATURE_NAMES)
+    names = RESEARCH_FEATURE_NAMES if is_rich else DEFAULT_FEATURE_NAMES
+    shipped = DEFAULT_BUNDLE_PATH.parent / ("research" if is_rich else "default")
+    path = Path(settings.model.bundle).expanduser() if settings.model.bundle else shipped
+    bundle = load_bundle(path, names, now_ns=clock.now_ns())
+    runtime = Runtime(bundle, settings.model.threads)
+    runtime.warm_up(min(len(settings.instruments), WARM_ROWS_MAX))
+    observation.warm_up()
+    ensemble.warm_up(len(bundle.agents))
+    model = Model(
+        judge=runtime,
+        normalisation=bundle.normalisation,
+        feature_names=names,
+        agent_names=bundle.agents,
+        exposure_frac_max=bundle.manifest.limits.exposure_frac_max,
+    )
+    return model, bundle
+
+
+async def _open_exchange(
+    stack: AsyncExitStack, settings: Settings, note: Callable[..., None]
+) -> SimulatedExchange | None:
+    if settings.venue != "sim":
+        return None
+    exchange = await start_exchange(settings.simulated, settings.instruments)
+    stack.push_async_callback(exchange.stop)
+    access = exchange.access
+    note("exchange_started", address=f"https://{access.host}:{access.port}", pid=access.pid)
+    return exchange
+
+
+def _symbols(
+    settings: Settings, venue: TapBinanceUsdm, note: Callable[..., None]
+) -> tuple[str, ...]:
+    """Return what to trade: a recording may hold fewer instruments than are configured."""
+    if not settings.simulated.capture or settings.venue != "sim":
+        return settings.instruments
+    present = tuple(symbol for symbol in settings.instruments if symbol in venue.markets)
+    if not present:
+        listed = ", ".join(sorted(venue.markets))
+        raise StartRefused(
+            f"{settings.simulated.capture} holds {listed}, none of {list(settings.instruments)}",
+            EXIT_REFUSED,
+        )
+    if present != settings.instruments:
+        absent = sorted(set(settings.instruments) - set(present))
+        note("instruments_absent", absent=absent, capture=settings.simulated.capture)
+    return present
+
+
+def _close_journal(journal: Journal, clock: Clock, note: Callable[..., None]) -> None:
+    if not journal.close(clock.now_ns()):
+        note("journal_error", reason=f"not all was written: {journal.writer_error}")

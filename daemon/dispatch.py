@@ -1,0 +1,154 @@
+"""Carry out effects: journal first, then the wire, then everything that can wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from config.settings import Settings
+from daemon.clock import Clock
+from daemon.effects import (
+    CancelAll,
+    CancelOrder,
+    Decided,
+    Effect,
+    Note,
+    QueryOrder,
+    SendOrder,
+)
+from daemon.journal import Journal, JournalError
+from daemon.lanes import Lanes
+from daemon.log_events import EVENTS
+from daemon.logs import Log
+from daemon.metrics import Metrics
+from daemon.probe import SendWatch
+from daemon.venues.orders import OrderGateway
+from kernels.events import REGIMES, Command, CommandName, Event, Fill, OrderStatus, OrderUpdate
+from kernels.units import Instrument
+
+
+class Dispatcher:
+    """The hands of the engine; one method per kind of effect."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        instruments: tuple[Instrument, ...],
+        agent_names: tuple[str, ...],
+        journal: Journal,
+        gateway: OrderGateway,
+        lanes: Lanes,
+        log: Log,
+        metrics: Metrics,
+        clock: Clock,
+        send_watch: SendWatch,
+    ) -> None:
+        """Know every place an effect can go to."""
+        self._detailed = settings.meta.detailed_logging
+        self._instruments = instruments
+        self._agent_names = agent_names
+        self._journal = journal
+        self._gateway = gateway
+        self._lanes = lanes
+        self._log = log
+        self._metrics = metrics
+        self._clock = clock
+        self._send_watch = send_watch
+
+    def carry_out(self, effects: Iterable[Effect], origin_ns: int) -> None:
+        """Carry out effects in order; ``origin_ns`` is when the news behind them was received."""
+        for effect in effects:
+            if isinstance(effect, SendOrder):
+                self._send(effect, origin_ns)
+            elif isinstance(effect, CancelOrder):
+                self._gateway.cancel(effect)
+            elif isinstance(effect, CancelAll):
+                self._gateway.cancel_all(effect.instrument)
+            elif isinstance(effect, QueryOrder):
+                self._gateway.query_unknown(effect.client_order_id, effect.instrument)
+            elif isinstance(effect, Decided):
+                self._keep_decision(effect)
+            else:
+                self.note(effect)
+
+    def note(self, note: Note) -> None:
+        """Log a note; alerts are kept in the journal as well."""
+        self._log.note(note)
+        if EVENTS[note.event].alert:
+            self._journal.record_note(note)
+
+    def keep(self, event: Event) -> None:
+        """Put news of our own orders into the journal."""
+        if isinstance(event, Fill):
+            self._journal.record_fill(event)
+        elif isinstance(event, OrderUpdate):
+            self._journal.record_update(event)
+
+    def _send(self, send: SendOrder, origin_ns: int) -> None:
+        intent = send.approved.intent
+        started_ns = self._clock.monotonic_ns()
+        try:
+            self._journal.record_intent(send.client_order_id, intent, send.approved.approved_ns)
+        except JournalError as error:
+            self._refuse(send, error)
+            return
+        self._metrics.record("journal", self._clock.monotonic_ns() - started_ns)
+        waited_ns = self._clock.now_ns() - origin_ns
+        self._send_watch.begin(send.client_order_id, self._clock.monotonic_ns() - waited_ns)
+        self._gateway.submit(send)
+        instrument = self._instruments[intent.instrument]
+        fields = {
+            "instrument": instrument.symbol,
+            "client_order_id": send.client_order_id,
+            "side": intent.side.name,
+            "quantity": instrument.quantity_text(intent.quantity_lots),
+            "price": instrument.price_text(intent.price_ticks),
+            "order_type": intent.order_type.name,
+            "reduce_only": intent.reduce_only,
+        }
+        self._log.note(Note(event="order_sent", event_ns=self._clock.now_ns(), fields=fields))
+
+    def _refuse(self, send: SendOrder, error: JournalError) -> None:
+        """An order that cannot be written down is not sent, and neither is the next one."""
+        now_ns = self._clock.now_ns()
+        intent = send.approved.intent
+        self._lanes.put(
+            OrderUpdate(
+                instrument=intent.instrument,
+                event_ns=now_ns,
+                received_ns=now_ns,
+                client_order_id=send.client_order_id,
+                status=OrderStatus.REJECTED,
+                filled_lots=0,
+                code=0,
+                reason="not sent: the journal failed",
+            )
+        )
+        self._lanes.put(
+            Command(received_ns=now_ns, name=CommandName.REDUCE, reason="the journal failed")
+        )
+        self._log.note(Note(event="journal_error", event_ns=now_ns, fields={"reason": str(error)}))
+
+    def _keep_decision(self, decided: Decided) -> None:
+        self._metrics.record("data_age", decided.data_age_ns)
+        fields = {
+            "regime": REGIMES[decided.regime],
+            "posterior": dict(zip(REGIMES, map(_short, decided.regime_K), strict=True)),
+            "weights": dict(zip(self._agent_names, map(_short, decided.weights_A), strict=True)),
+            "actions": dict(zip(self._agent_names, decided.action_A, strict=True)),
+            "exposure": _short(decided.exposure),
+            "disagreement": _short(decided.disagreement),
+            "target_lots": decided.target_lots,
+            "position_lots": decided.position_lots,
+            "mid_ticks": decided.mid_ticks,
+            "data_age_ns": decided.data_age_ns,
+            "outcome": decided.outcome,
+        }
+        self._journal.record_decision(decided.decided_ns, decided.instrument, fields)
+        if self._detailed:
+            fields["instrument"] = self._instruments[decided.instrument].symbol
+            self._log.note(Note(event="decision", event_ns=decided.decided_ns, fields=fields))
+
+
+def _short(number: float) -> float:
+    return round(float(number), 4)
