@@ -52,6 +52,7 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("run_failed", "ME112", "critical", True, "the run ends because of an error"),
     ("recovery_started", "ME113", "info", False, "settling the orders of earlier runs"),
     ("recovery_finished", "ME114", "info", False, "orders of earlier runs are settled"),
+    ("instruments_absent", "ME115", "info", False, "the recording lacks configured instruments"),
     # the feed
     ("feed_connected", "ME201", "info", False, "a socket to the venue is open"),
     ("feed_disconnected", "ME202", "warning", False, "a socket to the venue is closed"),
@@ -70,6 +71,13 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ),
     ("feed_down", "ME210", "error", True, "an instrument has had no usable feed for long"),
     ("user_stream_expired", "ME211", "warning", False, "the account stream is opened anew"),
+    (
+        "book_top_differs",
+        "ME212",
+        "warning",
+        False,
+        "the book's top contradicts the quote of the same update",
+    ),
     # decisions and models
     ("bundle_loaded", "ME301", "info", False, "a model bundle is verified and loaded"),
     ("bundle_refused", "ME302", "error", True, "a model bundle failed its verification"),
@@ -100,6 +108,7 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("limit_breached", "ME503", "error", True, "a loss limit was reached"),
     ("account_adopted", "ME504", "info", False, "the venue's account became the opening balance"),
     ("drawdown_warning", "ME505", "warning", True, "drawdown comes near its limit"),
+    ("account_unreadable", "ME506", "warning", False, "the venue's account could not be read"),
     # the shell
     ("journal_error", "ME601", "critical", True, "the journal cannot be written"),
     ("exchange_started", "ME602", "info", False, "the simulated exchange is serving"),
