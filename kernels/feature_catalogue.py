@@ -215,7 +215,7 @@ _RESEARCH: tuple[_Row, ...] = (
     ("trade_size_ratio", "ln", "flow", 0, "none", "quote",
      "ln of decayed mean trade size, fast over slow", "own"),
     ("quote_intensity", "ln", "flow", 0, "none", "quote",
-     "as trade_intensity, of quotes", "own"),
+     "as trade_intensity, of quotes, at the last bar's end", "own"),
     ("flow_correlation_long", "-1..1", "flow", 0, "long", "quote", "corr(s, r)", "definition"),
     ("illiquidity_ratio", "ln", "flow", 0, "long", "quote",
      "ln of E[|r|]/E[v], short over long, 0 without trades", "Amihud 2002, relative"),

@@ -55,11 +55,20 @@ def stamp(state: NDArray[np.float64], seconds_at: int, now_ns: int) -> None:
 
 
 @njit
-def intensity(
-    state: NDArray[np.float64], fast_at: int, slow_at: int, fast_left: float, slow_left: float
-) -> float:
-    """Return ln of the fast event rate over the slow one, each plus one event per slow constant."""
-    fast = state[fast_at] * fast_left / at.FAST_BARS
+def fast_of(slow_left: float) -> float:
+    """Return what is left of a fast sum when this is left of a slow one: its tenth power."""
+    square = slow_left * slow_left
+    fourth = square * square
+    return fourth * fourth * square
+
+
+@njit
+def intensity(state: NDArray[np.float64], fast_at: int, slow_at: int, slow_left: float) -> float:
+    """Return ln of the fast event rate over the slow one, each plus one event per slow constant.
+
+    ``slow_left`` is what is left of the slow sum since it was last decayed.
+    """
+    fast = state[fast_at] * fast_of(slow_left) / at.FAST_BARS
     slow = state[slow_at] * slow_left / at.SLOW_BARS
     return math.log((fast + 1.0 / at.SLOW_BARS) / (slow + 1.0 / at.SLOW_BARS))
 
@@ -67,16 +76,11 @@ def intensity(
 @njit
 def _age_intensities(state: NDArray[np.float64], now_ns: int) -> None:
     """Let the rates fall at a bar's end, so that silence shows."""
-    fast_ns = at.FAST_BARS * state[at.BAR_INTERVAL_NS]
     slow_ns = at.SLOW_BARS * state[at.BAR_INTERVAL_NS]
-    since = elapsed_ns(state, at.TRADE_S, now_ns)
-    state[at.TRADE_INTENSITY] = intensity(
-        state, at.TRADES_FAST, at.TRADES_SLOW, decay(since, fast_ns), decay(since, slow_ns)
-    )
-    since = elapsed_ns(state, at.QUOTE_S, now_ns)
-    state[at.QUOTE_INTENSITY] = intensity(
-        state, at.QUOTES_FAST, at.QUOTES_SLOW, decay(since, fast_ns), decay(since, slow_ns)
-    )
+    left = decay(elapsed_ns(state, at.TRADE_S, now_ns), slow_ns)
+    state[at.TRADE_INTENSITY] = intensity(state, at.TRADES_FAST, at.TRADES_SLOW, left)
+    left = decay(elapsed_ns(state, at.QUOTE_S, now_ns), slow_ns)
+    state[at.QUOTE_INTENSITY] = intensity(state, at.QUOTES_FAST, at.QUOTES_SLOW, left)
 
 
 @njit
@@ -115,8 +119,8 @@ def _write_basis(state: NDArray[np.float64]) -> None:
 def _count_order_flow(state: NDArray[np.float64], now_ns: int, flow_lots: float) -> None:
     """Decay the quote sums to now and add one change of the touch."""
     since = elapsed_ns(state, at.QUOTE_S, now_ns)
-    fast = decay(since, at.FAST_BARS * state[at.BAR_INTERVAL_NS])
     slow = decay(since, at.SLOW_BARS * state[at.BAR_INTERVAL_NS])
+    fast = fast_of(slow)
     state[at.ORDER_FLOW_FAST] = state[at.ORDER_FLOW_FAST] * fast + flow_lots
     state[at.ORDER_FLOW_SIZE_FAST] = state[at.ORDER_FLOW_SIZE_FAST] * fast + abs(flow_lots)
     state[at.QUOTES_FAST] = state[at.QUOTES_FAST] * fast + 1.0
@@ -126,7 +130,6 @@ def _count_order_flow(state: NDArray[np.float64], now_ns: int, flow_lots: float)
     state[at.ORDER_FLOW_IMBALANCE] = ratio(
         state[at.ORDER_FLOW_FAST], state[at.ORDER_FLOW_SIZE_FAST]
     )
-    state[at.QUOTE_INTENSITY] = intensity(state, at.QUOTES_FAST, at.QUOTES_SLOW, 1.0, 1.0)
 
 
 @njit
@@ -193,8 +196,8 @@ def on_trade(
     size = float(quantity_lots)
     bar_trade(state, float(price_ticks), size, float(aggressor_sign))
     since = elapsed_ns(state, at.TRADE_S, received_ns)
-    fast = decay(since, at.FAST_BARS * state[at.BAR_INTERVAL_NS])
     slow = decay(since, at.SLOW_BARS * state[at.BAR_INTERVAL_NS])
+    fast = fast_of(slow)
     state[at.SIGNED_FAST] = state[at.SIGNED_FAST] * fast + aggressor_sign * size
     state[at.SIGNED_SLOW] = state[at.SIGNED_SLOW] * slow + aggressor_sign * size
     state[at.VOLUME_FAST] = state[at.VOLUME_FAST] * fast + size
@@ -205,7 +208,7 @@ def on_trade(
         stamp(state, at.TRADE_S, received_ns)
     state[at.FLOW_FAST] = ratio(state[at.SIGNED_FAST], state[at.VOLUME_FAST])
     state[at.FLOW_SLOW] = ratio(state[at.SIGNED_SLOW], state[at.VOLUME_SLOW])
-    state[at.TRADE_INTENSITY] = intensity(state, at.TRADES_FAST, at.TRADES_SLOW, 1.0, 1.0)
+    state[at.TRADE_INTENSITY] = intensity(state, at.TRADES_FAST, at.TRADES_SLOW, 1.0)
     average_fast = state[at.VOLUME_FAST] / state[at.TRADES_FAST]
     average_slow = state[at.VOLUME_SLOW] / state[at.TRADES_SLOW]
     put(state, at.TRADE_SIZE_RATIO, math.log(average_fast / average_slow))

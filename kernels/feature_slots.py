@@ -181,7 +181,7 @@ FAST_BARS = 5.0
 """Time constant of the fast decayed sums, in bars."""
 
 SLOW_BARS = 50.0
-"""Time constant of the slow decayed sums, in bars."""
+"""Time constant of the slow decayed sums, in bars: ten times the fast one, which kernels use."""
 
 LAG_BARS = 21
 """Bars before a window's first that its statistics look back to (the 20-bar return, and one)."""

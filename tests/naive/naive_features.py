@@ -49,7 +49,7 @@ class NaiveFeatures:
     depth_samples: list[float] = field(default_factory=list)
     basis_samples: list[float] = field(default_factory=list)
     last_ns: int = 0
-    rates_ns: dict[str, int] = field(default_factory=dict)
+    trade_rate_ns: int = -1
     written: dict[str, float] = field(default_factory=dict)
 
     def advance(self, now_ns: int) -> None:
@@ -61,13 +61,14 @@ class NaiveFeatures:
             self._close()
             self.bar_index += 1
             self.last_ns = self.bar_index * self.interval_ns
-            self.rates_ns = {"trades": self.last_ns, "quotes": self.last_ns}
+            self.trade_rate_ns = self.last_ns
+            times = [q[0] for q in self.quotes]
+            self.written["quote_intensity"] = self._intensity(times, self.last_ns)
 
     def quote(self, now_ns: int, quote: tuple[int, int, int, int]) -> None:
         """Take one best bid and ask."""
         self.advance(now_ns)
         self.quotes.append((now_ns, *quote))
-        self.rates_ns["quotes"] = now_ns
         if self.bars:
             self.written["return_live_bps"] = 1e4 * math.log(self.mid() / self.bars[-1].close)
         self._write_basis()
@@ -76,7 +77,7 @@ class NaiveFeatures:
         """Take one trade."""
         self.advance(now_ns)
         self.trades.append((now_ns, price, lots, sign))
-        self.rates_ns["trades"] = now_ns
+        self.trade_rate_ns = now_ns
 
     def take_book(self, bids: Levels, asks: Levels) -> None:
         """Take a whole book, best levels first."""
@@ -160,9 +161,9 @@ class NaiveFeatures:
             out["time_of_day_sin"] = math.sin(2 * math.pi * (self.last_ns % day) / day)
             out["time_of_day_cos"] = math.cos(2 * math.pi * (self.last_ns % day) / day)
             out["funding_phase"] = (self.last_ns % funding) / funding
-        if self.rates_ns:
-            self._rate(out, "quote_intensity", [q[0] for q in self.quotes], "quotes")
-            self._rate(out, "trade_intensity", [t[0] for t in self.trades], "trades")
+        if self.trade_rate_ns >= 0:
+            times = [t[0] for t in self.trades]
+            out["trade_intensity"] = self._intensity(times, self.trade_rate_ns)
         if self.quotes:
             now, bid, bid_lots, ask, ask_lots = self.quotes[-1]
             mid, both = (bid + ask) / 2, bid_lots + ask_lots
@@ -186,13 +187,10 @@ class NaiveFeatures:
         gaps = np.array([now_ns - t for t in times_ns], dtype=np.float64)
         return np.exp(-gaps / (bars * self.interval_ns))
 
-    def _rate(self, out: dict[str, float], name: str, times_ns: list[int], kind: str) -> None:
-        now_ns = self.rates_ns.get(kind)
-        if now_ns is None:
-            return
+    def _intensity(self, times_ns: list[int], now_ns: int) -> float:
         fast = float(np.sum(self._left(times_ns, now_ns, FAST))) / FAST
         slow = float(np.sum(self._left(times_ns, now_ns, SLOW))) / SLOW
-        out[name] = math.log((fast + 1 / SLOW) / (slow + 1 / SLOW))
+        return math.log((fast + 1 / SLOW) / (slow + 1 / SLOW))
 
     def _trade_values(self, out: dict[str, float]) -> None:
         times = [t[0] for t in self.trades]
