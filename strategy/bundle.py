@@ -263,7 +263,9 @@ def _read_module(content: bytes) -> torch.jit.ScriptModule:
             if "/code/" in name and name.endswith(".py"):
                 _check_code(name, archive)
     try:
-        module = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]  # torch
+        module = torch.jit.load(  # type: ignore[no-untyped-call]  # torch ships it unannotated
+            io.BytesIO(content), map_location="cpu"
+        )
     except ARCHIVE_ERRORS as error:
         raise ValueError(f"ensemble.pt cannot be loaded: {last_line(error)}") from error
     for name, tensor in module.state_dict().items():

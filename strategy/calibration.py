@@ -8,6 +8,7 @@ exercises every path. It teaches the networks nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def calibrate_agents(agents: Sequence[nn.Module], obs_BF: Tensor) -> Tensor:
     for agent in agents:
         shift = _shifter(agent)
         if shift is not None:
-            _balance(lambda agent=agent: agent(obs_BF), shift)  # type: ignore[misc]  # bound per turn
+            _balance(partial(agent, obs_BF), shift)
         temperatures.append(max(_spread(agent(obs_BF)), TEMPERATURE_MIN))
     return torch.tensor(temperatures).round(decimals=BIAS_DECIMALS)
 

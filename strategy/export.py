@@ -1,4 +1,4 @@
-"""Build the demonstration bundle: ``python -m strategy.export --out DIR [--seed N]``.
+"""Build a demonstration bundle: ``python -m strategy.export --out DIR [--seed N]``.
 
 Seeded, untrained networks; normalisation and calibration from synthetic markets run through the
 same feature kernels as live data. The status in the manifest says so.
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from kernels.events import AGENTS, REGIMES
-from kernels.features import DEFAULT_FEATURE_NAMES
+from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
 from strategy.agents.registry import agent_names, build_agent
 from strategy.archive import Recipe, write_bundle
 from strategy.bundle import DEFAULT_BUNDLE_PATH, BundleError, load
@@ -28,6 +28,9 @@ from strategy.sampling import fit_normalisation, observe_sample, sample_features
 
 DEMONSTRATION_STATUS = "untrained: for demonstration"
 SAMPLE_BARS = 4_000
+SCHEMAS = {"default": DEFAULT_FEATURE_NAMES, "research": RESEARCH_FEATURE_NAMES}
+"""Feature schemas of the shipped bundles, by the name of their directory."""
+
 BAR_INTERVAL_MS = 1_000
 
 
@@ -89,7 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
         description="Build an untrained model bundle for demonstration.",
         epilog="example: python -m strategy.export --out bundles/demo --seed 7",
     )
-    parser.add_argument("--out", type=Path, default=DEFAULT_BUNDLE_PATH, help="bundle directory")
+    parser.add_argument("--out", type=Path, help="bundle directory; left out: the shipped one")
+    parser.add_argument("--features", choices=SCHEMAS, default="default", help="feature schema")
     parser.add_argument("--seed", type=int, default=7, help="of weights and sample (default 7)")
     parser.add_argument("--bars", type=int, default=SAMPLE_BARS, help="rows of the sample")
     parser.add_argument(
@@ -100,23 +104,26 @@ def main(arguments: list[str] | None = None) -> int:
         "--agents", nargs="+", default=list(AGENTS), help=f"of {', '.join(agent_names())}"
     )
     chosen = parser.parse_args(arguments)
+    feature_names = SCHEMAS[chosen.features]
+    out = chosen.out or DEFAULT_BUNDLE_PATH.with_name(chosen.features)
     torch.set_num_threads(1)  # sums in one order: the same seed gives the same weights
     try:
         recipe = demonstration_recipe(
             seed=chosen.seed,
+            feature_names=feature_names,
             agents=tuple(chosen.agents),
             bars=chosen.bars,
             bar_interval_ms=chosen.interval_ms,
             created_ns=chosen.created_ns,
-            name=chosen.out.name,
+            name=out.name,
         )
-        write_bundle(chosen.out, recipe)
-        bundle = load(chosen.out, DEFAULT_FEATURE_NAMES, now_ns=chosen.created_ns)
+        write_bundle(out, recipe)
+        bundle = load(out, feature_names, now_ns=chosen.created_ns)
     except (BundleError, KeyError, OSError, ValueError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
     total = sum(entry.bytes for entry in bundle.manifest.files)
-    print(f"{chosen.out}: {bundle.name}, {total} bytes, manifest sha256 {bundle.sha256}")
+    print(f"{out}: {bundle.name}, {total} bytes, manifest sha256 {bundle.sha256}")
     return 0
 
 

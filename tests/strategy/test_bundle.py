@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -432,11 +433,8 @@ def test_damage_with_matching_hashes_never_escapes(
     (path / name).write_bytes(content[: int(keep * len(content))])
     if name != "manifest.json":
         rehash(path)
-    try:
-        bundle = loaded(path)
-    except BundleError:
-        return
-    assert bundle.observation_count == len(FEATURE_NAMES) + 3
+    with contextlib.suppress(BundleError):
+        assert loaded(path).observation_count == len(FEATURE_NAMES) + 3
 
 
 def test_writing_replaces_a_bundle_and_nothing_else(bundle_path: Path, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from kernels.events import AGENTS, REGIMES
-from kernels.features import DEFAULT_FEATURE_NAMES
+from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
 from strategy.agents.registry import build_agent
 from strategy.archive import write_bundle
 from strategy.bundle import DEFAULT_BUNDLE_PATH, load
@@ -19,7 +20,7 @@ from strategy.calibration import (
     calibrate_regimes,
     top_shares,
 )
-from strategy.export import demonstration_recipe, main, untrained_ensemble
+from strategy.export import SCHEMAS, demonstration_recipe, main, untrained_ensemble
 from strategy.observation import CLIP, Normalisation
 from strategy.predictor import PerformancePredictor
 from strategy.regimes import MarketRegimeClassifier
@@ -29,15 +30,19 @@ from tests.fakes.small_bundle import drawn_observations
 
 
 @pytest.fixture(scope="module")
-def other_sample() -> np.ndarray:
-    """Return features from markets that the shipped bundle was not calibrated on."""
-    return sample_features(DEFAULT_FEATURE_NAMES, bars=480, bar_interval_ms=1000, seed=99)
+def other_sample() -> NDArray[np.float64]:
+    """Return features from markets that the shipped bundles were not calibrated on."""
+    return sample_features(RESEARCH_FEATURE_NAMES, bars=480, bar_interval_ms=1000, seed=99)
 
 
-def test_the_shipped_bundle_loads_and_uses_every_path(other_sample: np.ndarray) -> None:
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_the_shipped_bundles_load_and_use_every_path(
+    schema: str, other_sample: NDArray[np.float64]
+) -> None:
     """On unseen markets each agent still takes each action, and several regimes occur."""
-    bundle = load(DEFAULT_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=1)
-    obs_BF = observe_sample(bundle.normalisation, other_sample, seed=99)
+    names = SCHEMAS[schema]
+    bundle = load(DEFAULT_BUNDLE_PATH.with_name(schema), names, now_ns=1)
+    obs_BF = observe_sample(bundle.normalisation, other_sample[:, : len(names)], seed=99)
     judgement = Runtime(bundle).decide(obs_BF)
     assert judgement.healthy_BA.all()
     for agent in range(len(AGENTS)):
@@ -46,6 +51,11 @@ def test_the_shipped_bundle_loads_and_uses_every_path(other_sample: np.ndarray) 
     regimes = np.bincount(judgement.regime_BK.argmax(axis=1), minlength=len(REGIMES))
     assert (regimes > 0).sum() >= 5
     assert judgement.predicted_BA.std(axis=0).min() > 0.01
+
+
+def test_the_default_schema_opens_the_research_schema() -> None:
+    """The sample above may be cut to the default features, because they come first."""
+    assert RESEARCH_FEATURE_NAMES[: len(DEFAULT_FEATURE_NAMES)] == DEFAULT_FEATURE_NAMES
 
 
 def test_the_command_writes_a_bundle_that_loads(
@@ -85,9 +95,9 @@ def test_a_bundle_of_other_agents(tmp_path: Path) -> None:
     assert judgement.action_BA.shape == (3, 2)
 
 
-def test_the_sample_is_a_function_of_its_seed(other_sample: np.ndarray) -> None:
+def test_the_sample_is_a_function_of_its_seed(other_sample: NDArray[np.float64]) -> None:
     """Same arguments, same bits; finite; hours and funding vary."""
-    names = DEFAULT_FEATURE_NAMES
+    names = RESEARCH_FEATURE_NAMES
     again = sample_features(names, bars=480, bar_interval_ms=1000, seed=99)
     np.testing.assert_array_equal(again, other_sample)
     assert np.isfinite(other_sample).all()
@@ -96,7 +106,7 @@ def test_the_sample_is_a_function_of_its_seed(other_sample: np.ndarray) -> None:
         assert other_sample[:, names.index(name)].std() > 0.1
 
 
-def test_normalisation_of_a_sample(other_sample: np.ndarray) -> None:
+def test_normalisation_of_a_sample(other_sample: NDArray[np.float64]) -> None:
     """Most inputs lie within three scales of the mean; constants keep their scale of one."""
     normalisation = fit_normalisation(other_sample)
     centred = (other_sample - normalisation.mean_F) / normalisation.scale_F

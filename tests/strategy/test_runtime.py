@@ -188,10 +188,12 @@ def test_threads_are_what_the_settings_say(bundle: Bundle) -> None:
     assert torch.get_num_threads() == 1
 
 
-def test_the_shipped_bundle_is_small_and_says_what_it_is() -> None:
+@pytest.mark.parametrize("name", ["default", "research"])
+def test_the_shipped_bundles_are_small_and_say_what_they_are(name: str) -> None:
     """At most 2 MB, the five agents, the seven regimes, and no claim of training."""
-    manifest = parse_manifest((DEFAULT_BUNDLE_PATH / "manifest.json").read_bytes())
-    assert sum(file.stat().st_size for file in DEFAULT_BUNDLE_PATH.iterdir()) <= 2_000_000
+    path = DEFAULT_BUNDLE_PATH.with_name(name)
+    manifest = parse_manifest((path / "manifest.json").read_bytes())
+    assert sum(file.stat().st_size for file in path.iterdir()) <= 2_000_000
     assert manifest.status == "untrained: for demonstration"
     assert manifest.agents == AGENTS
     assert manifest.regimes == REGIMES
