@@ -18,7 +18,7 @@ from config.settings import FeedSettings
 from daemon.clock import Clock
 from daemon.effects import Note
 from daemon.lanes import Lanes
-from daemon.venues.integrity import NS_PER_MS, InstrumentTrack, Links, SkewEstimate
+from daemon.venues.integrity import InstrumentTrack, Links, SkewEstimate
 from daemon.venues.links import Link, LinkPlan, OnUserConnect
 from daemon.venues.normalize import (
     ColdFrame,
@@ -43,6 +43,9 @@ from kernels.units import Instrument
 
 WATCH_INTERVAL_S = 0.1
 """How often ages, clocks and full lanes are looked at: the bound on noticing a silence."""
+
+SILENCE_NS_MAX = 30_000_000_000
+"""A public socket that is open and answers pings but brings nothing this long is dialled anew."""
 
 REFUSAL_NOTE_INTERVAL_NS = 1_000_000_000
 """At most one note a second about frames that cannot be read; all are counted."""
@@ -351,7 +354,6 @@ class Feed:
 
     async def _watch(self) -> None:
         """Judge every instrument ten times a second: silence makes no event."""
-        silent_ns_max = self._settings.reconnect_ms_max * NS_PER_MS
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             now_ns = self._clock.now_ns()
@@ -364,7 +366,7 @@ class Feed:
                     self._resync(track)
                 self._judge(track, now_ns)
             heard_ns = max(self._last_frame_ns, self._public.opened_ns)
-            if self._public.is_up and now_ns - heard_ns > silent_ns_max:
+            if self._public.is_up and now_ns - heard_ns > SILENCE_NS_MAX:
                 await self._public.drop("nothing came for too long")
 
     def _judge(self, track: InstrumentTrack, now_ns: int) -> None:

@@ -142,7 +142,13 @@ class Link:
         if self._plan.streams:
             await self._subscribe(stream)
         self._say("feed_connected", streams=len(self._plan.streams))
-        await self._owner.on_link_up(self)
+        try:
+            await self._owner.on_link_up(self)
+        except BaseError as error:  # its text may hold a signed URL
+            raise StreamLostError(f"catching up failed: {refusal_of(error).reason}") from None
+        except Exception as error:
+            detail = f"{type(error).__name__}: {str(error)[:200]}"
+            raise StreamLostError(f"catching up failed: {detail}") from error
         self.is_up = True
 
     async def _subscribe(self, stream: Stream) -> None:

@@ -1,0 +1,296 @@
+"""The feed against a venue that misbehaves: every fault becomes a verdict, then heals."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from kernels.events import (
+    DepthDiff,
+    DepthSnapshot,
+    Fill,
+    Funding,
+    OrderUpdate,
+    Trade,
+    Verdict,
+)
+from tests.fakes.feed_rig import feed_rig
+from tests.fakes.scripted_venue import refuse
+
+
+async def test_subscribes_once_per_socket_and_becomes_ok(tmp_path: Path) -> None:
+    """One public and one market socket carry all streams of all instruments."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        assert rig.verdicts() == [Verdict.WARMING, Verdict.OK]
+        assert len(rig.venue.sockets["public"]) == len(rig.venue.sockets["market"]) == 1
+        first_snapshot = next(e for e in rig.events if isinstance(e, DepthSnapshot))
+        assert first_snapshot.bid_levels_n2.tolist() == [[600_000, 2000]]
+        counters = rig.feed.counters
+        assert (counters.depth_count, counters.quote_count, counters.mark_count) == (1, 1, 1)
+        assert counters.lost_count == counters.gap_count == counters.reconnect_count == 0
+
+
+async def test_a_gap_is_announced_before_anything_after_it(tmp_path: Path) -> None:
+    """GAP stands in the lanes before the snapshot that heals it; no update slips in between."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        rig.events.clear()
+        await rig.diff(skip=1000)
+        await rig.until(lambda: bool(rig.noted("feed_gap")))
+        rig.offer_snapshot()
+        await rig.until_verdict(Verdict.OK)
+        assert rig.verdicts() == [Verdict.GAP, Verdict.OK]
+        kinds = [type(e) for e in rig.events if isinstance(e, DepthDiff | DepthSnapshot)]
+        assert kinds[:2] == [DepthSnapshot, DepthDiff]
+        assert rig.feed.counters.gap_count == 1
+        assert rig.feed.counters.resync_count == 2
+
+
+async def test_a_refused_snapshot_is_asked_again(tmp_path: Path) -> None:
+    """The book is loaded as soon as the venue gives one; errors in between change nothing."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        rig.venue.handlers["GET /fapi/v1/depth"] = refuse(-1001, 503)
+        await rig.diff(skip=5)
+        await rig.until(lambda: len(rig.venue.asked("GET /fapi/v1/depth")) >= 5)
+        rig.offer_snapshot()
+        await rig.until_verdict(Verdict.OK, 2)
+
+
+async def test_lost_and_repeated_trades(tmp_path: Path) -> None:
+    """Skipped trade ids are counted and noted, repeats are dropped."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        for trade_id in (1, 2, 5, 5, 4, 6):
+            await rig.trade(trade_id)
+        await rig.until(lambda: rig.feed.counters.trade_count >= 4)
+        trades = [e.trade_id for e in rig.events if isinstance(e, Trade)]
+        assert trades == [1, 2, 5, 6]
+        assert rig.feed.counters.lost_count == 2
+        assert rig.feed.counters.repeated_count == 2
+        assert rig.noted("feed_trades_lost")[0].fields["lost"] == 2
+
+
+async def test_a_forced_disconnect_recovers(tmp_path: Path) -> None:
+    """The socket closes: RECONNECTING, WARMING, OK, with a fresh book and a counted reconnect."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        await rig.venue.close_sockets("public")
+        await rig.venue.connected("public", 2)
+        rig.offer_snapshot()
+        rig.update_id -= 10
+        await rig.diff()
+        await rig.quote()
+        await rig.until_verdict(Verdict.OK, 2)
+        assert rig.verdicts() == [
+            Verdict.WARMING,
+            Verdict.OK,
+            Verdict.RECONNECTING,
+            Verdict.WARMING,
+            Verdict.OK,
+        ]
+        assert rig.feed.counters.reconnect_count == 1
+        not_ok = rig.feed.counters.not_ok_ns["BTC/USDT:USDT"]
+        assert set(not_ok) == {"WARMING", "RECONNECTING"}
+
+
+async def test_a_disconnect_from_our_side_recovers_as_well(tmp_path: Path) -> None:
+    """Dropping the socket ourselves takes the same road back."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        await rig.feed.reconnect("test")
+        await rig.venue.connected("public", 2)
+        assert Verdict.RECONNECTING in rig.verdicts()
+        assert rig.noted("feed_disconnected")[0].fields["reason"] == "test"
+
+
+async def test_a_dead_peer_is_noticed_by_its_missing_pongs(tmp_path: Path) -> None:
+    """A socket that stays open but answers no ping is given up."""
+    async with feed_rig(tmp_path, keepalive_ms=50) as rig:
+        await rig.make_ok()
+        rig.venue.answers_pings = False
+        await rig.until(lambda: bool(rig.noted("feed_disconnected")))
+
+
+async def test_an_unacknowledged_subscription_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A venue that swallows the subscription is left and dialled anew."""
+    monkeypatch.setattr("daemon.venues.links.ACKNOWLEDGE_TIMEOUT_S", 0.1)
+    async with feed_rig(tmp_path) as rig:
+        rig.venue.acknowledges = False
+        await rig.venue.close_sockets("public")
+        await rig.until(lambda: len(rig.noted("feed_reconnecting")) >= 2)
+        rig.venue.acknowledges = True
+        await rig.make_ok()
+
+
+async def test_silence_becomes_stale(tmp_path: Path) -> None:
+    """No quote for longer than allowed is STALE although the socket is fine."""
+    async with feed_rig(tmp_path, quote_stale_ms=200) as rig:
+        await rig.make_ok()
+        await rig.until_verdict(Verdict.STALE)
+        await rig.quote()
+        await rig.until_verdict(Verdict.OK, 2)
+
+
+async def test_a_crossed_touch_and_a_skewed_clock(tmp_path: Path) -> None:
+    """Crossed quotes and a clock far off are verdicts of their own."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        await rig.quote(bid="60000.2")
+        await rig.until_verdict(Verdict.CROSSED)
+        await rig.quote()
+        await rig.until_verdict(Verdict.OK, 2)
+        await rig.quote(E=rig.now_ms() + 60_000)
+        await rig.until_verdict(Verdict.SKEWED)
+        assert rig.feed.counters.skew_ns < -50 * 10**9
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"e":"depthUpdate","s":"BTCUSDT","U":1,"u":2,"pu":0,"E":1,"b":[["1.05","1"]],"a":[]}',
+        '{"e":"depthUpdate","s":"BTCUSDT"',
+        '{"e":"bookTicker","s":"BTCUSDT","u":1,"b":"x","B":"1","a":"1","A":"1","E":1}',
+        "nonsense",
+        "[[[[",
+    ],
+)
+async def test_unreadable_frames_never_end_the_feed(tmp_path: Path, frame: str) -> None:
+    """Whatever comes is counted and noted, the socket lives on, the book is proven afterwards."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        await rig.venue.send("public", frame)
+        await rig.until(lambda: rig.feed.counters.refused_count == 1)
+        assert rig.noted("feed_frame_refused")
+        rig.offer_snapshot()
+        await rig.diff()
+        await rig.quote()
+        await rig.until(lambda: rig.verdicts()[-1] is Verdict.OK)
+        assert rig.feed.counters.reconnect_count == 0
+
+
+async def test_full_lanes_close_the_instrument_and_heal(tmp_path: Path) -> None:
+    """An engine that does not drain gets GAP, then a fresh book once it has caught up."""
+    async with feed_rig(tmp_path, events_max=20) as rig:
+        await rig.make_ok()
+        for _ in range(30):
+            await rig.trade()
+        async with asyncio.timeout(10):
+            while not rig.noted("lane_overflow"):
+                await asyncio.sleep(0.005)
+        await rig.until_verdict(Verdict.GAP)
+        asked = len(rig.venue.asked("GET /fapi/v1/depth"))
+        await rig.until(lambda: len(rig.venue.asked("GET /fapi/v1/depth")) > asked)
+        rig.update_id -= 10  # the next update bridges the snapshot that is still offered
+        await rig.diff()
+        await rig.until_verdict(Verdict.OK, 2)
+        counters = rig.feed.counters
+        seen = sum(isinstance(event, Trade) for event in rig.events)
+        assert seen + counters.lost_count == counters.trade_count == 30
+        assert counters.lost_count > 0
+
+
+async def test_the_venue_announces_its_shutdown(tmp_path: Path) -> None:
+    """serverShutdown is answered by reconnecting before the venue closes."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        await rig.venue.send("public", {"e": "serverShutdown", "E": rig.now_ms()})
+        await rig.venue.connected("public", 2)
+        await rig.venue.connected("market", 2)
+
+
+ORDER = {
+    "s": "BTCUSDT",
+    "c": "me-run-1",
+    "S": "BUY",
+    "x": "TRADE",
+    "X": "FILLED",
+    "i": 9,
+    "l": "0.004",
+    "z": "0.004",
+    "L": "60000.1",
+    "N": "USDT",
+    "n": "0.12",
+    "t": 5,
+    "m": False,
+}
+
+
+async def test_user_stream_is_awaited_and_reconciled(tmp_path: Path) -> None:
+    """Without the user stream nothing is OK; every connection of it calls for reconciliation."""
+    reconciled = 0
+
+    async def reconcile() -> None:
+        nonlocal reconciled
+        reconciled += 1
+
+    async with feed_rig(tmp_path, with_user_stream=True, on_user_connect=reconcile) as rig:
+        await rig.make_ok()
+        assert reconciled == 1
+        await rig.venue.send("private", {"e": "ORDER_TRADE_UPDATE", "E": 1, "T": 1, "o": ORDER})
+        account = {"m": "FUNDING_FEE", "B": [{"a": "USDT", "wb": "99999", "bc": "-1"}], "P": []}
+        await rig.venue.send("private", {"e": "ACCOUNT_UPDATE", "E": 1, "T": 1, "a": account})
+        await rig.until(lambda: rig.feed.counters.user_count == 2)
+        kinds = [type(e) for e in rig.events if isinstance(e, OrderUpdate | Fill | Funding)]
+        assert kinds == [OrderUpdate, Fill, Funding]
+        assert rig.feed.user_stream.wallet_quote_e8 == 99_999 * 10**8
+        await rig.venue.send("private", {"e": "listenKeyExpired", "E": 1, "listenKey": "abc"})
+        await rig.venue.connected("private", 2)
+        await rig.until_verdict(Verdict.OK, 2)
+        assert Verdict.RECONNECTING in rig.verdicts()
+        assert reconciled == 2
+        assert len(rig.venue.asked("POST /fapi/v1/listenKey")) == 2
+
+
+async def test_an_unreadable_user_frame_calls_for_reconciliation(tmp_path: Path) -> None:
+    """Something of ours happened and could not be read: the account is asked."""
+    reconciled = asyncio.Event()
+
+    async def reconcile() -> None:
+        reconciled.set()
+
+    async with feed_rig(tmp_path, with_user_stream=True, on_user_connect=reconcile) as rig:
+        await rig.venue.connected("private", 1)
+        await rig.until(reconciled.is_set)
+        reconciled.clear()
+        await rig.venue.send("private", '{"e":"ORDER_TRADE_UPDATE","E":1,"T":1,"o":{}}')
+        await asyncio.wait_for(reconciled.wait(), 5)
+
+
+async def test_a_failing_reconciliation_keeps_the_feed_from_ok(tmp_path: Path) -> None:
+    """Until the account is known the verdict is not OK, and the connection is tried again."""
+    attempts = 0
+
+    async def reconcile() -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            raise ConnectionError("no account")
+
+    async with feed_rig(tmp_path, with_user_stream=True, on_user_connect=reconcile) as rig:
+        await rig.make_ok()
+        assert attempts == 3
+        assert "no account" in str(rig.noted("feed_disconnected")[0].fields["reason"])
+
+
+async def test_an_error_in_the_reader_is_loud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug of ours in the reader closes the socket with its name instead of silencing it."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        with monkeypatch.context() as patch:
+            patch.setattr(rig.lanes, "put", lambda event: 1 / 0)
+            await rig.quote()
+            async with asyncio.timeout(5):
+                while not rig.venue.connected_counts["public"] or not rig.noted(
+                    "feed_disconnected"
+                ):
+                    await asyncio.sleep(0.005)
+        assert "ZeroDivisionError" in str(rig.noted("feed_disconnected")[0].fields["reason"])
+        rig.notes[:] = [note for note in rig.notes if note.event != "task_failed"]
