@@ -71,9 +71,11 @@ class Supervisor:
         return self.spawn(name, self._forever(name, job))
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait for all tasks to end by themselves; False when some are still running."""
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=timeout_s)
+        """Wait for all tasks, and those they spawn, to end; False when some still run."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        while self._tasks and loop.time() < deadline_s:
+            await asyncio.wait(set(self._tasks), timeout=deadline_s - loop.time())
         return not self._tasks
 
     async def close(self) -> None:
