@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,8 +135,16 @@ class Parts:
 async def assemble(settings: Settings, clock: Clock, log: Log, run_id: str) -> AsyncIterator[Parts]:
     """Open a run and close it again; raises StartRefused when it cannot be opened."""
     async with AsyncExitStack() as stack:
+        site = _Site(
+            stack=stack,
+            settings=settings,
+            clock=clock,
+            log=log,
+            run_id=run_id,
+            generator=np.random.default_rng(int.from_bytes(os.urandom(8), "big")),
+        )
         try:
-            parts = await _open(stack, settings, clock, log, run_id)
+            parts = await _open(site)
         except ConfigError as error:
             raise StartRefused(str(error), EXIT_CONFIG) from error
         except (BundleError, JournalError) as error:
@@ -149,46 +157,60 @@ async def assemble(settings: Settings, clock: Clock, log: Log, run_id: str) -> A
         yield parts
 
 
-async def _open(
-    stack: AsyncExitStack, settings: Settings, clock: Clock, log: Log, run_id: str
-) -> Parts:
-    def note(event: str, **fields: Any) -> None:
-        log.note(Note(event=event, event_ns=clock.now_ns(), fields=fields))
+@dataclass(slots=True, kw_only=True)
+class _Site:
+    """What every step of opening a run needs; ``stack`` closes in reverse what they opened."""
 
+    stack: AsyncExitStack
+    settings: Settings
+    clock: Clock
+    log: Log
+    run_id: str
+    generator: np.random.Generator
+
+    def note(self, event: str, **fields: Any) -> None:
+        self.log.note(Note(event=event, event_ns=self.clock.now_ns(), fields=fields))
+
+
+async def _open(site: _Site) -> Parts:
+    settings = site.settings
     sha256 = settings_sha256(settings)
-    note("config_loaded", preset=settings.preset, mode=settings.mode, sha256=sha256)
+    site.note("config_loaded", preset=settings.preset, mode=settings.mode, sha256=sha256)
     credentials = load_credentials(settings, os.environ)
     if credentials is not None:
-        log.hide(credentials.api_key, credentials.api_secret)
-    opening_exchange = asyncio.create_task(_open_exchange(stack, settings, note))
-    await asyncio.sleep(0)  # the exchange compiles in its own process while we load the model
-    try:
-        model, bundle = load_model(settings, clock)
-    except BaseException:
-        await asyncio.wait((opening_exchange,))
-        raise
-    note("bundle_loaded", bundle=bundle.name, sha256=bundle.sha256, status=bundle.manifest.status)
-    exchange = await opening_exchange
-    access = exchange.access if exchange is not None else None
-    if access is not None:
-        log.hide(access.api_key, access.api_secret)
-    venue = await connect(settings, credentials, access)
-    stack.push_async_callback(venue.close)
-    instruments = load_instruments(venue, _symbols(settings, venue, note))
-    journal = Journal(
-        journal_directory(settings.journal.directory, os.environ),
-        run_id,
-        settings.journal.sync,
-        instruments=[instrument.symbol for instrument in instruments],
-        started_ns=clock.now_ns(),
-    )
-    stack.callback(_close_journal, journal, clock, note)
+        site.log.hide(credentials.api_key, credentials.api_secret)
+    model, bundle, exchange = await _open_model_and_exchange(site)
+    venue = await connect(settings, credentials, exchange.access if exchange else None)
+    site.stack.push_async_callback(venue.close)
+    instruments = load_instruments(venue, _symbols(site, venue))
+    journal = _open_journal(site, instruments)
     journal.record_run({"settings_sha256": sha256, "bundle_sha256": bundle.sha256})
-    note("run_started", mode=settings.mode, venue=settings.venue)
-    generator = np.random.default_rng(int.from_bytes(os.urandom(8), "big"))
-    found = await recover(venue, instruments, journal, clock, generator)
+    site.note("run_started", mode=settings.mode, venue=settings.venue)
+    found = await recover(venue, instruments, journal, site.clock, site.generator)
     if found.open_intent_count:
-        note("recovery_finished", open_intents=found.open_intent_count, proven=found.proven_count)
+        counts = {"open_intents": found.open_intent_count, "proven": found.proven_count}
+        site.note("recovery_finished", **counts)
+    parts = await _wire(site, venue, instruments, journal, model, bundle, exchange, sha256)
+    warm_up()
+    site.note("warm_up_finished")
+    gc.collect()
+    gc.freeze()  # what start-up built is never garbage: no later collection walks it again
+    await parts.feed.start()
+    return parts
+
+
+async def _wire(
+    site: _Site,
+    venue: TapBinanceUsdm,
+    instruments: tuple[Instrument, ...],
+    journal: Journal,
+    model: Model,
+    bundle: Bundle,
+    exchange: SimulatedExchange | None,
+    sha256: str,
+) -> Parts:
+    """Build the engine on the venue's own account and connect everything around it."""
+    settings, clock, log = site.settings, site.clock, site.log
     metrics = Metrics()
     send_watch = SendWatch(metrics)
     lanes = Lanes(len(instruments), settings.feed.lane_events_max)
@@ -199,20 +221,12 @@ async def _open(
         clock,
         log.note,
         metrics.record,
-        generator=generator,
+        generator=site.generator,
         on_sent=send_watch.sent,
     )
-    stack.push_async_callback(gateway.close)
+    site.stack.push_async_callback(gateway.close)
     opening = await fetch_account(venue, instruments, clock)
-    note("account_adopted", position_lots=list(opening.position_lots))
-    engine = Engine(
-        instruments=instruments,
-        settings=settings,
-        run_id=run_id,
-        decider=Decider(model, settings, len(instruments)),
-        opening=opening,
-        probe=StageProbe(clock, metrics),
-    )
+    site.note("account_adopted", position_lots=list(opening.position_lots))
 
     async def reconcile() -> None:
         lanes.put(await fetch_account(venue, instruments, clock))
@@ -224,22 +238,37 @@ async def _open(
         settings.feed,
         clock,
         log.note,
-        generator=generator,
+        generator=site.generator,
         record=metrics.record,
         on_user_connect=reconcile,
     )
-    stack.push_async_callback(feed.close)
-    warm_up()
-    note("warm_up_finished")
-    gc.collect()
-    gc.freeze()  # what start-up built is never garbage: no later collection walks it again
-    await feed.start()
+    site.stack.push_async_callback(feed.close)
+    engine = Engine(
+        instruments=instruments,
+        settings=settings,
+        run_id=site.run_id,
+        decider=Decider(model, settings, len(instruments)),
+        opening=opening,
+        probe=StageProbe(clock, metrics),
+    )
+    dispatcher = Dispatcher(
+        settings=settings,
+        instruments=instruments,
+        agent_names=bundle.agents,
+        journal=journal,
+        gateway=gateway,
+        lanes=lanes,
+        log=log,
+        metrics=metrics,
+        clock=clock,
+        send_watch=send_watch,
+    )
     return Parts(
         settings=settings,
         settings_sha256=sha256,
-        run_id=run_id,
+        run_id=site.run_id,
         clock=clock,
-        generator=generator,
+        generator=site.generator,
         log=log,
         metrics=metrics,
         health=Health(os.environ),
@@ -251,20 +280,74 @@ async def _open(
         venue=venue,
         feed=feed,
         gateway=gateway,
-        dispatcher=Dispatcher(
-            settings=settings,
-            instruments=instruments,
-            agent_names=bundle.agents,
-            journal=journal,
-            gateway=gateway,
-            lanes=lanes,
-            log=log,
-            metrics=metrics,
-            clock=clock,
-            send_watch=send_watch,
-        ),
+        dispatcher=dispatcher,
         exchange=exchange,
     )
+
+
+async def _open_model_and_exchange(
+    site: _Site,
+) -> tuple[Model, Bundle, SimulatedExchange | None]:
+    """Open both at once: the exchange compiles in its own process while we load the model."""
+    opening_exchange = asyncio.create_task(_open_exchange(site))
+    await asyncio.sleep(0)
+    try:
+        model, bundle = load_model(site.settings, site.clock)
+    except BaseException:
+        await asyncio.wait((opening_exchange,))
+        raise
+    status = bundle.manifest.status
+    site.note("bundle_loaded", bundle=bundle.name, sha256=bundle.sha256, status=status)
+    return model, bundle, await opening_exchange
+
+
+async def _open_exchange(site: _Site) -> SimulatedExchange | None:
+    settings = site.settings
+    if settings.venue != "sim":
+        return None
+    exchange = await start_exchange(settings.simulated, settings.instruments)
+    site.stack.push_async_callback(exchange.stop)
+    access = exchange.access
+    site.log.hide(access.api_key, access.api_secret)
+    site.note("exchange_started", address=f"https://{access.host}:{access.port}", pid=access.pid)
+    return exchange
+
+
+def _open_journal(site: _Site, instruments: tuple[Instrument, ...]) -> Journal:
+    """Open the journal of this mode: simulated orders must never settle real ones."""
+    directory = journal_directory(site.settings.journal.directory, os.environ)
+    journal = Journal(
+        directory / site.settings.mode,
+        site.run_id,
+        site.settings.journal.sync,
+        instruments=[instrument.symbol for instrument in instruments],
+        started_ns=site.clock.now_ns(),
+    )
+    site.stack.callback(_close_journal, journal, site)
+    return journal
+
+
+def _close_journal(journal: Journal, site: _Site) -> None:
+    if not journal.close(site.clock.now_ns()):
+        site.note("journal_error", reason=f"not all was written: {journal.writer_error}")
+
+
+def _symbols(site: _Site, venue: TapBinanceUsdm) -> tuple[str, ...]:
+    """Return what to trade: a recording may hold fewer instruments than are configured."""
+    settings = site.settings
+    if not settings.simulated.capture or settings.venue != "sim":
+        return settings.instruments
+    present = tuple(symbol for symbol in settings.instruments if symbol in venue.markets)
+    if not present:
+        listed = ", ".join(sorted(venue.markets))
+        raise StartRefused(
+            f"{settings.simulated.capture} holds {listed}, none of {list(settings.instruments)}",
+            EXIT_REFUSED,
+        )
+    if present != settings.instruments:
+        absent = sorted(set(settings.instruments) - set(present))
+        site.note("instruments_absent", absent=absent, capture=settings.simulated.capture)
+    return present
 
 
 def load_model(settings: Settings, clock: Clock) -> tuple[Model, Bundle]:
@@ -286,39 +369,3 @@ def load_model(settings: Settings, clock: Clock) -> tuple[Model, Bundle]:
         exposure_frac_max=bundle.manifest.limits.exposure_frac_max,
     )
     return model, bundle
-
-
-async def _open_exchange(
-    stack: AsyncExitStack, settings: Settings, note: Callable[..., None]
-) -> SimulatedExchange | None:
-    if settings.venue != "sim":
-        return None
-    exchange = await start_exchange(settings.simulated, settings.instruments)
-    stack.push_async_callback(exchange.stop)
-    access = exchange.access
-    note("exchange_started", address=f"https://{access.host}:{access.port}", pid=access.pid)
-    return exchange
-
-
-def _symbols(
-    settings: Settings, venue: TapBinanceUsdm, note: Callable[..., None]
-) -> tuple[str, ...]:
-    """Return what to trade: a recording may hold fewer instruments than are configured."""
-    if not settings.simulated.capture or settings.venue != "sim":
-        return settings.instruments
-    present = tuple(symbol for symbol in settings.instruments if symbol in venue.markets)
-    if not present:
-        listed = ", ".join(sorted(venue.markets))
-        raise StartRefused(
-            f"{settings.simulated.capture} holds {listed}, none of {list(settings.instruments)}",
-            EXIT_REFUSED,
-        )
-    if present != settings.instruments:
-        absent = sorted(set(settings.instruments) - set(present))
-        note("instruments_absent", absent=absent, capture=settings.simulated.capture)
-    return present
-
-
-def _close_journal(journal: Journal, clock: Clock, note: Callable[..., None]) -> None:
-    if not journal.close(clock.now_ns()):
-        note("journal_error", reason=f"not all was written: {journal.writer_error}")
