@@ -48,7 +48,7 @@ def judge(preference_BA3: Tensor, temperature_A: Tensor) -> tuple[Tensor, Tensor
     """
     probability_BA3 = torch.softmax(preference_BA3 / temperature_A.unsqueeze(1), dim=2)
     top_BA = probability_BA3.amax(dim=2)
-    return preference_BA3.argmax(dim=2), (top_BA * 3.0 - 1.0) * 0.5
+    return preference_BA3.argmax(dim=2), top_BA * 1.5 - 0.5
 
 
 class ComposedEnsemble(nn.Module):
@@ -90,7 +90,10 @@ class FusedEnsemble(nn.Module):
         Raises TypeError for any other agents.
         """
         super().__init__()
-        d3qn, double_dqn, twin, ppo, rainbow = composed.agents
+        agents = tuple(composed.agents)
+        if not is_standard(agents):
+            raise TypeError(f"cannot fuse {[type(agent).__name__ for agent in agents]}")
+        d3qn, double_dqn, twin, ppo, rainbow = agents
         assert isinstance(d3qn, D3qn)
         assert isinstance(double_dqn, DoubleDqn)
         assert isinstance(twin, TwinD3qn)
@@ -99,8 +102,7 @@ class FusedEnsemble(nn.Module):
         duelings = (d3qn.critic, twin.critic_a, twin.critic_b)
         values = (*duelings, rainbow, double_dqn)
         regimes, predictor = composed.regimes, composed.predictor
-        first = _first_layer(values, ppo, regimes, predictor)
-        weight_FH, bias_H = first
+        weight_FH, bias_H = _first_layer(values, ppo, regimes, predictor)
         self.widths = [VALUE_NET_COUNT * HIDDEN_COUNT, TANH_COUNT, HIDDEN_COUNT, HIDDEN_COUNT]
         hold = self.register_buffer
         hold("first_weight_FH", weight_FH)
@@ -117,15 +119,19 @@ class FusedEnsemble(nn.Module):
         hold("atom_weight_HO", atom_weight_HO)
         hold("atom_bias_O", atom_bias_O)
         hold("support_Z", rainbow.support_Z)
-        self.double_out = double_dqn.out
-        self.actor_second = ppo.actor.second
-        self.actor_out = ppo.actor.out
-        self.regime_second = regimes.second
-        self.regime_out = regimes.out
-        self.predictor_regime = predictor.from_regime
-        hold("predictor_code_AH", predictor.from_code(predictor.code_AC))
-        self.predictor_second = predictor.second
-        self.predictor_out = predictor.out
+        for name, layer in (
+            ("double", double_dqn.out),
+            ("actor_second", ppo.actor.second),
+            ("actor", ppo.actor.out),
+            ("regime_second", regimes.second),
+            ("regime", regimes.out),
+            ("predictor_second", predictor.second),
+            ("predictor", predictor.out),
+        ):
+            hold(f"{name}_weight_HO", layer.weight.t().contiguous())
+            hold(f"{name}_bias_O", layer.bias)
+        hold("posterior_weight_KH", predictor.from_regime.weight.t().contiguous())
+        hold("code_AH", predictor.from_code(predictor.code_AC))
         hold("temperature_A", composed.temperature_A)
         _freeze(self)
 
@@ -141,7 +147,22 @@ class FusedEnsemble(nn.Module):
     atom_weight_HO: Tensor
     atom_bias_O: Tensor
     support_Z: Tensor
-    predictor_code_AH: Tensor
+    double_weight_HO: Tensor
+    double_bias_O: Tensor
+    actor_second_weight_HO: Tensor
+    actor_second_bias_O: Tensor
+    actor_weight_HO: Tensor
+    actor_bias_O: Tensor
+    regime_second_weight_HO: Tensor
+    regime_second_bias_O: Tensor
+    regime_weight_HO: Tensor
+    regime_bias_O: Tensor
+    predictor_second_weight_HO: Tensor
+    predictor_second_bias_O: Tensor
+    predictor_weight_HO: Tensor
+    predictor_bias_O: Tensor
+    posterior_weight_KH: Tensor
+    code_AH: Tensor
     temperature_A: Tensor
 
     def forward(self, obs_BF: Tensor) -> Answer:
@@ -155,24 +176,38 @@ class FusedEnsemble(nn.Module):
         value_VBH = torch.relu(normalise(value_VBH))
         value_VBH = torch.baddbmm(self.second_bias_V1H, value_VBH, self.second_weight_VHH)
         value_VBH = torch.relu(normalise(value_VBH))
-        double_B3: Tensor = self.double_out(value_VBH[4])
+        double_B3 = torch.addmm(self.double_bias_O, value_VBH[4], self.double_weight_HO)
         head_VBH = torch.baddbmm(self.head_bias_V1H, value_VBH[:4], self.head_weight_VHH)
         head_VBH = torch.relu(head_VBH)
         dueling_VB3 = torch.baddbmm(self.dueling_bias_V13, head_VBH[:3], self.dueling_weight_VH3)
         atoms_BO = torch.addmm(self.atom_bias_O, head_VBH[3], self.atom_weight_HO)
         rainbow_B3 = torch.softmax(atoms_BO.view(rows, 3, -1), dim=2) @ self.support_Z
-        actor_B3: Tensor = self.actor_out(torch.tanh(self.actor_second(torch.tanh(actor_BH))))
+        actor_BH = torch.addmm(
+            self.actor_second_bias_O, torch.tanh(actor_BH), self.actor_second_weight_HO
+        )
+        actor_B3 = torch.addmm(self.actor_bias_O, torch.tanh(actor_BH), self.actor_weight_HO)
         twin_B3 = torch.minimum(dueling_VB3[1], dueling_VB3[2])
         preference_BA3 = torch.stack(
             [dueling_VB3[0], double_B3, twin_B3, actor_B3, rainbow_B3], dim=1
         )
         action_BA, confidence_BA = judge(preference_BA3, self.temperature_A)
-        regime_BH = torch.relu(self.regime_second(torch.relu(regime_BH)))
-        regime_BK = torch.softmax(self.regime_out(regime_BH), dim=1)
-        market_BH = market_BH + self.predictor_regime(regime_BK)
-        hidden_BAH = torch.relu(market_BH.unsqueeze(1) + self.predictor_code_AH)
-        hidden_BAH = torch.relu(self.predictor_second(hidden_BAH))
-        predicted_BA: Tensor = self.predictor_out(hidden_BAH).squeeze(2)
+        regime_BH = torch.addmm(
+            self.regime_second_bias_O, torch.relu(regime_BH), self.regime_second_weight_HO
+        )
+        regime_BK = torch.softmax(
+            torch.addmm(self.regime_bias_O, torch.relu(regime_BH), self.regime_weight_HO), dim=1
+        )
+        market_BH = torch.addmm(market_BH, regime_BK, self.posterior_weight_KH)
+        hidden_BAH = torch.relu(market_BH.unsqueeze(1) + self.code_AH)
+        hidden_RH = torch.addmm(  # R: rows of every agent, so that one product serves them all
+            self.predictor_second_bias_O,
+            hidden_BAH.flatten(0, 1),
+            self.predictor_second_weight_HO,
+        )
+        predicted_R1 = torch.addmm(
+            self.predictor_bias_O, torch.relu(hidden_RH), self.predictor_weight_HO
+        )
+        predicted_BA = predicted_R1.view(rows, -1)
         return preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA
 
 

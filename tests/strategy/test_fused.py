@@ -62,6 +62,8 @@ def test_fuse_picks_the_form() -> None:
     other = composed(1, (D3qn, D3qn))
     assert not is_standard(list(other.agents))
     assert fuse(other) is other
+    with pytest.raises(TypeError, match="cannot fuse"):
+        FusedEnsemble(other)
     answer = torch.jit.script(other)(torch.zeros(2, WIDTH))
     assert [tuple(part.shape) for part in answer] == [(2, 2, 3), (2, 2), (2, 2), (2, 7), (2, 2)]
 
