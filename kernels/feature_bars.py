@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kernels import feature_slots as at
 from kernels import feature_windows as win
 from kernels.bars import next_bar
-from kernels.feature_statistics import bound_all, put, write_long, write_short
+from kernels.feature_statistics import bars_in, bound_all, put, write_long, write_short
 from kernels.jit import njit
 from kernels.rings import ring_back, ring_put, ring_slot
 from kernels.rolling import ewma, ratio
@@ -45,7 +45,8 @@ def log_return(state: NDArray[np.float64], newest: int, back: int) -> float:
 @njit
 def _write_inputs(state: NDArray[np.float64], index: int, close: float) -> int:
     """Store what this bar contributes to the windows; return where."""
-    bar = ring_slot(int(state[at.INPUTS_AT]), int(state[at.LONG_BARS]), win.IN_WIDTH, index)
+    window_index = index - at.LAG_BARS
+    bar = ring_slot(int(state[at.INPUTS_AT]), int(state[at.LONG_BARS]), win.IN_WIDTH, window_index)
     anchor = state[at.ANCHOR_TICKS]
     state[bar + win.IN_PRICE] = math.log(close / anchor)
     state[bar + win.IN_RETURN] = log_return(state, index, 1)
@@ -187,16 +188,18 @@ def close_bar(state: NDArray[np.float64]) -> None:
         state[at.ANCHOR_TICKS] = close
     ring_put(state, at.CLOSES, at.CLOSES_CAPACITY, index, close)
     bar = _write_inputs(state, index, close)
-    win.single_record(state, bar, at.SINGLE)
-    win.slide_window(state, int(state[at.SHORT_AT]), index, at.SINGLE)
-    win.slide_window(state, int(state[at.LONG_AT]), index, at.SINGLE)
+    window_index = index - at.LAG_BARS
+    if window_index >= 0:
+        win.single_record(state, bar, at.SINGLE)
+        win.slide_window(state, int(state[at.SHORT_AT]), window_index, at.SINGLE)
+        win.slide_window(state, int(state[at.LONG_AT]), window_index, at.SINGLE)
     _write_returns(state, index)
     _average_prices(state, bar, bars)
     _average_ranges(state, bar, bars)
     _average_references(state)
     write_short(state, bar, bars)
     write_long(state, bar, bars)
-    if bars >= int(state[at.SHORT_BARS]) + at.LAG_BARS:
+    if bars_in(state, at.SHORT_BARS, bars) > 0.0:
         state[at.STOCHASTIC_COUNT] += 1.0
         state[at.STOCHASTIC_EMA] = ewma(
             state[at.STOCHASTIC_EMA],

@@ -1,10 +1,11 @@
 """What every built-in feature is: name, unit, group, formula, source and what it waits for.
 
 Words of the formulas. c: close of a bar (middle of the touch), h, l, o: high, low, open; r: log
-return of one bar; n: bars of the window, ``short`` = window_bars // 5, ``long`` = window_bars;
-v: traded lots of a bar, s: lots bought less lots sold by aggressors; E[x]: mean over the window;
-x(k): over k bars. Returns and volatilities are per bar. "Decayed" sums fade with time constants of
-5 (fast) and 50 (slow) bars. Order of the table = order in the state; the first 50 are the default.
+return of one bar; n: bars of the window, ``short`` = window_bars // 5, ``long`` = window_bars, read
+from 20 bars on (from n if that is less) and growing to n; v: traded lots of a bar, s: lots bought
+less lots sold by aggressors; E[x]: mean over the window; x(k): over k bars. Returns and
+volatilities are per bar. "Decayed" sums fade with time constants of 5 (fast) and 50 (slow) bars.
+Order of the table = order in the state; the first 50 are the default.
 """
 
 from __future__ import annotations
@@ -61,14 +62,15 @@ class Feature:
         if self.window == "none":
             return self.bars
         span = window_bars if self.window == "long" else short_bars(window_bars)
-        return self.bars + span + at.LAG_BARS
+        return self.bars + min(span, at.WINDOW_START_BARS) + at.LAG_BARS
 
     @property
     def warm_up(self) -> str:
         """What must have been seen before the value is other than 0, in words."""
         parts = [f"one {self.needs.replace('_', ' ')}"] if self.needs != "time" else []
         if self.window != "none":
-            parts.append(f"{self.window} window + {self.bars + at.LAG_BARS} bars")
+            start = f"{at.WINDOW_START_BARS} bars of the {self.window} window (or all, if shorter)"
+            parts.append(f"{start} and {self.bars + at.LAG_BARS} bars before")
         elif self.bars:
             parts.append(f"{self.bars} bars")
         return ", ".join(parts) or "nothing"

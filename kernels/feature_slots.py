@@ -183,8 +183,11 @@ FAST_BARS = 5.0
 SLOW_BARS = 50.0
 """Time constant of the slow decayed sums, in bars: ten times the fast one, which kernels use."""
 
-LAG_BARS = 21
-"""Bars before a window's first that its statistics look back to (the 20-bar return, and one)."""
+LAG_BARS = 20
+"""Bars that pass before windows begin, as their statistics look so far back (20-bar return)."""
+
+WINDOW_START_BARS = 20
+"""A window is read from so many bars on, or from its length if shorter, and grows to its length."""
 
 CATCH_UP_BARS_MAX = 1000
 """A silence longer than this many bars is folded as this many flat bars: bounds one update."""

@@ -23,6 +23,19 @@ T_STATISTIC_MAX = 100.0
 
 
 @njit
+def bars_in(state: NDArray[np.float64], length_at: int, bars: int) -> float:
+    """Return how many bars a window holds, 0 while they are too few to be read.
+
+    ``length_at`` is SHORT_BARS or LONG_BARS, ``bars`` the bars closed.
+    """
+    length = state[length_at]
+    held = min(float(bars - at.LAG_BARS), length)
+    if held < min(length, float(at.WINDOW_START_BARS)):
+        return 0.0
+    return float(held)
+
+
+@njit
 def bounded(value: float, low: float, high: float) -> float:
     """Return the value moved into [low, high]; a value that is not a number becomes low."""
     return min(high, max(low, value))
@@ -109,10 +122,10 @@ def hurst(second_20: float, second_5: float) -> float:
 
 @njit
 def write_short(state: NDArray[np.float64], bar: int, bars: int) -> None:
-    """Write the features of the short window, once it and its lags are full."""
-    if bars < int(state[at.SHORT_BARS]) + at.LAG_BARS:
+    """Write the features of the short window, once it holds enough bars."""
+    n = bars_in(state, at.SHORT_BARS, bars)
+    if n == 0.0:
         return
-    n = state[at.SHORT_BARS]
     record = win.result_of(int(state[at.SHORT_AT]))
     price = state[bar + win.IN_PRICE]
     state[at.MOMENTUM_SHORT] = momentum(state, record, n)
@@ -132,8 +145,9 @@ def write_short(state: NDArray[np.float64], bar: int, bars: int) -> None:
 
 
 @njit
-def _write_long_volatility(state: NDArray[np.float64], record: int, n: float) -> None:
-    short_bars = state[at.SHORT_BARS]
+def _write_long_volatility(
+    state: NDArray[np.float64], record: int, n: float, short_bars: float
+) -> None:
     short = win.result_of(int(state[at.SHORT_AT]))
     variance = squares(state, record, n)
     bipower = HALF_PI * state[record + win.SUM_BIPOWER]
@@ -239,12 +253,12 @@ def _write_long_flow(state: NDArray[np.float64], record: int, n: float, bar: int
 
 @njit
 def write_long(state: NDArray[np.float64], bar: int, bars: int) -> None:
-    """Write the features of the long window, once it and its lags are full."""
-    if bars < int(state[at.LONG_BARS]) + at.LAG_BARS:
+    """Write the features of the long window, once it holds enough bars."""
+    n = bars_in(state, at.LONG_BARS, bars)
+    if n == 0.0:
         return
-    n = state[at.LONG_BARS]
     record = win.result_of(int(state[at.LONG_AT]))
-    _write_long_volatility(state, record, n)
+    _write_long_volatility(state, record, n, bars_in(state, at.SHORT_BARS, bars))
     _write_long_price(state, record, n, state[bar + win.IN_PRICE])
     _write_long_flow(state, record, n, bar)
 

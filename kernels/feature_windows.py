@@ -4,7 +4,7 @@ One record summarises a stretch of bars: every windowed statistic of the feature
 of n bars is cut into blocks of h = n // 2. At any bar it is (the end of the block before last) +
 (the whole last block) + (the beginning of this block). Summaries of endings are built backwards,
 one a bar, while the next block fills: so each bar costs four merges, whatever n is; nothing is
-subtracted, so nothing drifts.
+subtracted, so nothing drifts. Until n bars were seen the window is as long as what was seen.
 
 A window's stretch of the state: n, h, two spare entries, then records: beginning of this block,
 whole last block, result, and twice h endings (one set in use, one being built).
@@ -262,8 +262,8 @@ def merge_records(
 def slide_window(state: NDArray[np.float64], window_at: int, index: int, single_at: int) -> None:
     """Move a window on by one bar and write its result record.
 
-    ``index`` counts bars from 0, ``single_at`` is the record of this bar, whose inputs are already
-    in the ring. The result is meaningful from index n - 1 on.
+    ``index`` counts the window's bars from 0, ``single_at`` is the record of this bar, whose inputs
+    are already in the ring at this index. The result covers the last min(index + 1, n) bars.
     """
     bars = int(state[window_at])
     half = int(state[window_at + 1])
@@ -290,7 +290,9 @@ def slide_window(state: NDArray[np.float64], window_at: int, index: int, single_
             single_record(state, bar_at, SCRATCH)
             merge_records(state, SCRATCH, 1, ending + WIDTH, at, ending)
     left = bars - half - at - 1
-    if left > 0:
+    if block == 0:
+        copy_record(state, beginning, result)
+    elif block > 1 and left > 0:
         ending = endings + ((block % 2) * half + half - left) * WIDTH
         merge_records(state, ending, left, whole, half, result)
         merge_records(state, result, left + half, beginning, at + 1, result)

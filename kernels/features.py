@@ -129,8 +129,9 @@ class FeatureEngine:
     ) -> None:
         """Prepare an empty state.
 
-        ``window_bars`` is the long window, a fifth of it the short one. Raises ValueError for
-        unknown or repeated names and for numbers that make no sense.
+        ``window_bars`` is the long window, a fifth of it the short one. Windows are read from 20
+        bars on and grow to their length. Raises ValueError for unknown or repeated names and for
+        numbers that make no sense.
         """
         unknown = [name for name in names if name not in FEATURES]
         if unknown or not names or len(set(names)) != len(names):

@@ -149,11 +149,16 @@ class NaiveFeatures:
         self._event_values(out)
         if self.bars:
             self._bar_values(out)
-        if len(self.bars) >= self.window // 5 + 21:
-            self._short_values(out)
-        if len(self.bars) >= self.window + 21:
-            self._long_values(out)
+        if self._held(self.window // 5):
+            self._short_values(out, self._held(self.window // 5))
+        if self._held(self.window):
+            self._long_values(out, self._held(self.window))
         return out
+
+    def _held(self, length: int, bars: int = -1) -> int:
+        """Return how many bars a window holds, 0 while they are too few."""
+        held = min(length, (len(self.bars) if bars < 0 else bars) - 20)
+        return held if held >= min(length, 20) else 0
 
     def _event_values(self, out: dict[str, float]) -> None:
         day, funding = 86_400 * 10**9, 8 * 3600 * 10**9
@@ -270,8 +275,7 @@ class NaiveFeatures:
         both = money_up + money_down
         out["money_flow_14"] = 2 * money_up / both - 1 if both else 0.0
 
-    def _short_values(self, out: dict[str, float]) -> None:
-        n = self.window // 5
+    def _short_values(self, out: dict[str, float], n: int) -> None:
         log_close = np.log([b.close / self.bars[0].close for b in self.bars])
         change, price = np.diff(log_close)[-n:], log_close[-n:]
         bars = self.bars[-n:]
@@ -289,9 +293,10 @@ class NaiveFeatures:
         out["bollinger_short"] = 0.5 + band
         out["bollinger_width_short_bps"] = 4e4 * deviation
         out["stochastic_short"] = self._channel(len(self.bars), n)
-        first = n + 21
-        if len(self.bars) >= first + 2:
-            history = [self._channel(end, n) for end in range(first, len(self.bars) + 1)]
+        ends = range(1, len(self.bars) + 1)
+        lengths = [(end, self._held(self.window // 5, end)) for end in ends]
+        history = [self._channel(end, held) for end, held in lengths if held]
+        if len(history) >= 3:
             out["stochastic_signal_3"] = mean_then_exponential(np.array(history), 0.5)
 
     def _channel(self, end: int, n: int) -> float:
@@ -305,8 +310,7 @@ class NaiveFeatures:
             else 0.0
         )
 
-    def _long_values(self, out: dict[str, float]) -> None:
-        n = self.window
+    def _long_values(self, out: dict[str, float], n: int) -> None:
         bars = self.bars[-n:]
         log_close = np.log([b.close / self.bars[0].close for b in self.bars])
         change, price = np.diff(log_close)[-n:], log_close[-n:]
@@ -321,7 +325,7 @@ class NaiveFeatures:
         bodies = np.log([b.close / b.open for b in bars])
         garman_klass = np.mean(spans**2 / 2 - (2 * math.log(2) - 1) * bodies**2)
         out["volatility_garman_klass_long_bps"] = 1e4 * math.sqrt(float(garman_klass))
-        short = math.sqrt(float(np.mean(change[-(n // 5) :] ** 2)))
+        short = math.sqrt(float(np.mean(change[-self._held(self.window // 5) :] ** 2)))
         if short and variance:
             out["volatility_ratio"] = math.log(short / math.sqrt(variance))
         sizes = np.abs(change)
@@ -344,7 +348,7 @@ class NaiveFeatures:
         deviation = deviation_of(price)
         out["zscore_long"] = float(price[-1] - np.mean(price)) / deviation if deviation else 0.0
         self._long_ratios(out, log_close, n)
-        self._long_extremes(out, bars, price)
+        self._long_extremes(out, bars)
         self._long_flow(out, bars, change)
 
     def _long_ratios(self, out: dict[str, float], log_close: Floats, n: int) -> None:
@@ -356,7 +360,7 @@ class NaiveFeatures:
             hurst = math.log(spread[20] / spread[5]) / (2 * math.log(4)) - 0.5
             out["hurst_long"] = min(0.5, max(-0.5, hurst))
 
-    def _long_extremes(self, out: dict[str, float], bars: list[NaiveBar], price: Floats) -> None:
+    def _long_extremes(self, out: dict[str, float], bars: list[NaiveBar]) -> None:
         n = len(bars)
         highs, lows = [b.high for b in bars], [b.low for b in bars]
         at_high = max(i for i in range(n) if highs[i] == max(highs))
@@ -385,7 +389,7 @@ class NaiveFeatures:
             out["volume_zscore_long"] = float((volume[-1] - volume.mean()) / deviation_of(volume))
         if deviation_of(spread):
             out["spread_zscore_long"] = float((spread[-1] - spread.mean()) / deviation_of(spread))
-        n = len(bars) // 5
+        n = self._held(self.window // 5)
         part = float(np.mean(np.abs(change[-n:])) * volume.mean())
         whole = float(np.mean(np.abs(change)) * volume[-n:].mean())
         if part > 0 and whole > 0:
