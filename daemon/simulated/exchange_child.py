@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -93,6 +94,16 @@ def main() -> int:
     """Run until stdin closes; 2 and one JSON line with the reason when the input is refused."""
     try:
         launch = msgspec.json.decode(sys.stdin.buffer.readline(), type=Launch)
+    except msgspec.DecodeError as error:
+        return _refuse(f"the first input line is no configuration: {error}")
+    try:
+        return _run(launch)
+    finally:
+        shutil.rmtree(launch.directory, ignore_errors=True)  # the parent may be gone
+
+
+def _run(launch: Launch) -> int:
+    try:
         settings = SimulatedSettings.model_validate(launch.settings)
         source = make_source(settings, launch.instruments)
     except (CaptureError, ValueError) as error:

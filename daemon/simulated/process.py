@@ -21,7 +21,7 @@ import orjson
 
 from config.settings import SimulatedSettings
 
-READY_TIMEOUT_S = 120.0
+READY_TIMEOUT_S = 300.0
 """Longest start: compiling every kernel for the first time on a busy machine."""
 
 STOP_TIMEOUT_S = 10.0

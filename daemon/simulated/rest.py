@@ -77,8 +77,6 @@ class RestApi:
         """Answer one HTTP request; refusals become Binance error documents."""
         path, _, query = request.raw_path.partition("?")
         try:
-            if "upgrade" in request.headers.get("Connection", "").lower():
-                raise VenueError(-1000, "open websockets on a connection of their own", 426)
             document = await self._dispatch(request, path, query)
         except VenueError as error:
             self.refused[str(error.code)] += 1
