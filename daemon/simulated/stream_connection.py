@@ -137,8 +137,9 @@ class StreamConnection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what is pending; a client too far behind is cut off instead."""
-        if not self._pending or self._websocket.state is not OPEN:
+        if self._websocket.state is not OPEN or self._transport.is_closing():
             self._pending.clear()
+        if not self._pending:
             return
         if self._transport.get_write_buffer_size() > WRITE_BUFFER_BYTES_MAX:
             self._hub.slow_count += 1
