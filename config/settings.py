@@ -239,10 +239,22 @@ class LogSettings(Section):
 class SimulatedSettings(Section):
     """The built-in exchange, used when venue is sim."""
 
-    market: Literal["trending", "calm", "volatile", "regimes"] = Field(
-        "regimes", description="synthetic market; ignored when capture is given"
-    )
+    market: Literal[
+        "trending",
+        "calm",
+        "volatile",
+        "regimes",
+        "matched",
+        "misspecified",
+        "martingale",
+        "flash_crash",
+    ] = Field("regimes", description="synthetic market; ignored when capture or bars are given")
     capture: str = Field("", description="recorded streams to replay instead of a synthetic market")
+    bars: tuple[str, ...] = Field(
+        (), description="parquet files of bars, one per instrument in order; ignored with capture"
+    )
+    bars_from: str = Field("", description="first bar, as 2022-05-12 or 2022-05-12T08:30; UTC")
+    bars_volume: Literal["base", "quote"] = Field("base", description="unit of the volume column")
     speed: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(1.0, description="times real time")
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(
         7, description="of the synthetic market"
@@ -252,7 +264,11 @@ class SimulatedSettings(Section):
     maker_fee_bps: Annotated[float, Field(ge=-10.0, le=100.0)] = 2.0
     taker_fee_bps: Annotated[float, Field(ge=0.0, le=100.0)] = 5.0
     latency_ms: Annotated[float, Field(ge=0.0, le=10_000.0)] = Field(
-        1.0, description="order in and answer out, each way"
+        1.0, description="order in and answer out, each way; the median where it varies"
+    )
+    latency_kind: Literal["constant", "lognormal"] = "constant"
+    latency_sigma: Annotated[float, Field(ge=0.0, le=3.0)] = Field(
+        0.5, description="standard deviation of the logarithm of a lognormal latency"
     )
 
 

@@ -28,6 +28,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "msgspec": ("daemon/venues/", "daemon/simulated/"),
     "numba": ("kernels/jit.py",),
     "orjson": ("daemon/",),
+    "pyarrow": ("daemon/bar_files.py",),
     "pydantic": ("config/", "strategy/manifest.py"),
     "rich": ("daemon/",),
     "sqlite3": ("daemon/journal.py", "daemon/journal_writer.py"),
