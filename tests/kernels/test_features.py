@@ -7,6 +7,8 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from kernels.features import (
     schema_sha256,
     unregister_feature,
 )
+from kernels.jit import njit
 from kernels.warmup import warm_up
 from tests.naive.naive_features import NaiveFeatures
 from tests.naive.random_market import START_NS, MarketStep, feed_engine, random_market
@@ -374,6 +377,41 @@ def test_warm_up_compiles_everything() -> None:
         feed_engine(engine, step)
     after = [len(kernel.signatures) for kernel in kernels]
     assert after == before
+
+
+@njit
+def allocate(state: NDArray[np.float64], count: int) -> None:
+    """Allocate once an event, to show that the counter counts."""
+    for i in range(count):
+        state[0] += np.ones(i + 1)[i] * 0.0
+
+
+@njit
+def fold_quotes(state: NDArray[np.float64], count: int) -> None:
+    """Fold quotes a quarter of a bar apart in one compiled call."""
+    for i in range(count):
+        feature_events.on_quote(state, i * 250_000_000, 600_000 + i % 7, 5, 600_009 + i % 5, 6)
+        feature_events.on_trade(state, i * 250_000_000, 600_000 + i % 7, 5, 1)
+
+
+def test_updates_allocate_nothing() -> None:
+    """A thousand events take exactly as many allocations as ten: none of their own."""
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        return
+    counter: Any = import_module("numba.core.runtime._nrt_python")
+    system: Any = import_module("numba.core.runtime.nrt").rtsys
+    counter.memsys_enable_stats()
+    engine = new_engine(window=30)
+
+    def counted(fold: Callable[[NDArray[np.float64], int], None], count: int) -> int:
+        fold(engine.state, 1)
+        before = system.get_allocation_stats().alloc
+        fold(engine.state, count)
+        return int(system.get_allocation_stats().alloc - before)
+
+    assert counted(fold_quotes, 1000) == counted(fold_quotes, 10)
+    assert counted(allocate, 1000) == counted(allocate, 10) + 990
+    assert engine.bar_count > 200
 
 
 PLAIN_RUN = """
