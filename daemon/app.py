@@ -23,7 +23,7 @@ from daemon.assembly import VENUE_ERRORS, Parts, StartRefused, assemble
 from daemon.clock import Clock, SystemClock
 from daemon.effects import Note
 from daemon.identity import new_run_id
-from daemon.summary import RunFacts, summarise
+from daemon.summary import RunFacts, closing_lines, summarise
 from daemon.venues.reconcile import cancel_everything, fetch_account
 from kernels.events import AccountEvent, AccountState, Command, CommandName, DrainEnd
 
@@ -81,9 +81,10 @@ async def _main(options: RunOptions, clock: Clock, log: logs.Log, run_id: str) -
     async with assemble(options.settings, clock, log, run_id) as parts:
         daemon = Daemon(parts, options)
         await daemon.live()
-    if options.json_summary:
-        log.flush()
-        print(json.dumps(summarise(parts.engine, daemon.facts())), flush=True)
+    log.flush()
+    summary = summarise(parts.engine, daemon.facts())
+    text = json.dumps(summary) if options.json_summary else closing_lines(summary)
+    print(text, flush=True)
     return daemon.exit_code
 
 

@@ -84,6 +84,28 @@ def summarise(engine: Engine, facts: RunFacts) -> dict[str, Any]:
     }
 
 
+def closing_lines(summary: Mapping[str, Any]) -> str:
+    """Say in a few lines for a person what the summary says for machines."""
+    orders, events = summary["orders"], summary["events"]
+    denied = sum(orders["denied"].values())
+    lines = [
+        f"run {summary['run_id']} ended {summary['exit']} after {summary['duration_s']:.1f} s "
+        f"on {summary['venue']} ({summary['mode']})",
+        f"  market     {events['quote']:,} quotes, {events['trade']:,} trades, "
+        f"{events['depth']:,} book updates; {events['lost']:,} lost",
+        f"  decisions  {summary['decisions']:,}",
+        f"  orders     {orders['sent']:,} sent, {orders['filled']:,} filled, {denied:,} denied, "
+        f"{orders['rejected']:,} rejected, {orders['open_at_end']:,} left open",
+        f"  equity     {summary['equity_quote']}, fees {summary['fees_quote']}, "
+        f"drawdown {summary['drawdown_frac']:.3%}, breaker {summary['breaker']}",
+    ]
+    for symbol, lots in summary["position_lots"].items():
+        theirs = summary["venue_position_lots"][symbol]
+        agreement = "the venue says the same" if lots == theirs else f"THE VENUE SAYS {theirs}"
+        lines.append(f"  position   {symbol} {lots} lots, {agreement}")
+    return "\n".join(lines)
+
+
 def _book_agreement(engine: Engine) -> dict[str, int]:
     return {
         "book_tops_checked": sum(state.top_checked_count for state in engine.markets),

@@ -1,0 +1,96 @@
+"""The real daemon in a process of its own, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+START_TIMEOUT_S = 200
+"""First start on a machine without a kernel cache compiles everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A daemon that has ended: exit code, summary (None without one), log lines, stderr."""
+
+    exit_code: int
+    summary: dict[str, Any] | None
+    lines: list[dict[str, Any]]
+    stderr: str
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the log lines of one event."""
+        return [line for line in self.lines if line.get("event") == name]
+
+
+def command(directory: Path, *arguments: str) -> list[str]:
+    """Compose the command line of a run that keeps its journal in ``directory``."""
+    journal = f"journal.directory={directory}"
+    return [sys.executable, "-m", "daemon", "run", "--json", "--set", journal, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Return this environment without anything that could arm or address a venue."""
+    return {name: value for name, value in os.environ.items() if "METAENSEMBLE" not in name}
+
+
+def run_daemon(directory: Path, *arguments: str, timeout_s: float = START_TIMEOUT_S) -> Ended:
+    """Run the daemon to its end."""
+    done = subprocess.run(
+        command(directory, *arguments),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    return ended(done.returncode, done.stdout, done.stderr)
+
+
+def ended(exit_code: int, stdout: str, stderr: str) -> Ended:
+    """Read what an ended daemon left."""
+    lines = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
+    last = stdout.splitlines()[-1] if stdout else ""
+    summary = json.loads(last) if last.startswith("{") else None
+    return Ended(exit_code=exit_code, summary=summary, lines=lines, stderr=stderr)
+
+
+@contextmanager
+def running_daemon(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a daemon and make sure that it is gone at the end."""
+    process = subprocess.Popen(
+        command(directory, *arguments),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def wait_for_event(process: subprocess.Popen[str], name: str, lines_max: int = 5000) -> list[str]:
+    """Read the log until an event of that name; AssertionError when the daemon ends before."""
+    assert process.stderr is not None
+    seen: list[str] = []
+    for line in process.stderr:
+        seen.append(line)
+        if f'"event":"{name}"' in line:
+            return seen
+        if len(seen) > lines_max:
+            break
+    raise AssertionError(f"no {name} in the log:\n" + "".join(seen[-20:]))
