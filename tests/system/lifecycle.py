@@ -35,7 +35,7 @@ def show(name: str) -> str:
     return systemctl("show", "--value", "-p", name, UNIT)
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> float:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 150.0) -> float:
     """Wait for a condition and return how long it took, in seconds."""
     start = time.monotonic()
     while not condition():
