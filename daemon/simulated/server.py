@@ -196,7 +196,8 @@ class ExchangeServer:
         return Switchboard(self._http, self._stream_connection)
 
     def _stream_connection(self) -> StreamConnection:
-        return StreamConnection(self._hub, self._is_listen_key, self._connections)
+        now_s = asyncio.get_running_loop().time
+        return StreamConnection(self._hub, self._is_listen_key, self._connections, now_s)
 
     def _is_listen_key(self, key: str) -> bool:
         return self.venue.listen_key.is_valid(key, self._clock.now_ns() // NS_PER_MS)

@@ -89,8 +89,12 @@ class StreamConnection(asyncio.Protocol):
         hub: StreamHub,
         is_listen_key: Callable[[str], bool],
         connections: set[StreamConnection],
+        now_s: Callable[[], float],
     ) -> None:
-        """Join ``connections`` while connected; ``is_listen_key`` opens private URLs."""
+        """Join ``connections`` while connected; ``is_listen_key`` opens private URLs.
+
+        ``now_s`` is the loop's clock, which paces pings and bounds the client's commands.
+        """
         self.is_combined = False
         self._hub = hub
         self._is_listen_key = is_listen_key
@@ -100,7 +104,7 @@ class StreamConnection(asyncio.Protocol):
         self._target = Target(route=Route.PUBLIC, is_combined=False, names=(), listen_key="")
         self._streams: dict[str, None] = {}
         self._pending: list[bytes] = []
-        self._now_s = asyncio.get_running_loop().time
+        self._now_s = now_s
         self._opened_s = self._last_ping_s = self._last_pong_s = self._now_s()
         self._window_s = 0.0
         self._window_count = 0

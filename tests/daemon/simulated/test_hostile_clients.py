@@ -125,6 +125,18 @@ async def test_garbage_on_the_port(
     assert await still_serves(http)
 
 
+async def test_huge_and_undecodable_bodies(
+    exchange: SimulatedExchange, http: aiohttp.ClientSession
+) -> None:
+    """A body beyond a megabyte is 413, one that is no UTF-8 is -1100; neither does harm."""
+    headers = {"X-MBX-APIKEY": exchange.access.api_key}
+    async with http.post("/fapi/v1/order", data=b"a" * 2_000_000, headers=headers) as answer:
+        assert answer.status == 413
+    async with http.post("/fapi/v1/order", data=b"\xff\xfe", headers=headers) as answer:
+        assert (await answer.json())["code"] == -1100
+    assert await still_serves(http)
+
+
 async def receive_error(socket_: aiohttp.ClientWebSocketResponse, sent: str) -> dict[str, Any]:
     """Send a text and return the answer."""
     await socket_.send_str(sent)
