@@ -72,11 +72,9 @@ def _from_file(path: Path) -> str:
         raise ConfigError(str(path), "", None, f"cannot be read: {error.strerror}") from None
     if mode & _READABLE_BY_OTHERS:
         raise ConfigError(str(path), "", None, f"mode {mode:04o} opens it to everybody; use 0600")
-    try:
-        return _checked(content.decode("ascii"), str(path))
-    except UnicodeDecodeError:
-        pass  # raised below, without the value that the decoding error carries
-    raise ConfigError(str(path), "", None, "must be plain ASCII text")
+    if not content.isascii():
+        raise ConfigError(str(path), "", None, "must be plain ASCII text")
+    return _checked(content.decode("ascii"), str(path))
 
 
 def _checked(text: str, source: str) -> str:

@@ -219,7 +219,8 @@ class Decider:
         regime = self._report_regime(index, judgement.regime_BK[row], notes)
         if not healthy_A.all():
             sick = [n for n, ok in zip(self._model.agent_names, healthy_A, strict=True) if not ok]
-            notes.append(("agent_unhealthy", index, ",".join(sick), {"agents": sick}))
+            fields = {"agents": sick, "error": judgement.error}
+            notes.append(("agent_unhealthy", index, ",".join(sick), fields))
         weights_A = weigh(judgement.predicted_BA[row], healthy_A, self._settings.meta)
         if weights_A is None:
             notes.append(("ensemble_abstained", index, "no feasible weights", {}))

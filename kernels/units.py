@@ -22,7 +22,8 @@ def to_e8(text: str) -> int:
     """
     sign = -1 if text[:1] == "-" else 1
     whole, _, fraction = text.lstrip("+-").partition(".")
-    if not (whole or fraction) or not (whole + fraction).isascii() or not (whole + fraction).isdigit():
+    digits = whole + fraction
+    if not (digits.isascii() and digits.isdigit()):
         raise ValueError(f"not a decimal number: {text!r}")
     if fraction[8:].strip("0"):
         raise ValueError(f"more than eight decimals: {text!r}")

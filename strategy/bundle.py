@@ -263,7 +263,7 @@ def _read_module(content: bytes) -> torch.jit.ScriptModule:
             if "/code/" in name and name.endswith(".py"):
                 _check_code(name, archive)
     try:
-        module = torch.jit.load(  # type: ignore[no-untyped-call]  # torch ships it unannotated
+        module = torch.jit.load(  # type: ignore[no-untyped-call]  # torch ships it without annotations
             io.BytesIO(content), map_location="cpu"
         )
     except ARCHIVE_ERRORS as error:

@@ -6,6 +6,7 @@ import io
 import math
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
@@ -137,13 +138,10 @@ def test_screen_is_taken_and_given_back() -> None:
     """The alternate screen is entered, drawn on and left again, also after an error."""
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=120, height=50)
-    try:
-        with TerminalView(console) as terminal:
-            terminal.update(VIEW)
-            terminal.update(replace(VIEW, breaker="HALTED"))
-            raise RuntimeError("the run failed")
-    except RuntimeError:
-        pass
+    with pytest.raises(RuntimeError), TerminalView(console) as terminal:
+        terminal.update(VIEW)
+        terminal.update(replace(VIEW, breaker="HALTED"))
+        raise RuntimeError("the run failed")
     text = output.getvalue()
     assert text.index("\x1b[?1049h") < text.index("NORMAL") < text.index("HALTED")
     assert text.rindex("\x1b[?1049l") > text.rindex("HALTED")
