@@ -210,7 +210,7 @@ async def _wire(
     sha256: str,
 ) -> Parts:
     """Build the engine on the venue's own account and connect everything around it."""
-    settings, clock, log = site.settings, site.clock, site.log
+    settings, clock = site.settings, site.clock
     metrics = Metrics()
     send_watch = SendWatch(metrics)
     lanes = Lanes(len(instruments), settings.feed.lane_events_max)
@@ -219,7 +219,7 @@ async def _wire(
         instruments,
         lanes,
         clock,
-        log.note,
+        site.log.note,
         metrics.record,
         generator=site.generator,
         on_sent=send_watch.sent,
@@ -227,22 +227,6 @@ async def _wire(
     site.stack.push_async_callback(gateway.close)
     opening = await fetch_account(venue, instruments, clock)
     site.note("account_adopted", position_lots=list(opening.position_lots))
-
-    async def reconcile() -> None:
-        lanes.put(await fetch_account(venue, instruments, clock))
-
-    feed = Feed(
-        venue,
-        instruments,
-        lanes,
-        settings.feed,
-        clock,
-        log.note,
-        generator=site.generator,
-        record=metrics.record,
-        on_user_connect=reconcile,
-    )
-    site.stack.push_async_callback(feed.close)
     engine = Engine(
         instruments=instruments,
         settings=settings,
@@ -258,7 +242,7 @@ async def _wire(
         journal=journal,
         gateway=gateway,
         lanes=lanes,
-        log=log,
+        log=site.log,
         metrics=metrics,
         clock=clock,
         send_watch=send_watch,
@@ -269,7 +253,7 @@ async def _wire(
         run_id=site.run_id,
         clock=clock,
         generator=site.generator,
-        log=log,
+        log=site.log,
         metrics=metrics,
         health=Health(os.environ),
         journal=journal,
@@ -278,11 +262,38 @@ async def _wire(
         instruments=instruments,
         engine=engine,
         venue=venue,
-        feed=feed,
+        feed=_make_feed(site, venue, instruments, lanes, metrics),
         gateway=gateway,
         dispatcher=dispatcher,
         exchange=exchange,
     )
+
+
+def _make_feed(
+    site: _Site,
+    venue: TapBinanceUsdm,
+    instruments: tuple[Instrument, ...],
+    lanes: Lanes,
+    metrics: Metrics,
+) -> Feed:
+    """Make the feed; whenever its user stream connects, the venue's account is read anew."""
+
+    async def reconcile() -> None:
+        lanes.put(await fetch_account(venue, instruments, site.clock))
+
+    feed = Feed(
+        venue,
+        instruments,
+        lanes,
+        site.settings.feed,
+        site.clock,
+        site.log.note,
+        generator=site.generator,
+        record=metrics.record,
+        on_user_connect=reconcile,
+    )
+    site.stack.push_async_callback(feed.close)
+    return feed
 
 
 async def _open_model_and_exchange(

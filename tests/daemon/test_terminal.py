@@ -138,10 +138,15 @@ def test_screen_is_taken_and_given_back() -> None:
     """The alternate screen is entered, drawn on and left again, also after an error."""
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=120, height=50)
-    with pytest.raises(RuntimeError), TerminalView(console) as terminal:
-        terminal.update(VIEW)
-        terminal.update(replace(VIEW, breaker="HALTED"))
-        raise RuntimeError("the run failed")
+
+    def fail_while_drawing() -> None:
+        with TerminalView(console) as terminal:
+            terminal.update(VIEW)
+            terminal.update(replace(VIEW, breaker="HALTED"))
+            raise RuntimeError("the run failed")
+
+    with pytest.raises(RuntimeError, match="the run failed"):
+        fail_while_drawing()
     text = output.getvalue()
     assert text.index("\x1b[?1049h") < text.index("NORMAL") < text.index("HALTED")
     assert text.rindex("\x1b[?1049l") > text.rindex("HALTED")
