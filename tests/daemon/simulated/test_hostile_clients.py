@@ -131,7 +131,8 @@ async def test_huge_and_undecodable_bodies(
 ) -> None:
     """A body beyond a megabyte is 413, one that is no UTF-8 is -1100; neither does harm."""
     headers = {"X-MBX-APIKEY": exchange.access.api_key}
-    async with http.post("/fapi/v1/order", data=io.BytesIO(b"a" * 2_000_000), headers=headers) as answer:
+    huge = io.BytesIO(b"a" * 2_000_000)
+    async with http.post("/fapi/v1/order", data=huge, headers=headers) as answer:
         assert answer.status == 413
     async with http.post("/fapi/v1/order", data=b"\xff\xfe", headers=headers) as answer:
         assert (await answer.json())["code"] == -1100

@@ -12,6 +12,7 @@ import pytest
 
 from config.settings import SimulatedSettings
 from daemon.simulated.process import ROOT, ExchangeError, start
+from tests.fakes.exchange_client import production_client
 from tests.fakes.recording import NAMES, recording_lines, write_recording
 
 WAIT_S = 30.0
@@ -123,3 +124,21 @@ async def test_capture_lists_only_what_it_holds(tmp_path: Path) -> None:
     exchange = await start(SimulatedSettings(capture=str(path)), NAMES)
     await exchange.stop()
     assert list(exchange.report()["position_lots"]) == list(NAMES[:1])
+
+
+async def test_orders_take_the_simulated_way_there_and_back() -> None:
+    """A query of orders needs two latencies, a public call none."""
+    loop = asyncio.get_running_loop()
+    exchange = await start(SimulatedSettings(latency_ms=150.0), NAMES[:1])
+    try:
+        async with production_client(exchange.access) as (client, _):
+            await client.load_markets()
+            took_s: list[float] = []
+            for call in (client.fetch_time, lambda: client.fetch_open_orders(NAMES[0])):
+                await call()
+                started_s = loop.time()
+                await call()
+                took_s.append(loop.time() - started_s)
+    finally:
+        await exchange.stop()
+    assert took_s[0] < 0.3 <= took_s[1]
