@@ -17,6 +17,7 @@ from daemon.effects import Note
 
 GROWTH = 2.0
 RESTART_MS_MIN, RESTART_MS_MAX = 100, 10_000
+CANCEL_INTERVAL_S = 1.0
 
 
 class Backoff:
@@ -79,12 +80,11 @@ class Supervisor:
         return not self._tasks
 
     async def close(self) -> None:
-        """Cancel every task and wait until each has ended."""
-        tasks = set(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        """Cancel every task until each has ended: a library may swallow one cancellation."""
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(set(self._tasks), timeout=CANCEL_INTERVAL_S)
 
     async def _once(self, name: str, job: Coroutine[Any, Any, None]) -> None:
         try:

@@ -107,6 +107,32 @@ async def test_a_disconnect_from_our_side_recovers_as_well(tmp_path: Path) -> No
         assert rig.noted("feed_disconnected")[0].fields["reason"] == "test"
 
 
+async def test_a_flooded_socket_can_be_left(tmp_path: Path) -> None:
+    """Frames that come without a pause do not keep a socket open that we want to leave."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        leaving = asyncio.Event()
+
+        async def flood() -> None:
+            (socket,) = rig.venue.sockets["public"]
+            text = (
+                '{"e":"bookTicker","u":1,"s":"BTCUSDT","b":"1.0","B":"1","a":"2.0","A":"1","E":1}'
+            )
+            while not socket.closed:
+                for _ in range(200):
+                    await socket.send_str(text)
+                leaving.set()
+                await asyncio.sleep(0)
+
+        flooding = asyncio.create_task(flood())
+        await asyncio.wait_for(leaving.wait(), 5.0)
+        await asyncio.wait_for(rig.feed.reconnect("flooded"), 2.0)
+        await rig.venue.connected("public", 2)
+        await asyncio.wait_for(asyncio.wait((flooding,)), 5.0)
+        flooding.exception()
+        assert len(rig.venue.sockets["public"]) == 1
+
+
 async def test_a_dead_peer_is_noticed_by_its_missing_pongs(tmp_path: Path) -> None:
     """A socket that stays open but answers no ping is given up."""
     async with feed_rig(tmp_path, keepalive_ms=50) as rig:

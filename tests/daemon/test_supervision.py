@@ -90,6 +90,23 @@ async def test_drain_tells_whether_all_ended() -> None:
     assert await supervisor.drain(0.0)
 
 
+async def test_a_swallowed_cancellation_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that swallows its cancellation once still ends when its owner closes."""
+    monkeypatch.setattr("daemon.venues.supervision.CANCEL_INTERVAL_S", 0.01)
+    supervisor = _supervisor([])
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(60)
+
+    supervisor.spawn("stubborn", stubborn())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(supervisor.close(), 5.0)
+    assert supervisor.task_count == 0
+
+
 async def test_library_errors_are_noted_without_their_text() -> None:
     """The text of a ccxt error may hold a signed URL, so it is left out."""
     from ccxt.base.errors import RequestTimeout
