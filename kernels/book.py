@@ -338,9 +338,9 @@ class DepthSequence:
     """Judge the continuity of one instrument's depth stream by the Binance USD-M rule.
 
     After a snapshot with last id L, events with u < L are dropped, the first applied one must have
-    U <= L <= u, and each later one must carry the u before it as its pu. A GAP changes nothing
-    here: until ``reset`` or ``snapshot``, whatever does not join remains a GAP. OLD events do not
-    prove that the stream lives; judge staleness by applied ones.
+    U <= L <= u or pu = L, and each later one must carry the u before it as its pu. A GAP changes
+    nothing here: until ``reset`` or ``snapshot``, whatever does not join remains a GAP. OLD events
+    do not prove that the stream lives; judge staleness by applied ones.
     """
 
     __slots__ = ("_has_snapshot", "_is_bridged", "_last_update_id")

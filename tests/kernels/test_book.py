@@ -220,6 +220,14 @@ def test_bridge_bounds_are_inclusive(first: int, last: int, verdict: Continuity)
     assert sequence.check(first, last, 0) is verdict
 
 
+def test_event_right_behind_the_snapshot_bridges() -> None:
+    """Where a snapshot fell between two events, the next one names it as its predecessor."""
+    sequence = DepthSequence()
+    sequence.snapshot(100)
+    assert sequence.check(103, 105, 100) is Continuity.BRIDGE
+    assert sequence.check(108, 109, 105) is Continuity.NEXT
+
+
 @given(
     sizes=st.lists(st.integers(1, 5), min_size=4, max_size=25),
     lost=st.integers(1, 24),
