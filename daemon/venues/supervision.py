@@ -65,6 +65,7 @@ class Supervisor:
         task = asyncio.get_running_loop().create_task(self._once(name, job), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: job.close())  # cancelled before its first step
         return task
 
     def spawn_forever(self, name: str, job: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
