@@ -101,7 +101,7 @@ def test_promises_are_in_the_unit() -> None:
         "NotifyAccess=main",
         "WatchdogSec=5s",
         "Restart=on-failure",
-        "RestartPreventExitStatus=2 78 243",
+        "RestartPreventExitStatus=2 78 126 127 243",
         "DynamicUser=yes",
         "StateDirectoryMode=0700",
         "MemoryHigh=1536M",
@@ -110,7 +110,7 @@ def test_promises_are_in_the_unit() -> None:
         "SystemCallErrorNumber=EPERM",
         "LoadCredential=exchange-key:metaensemble.exchange-key",
         "LoadCredential=exchange-secret:metaensemble.exchange-secret",
-        f"ExecStart={EXECUTABLE} run $METAENSEMBLE_ARGS",
+        f"ExecStart=/usr/bin/env {EXECUTABLE} run $METAENSEMBLE_ARGS",
     ):
         assert line in lines, line
     assert not [line for line in lines if re.match("Environment=.*(KEY|SECRET)", line)]
