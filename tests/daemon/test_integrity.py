@@ -126,6 +126,31 @@ def test_a_hole_inside_the_buffer_is_found() -> None:
     assert [diff.last_update_id for diff in following] == [12]
 
 
+def test_a_snapshot_that_ends_where_the_stream_goes_on_is_joined() -> None:
+    """In a quiet market no event overlaps the snapshot: the event's own pu proves the joint."""
+    live = _track()
+    assert live.on_snapshot(_snapshot(9)) == []
+    assert live.on_diff(_diff(11, 14, 9)) is Continuity.BRIDGE
+    assert live.on_diff(_diff(15, 16, 14)) is Continuity.NEXT
+    buffered = _track()
+    buffered.on_diff(_diff(11, 14, 9))
+    following = buffered.on_snapshot(_snapshot(9))
+    assert following is not None
+    assert [diff.last_update_id for diff in following] == [14]
+
+
+def test_a_snapshot_too_old_for_the_live_stream_is_no_gap() -> None:
+    """Nothing of the stream is missing when the snapshot was taken before it began."""
+    track = _track()
+    assert track.on_snapshot(_snapshot(5)) == []
+    assert track.on_diff(_diff(11, 14, 9)) is Continuity.GAP
+    assert track.gap_count == 0
+    assert track.judge(NOW_NS, SkewEstimate(), UP)[0] is Verdict.WARMING
+    following = track.on_snapshot(_snapshot(12))
+    assert following is not None
+    assert len(following) == 1
+
+
 def test_a_gap_makes_the_book_unusable_until_resynchronised() -> None:
     """OK turns to GAP with the first event that does not join, and back with a joined snapshot."""
     track = _healthy()
