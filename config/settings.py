@@ -42,7 +42,7 @@ class DecisionSettings(Section):
         4096, description="most events applied before a decision is taken"
     )
     warm_up_bars: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        5, description="bars before the first decision; features that need more start neutral"
+        5, description="bars before the first decision; until warm, a feature enters as neutral"
     )
     data_age_ms_max: PositiveInt = Field(
         500, description="no decision on an instrument whose newest quote waited longer than this"

@@ -203,6 +203,9 @@ class Decider:
             bars_since_change=self._bars_since_change[index],
             out_F=out_F,
         )
+        if not market.features.is_warm:
+            # the mean of the training data, not a raw 0: a feature that knows nothing is neutral
+            out_F[: len(self.feature_names)][market.features.cold_F()] = 0.0
 
     def _judge_one(
         self,

@@ -147,6 +147,9 @@ class FeatureEngine:
         self._slots_needed = tuple(
             sorted({slot for f in self._features for slot in NEEDED_SLOTS[f.needs]})
         )
+        self._needs_F = tuple(
+            (f.bars_needed(window_bars), NEEDED_SLOTS[f.needs]) for f in self._features
+        )
         self.state = self._new_state(window_bars, bar_interval_ns, tick_size, lot_size)
         self._slots_F = self._places()
         self._is_view = bool(np.array_equal(self._slots_F, np.arange(len(names))))
@@ -198,6 +201,16 @@ class FeatureEngine:
         state = self.state
         return bool(state[at.BARS] >= self._bars_needed) and all(
             state[slot] > 0.0 for slot in self._slots_needed
+        )
+
+    def cold_F(self) -> NDArray[np.bool_]:  # noqa: N802 - F is the shape suffix
+        """Mark the features that have not seen all they need: their value says nothing yet."""
+        state = self.state
+        return np.array(
+            [
+                state[at.BARS] < needed or any(state[slot] <= 0.0 for slot in slots)
+                for needed, slots in self._needs_F
+            ]
         )
 
     @property

@@ -336,3 +336,20 @@ def test_same_events_give_the_same_effects() -> None:
         state = engine.markets[0].features.state.tobytes()
         runs.append((effects, state, engine.desk.ledger.state.tobytes()))
     assert runs[0] == runs[1]
+
+
+def test_cold_features_enter_as_neutral() -> None:
+    """Until a feature is warm the model sees the training mean, whatever its raw value says."""
+    judge = ScriptedJudge(HOLD)
+    engine = make_engine(judge)
+    count = len(DEFAULT_FEATURE_NAMES)
+    normalisation = Normalisation(mean_F=np.full(count, 3.0), scale_F=np.ones(count))
+    object.__setattr__(engine.decider._model, "normalisation", normalisation)
+    warm(engine, 4)
+    cold_F = engine.markets[0].features.cold_F()
+    assert 0 < cold_F.sum() < count
+    assert np.all(judge.seen[-1][0, :count][cold_F] == 0.0)
+    assert np.any(judge.seen[-1][0, :count][~cold_F] != 0.0)
+    fold(engine, [event for number in range(4, 60) for event in second(number)])
+    names = np.array(DEFAULT_FEATURE_NAMES)[engine.markets[0].features.cold_F()]
+    assert 0 < len(names) < cold_F.sum(), "only what needs a depth book is still cold"
