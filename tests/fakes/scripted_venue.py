@@ -198,8 +198,7 @@ async def serve(directory: Path) -> AsyncIterator[ScriptedVenue]:
     await runner.setup()
     site = web.TCPSite(runner, venue.host, 0, ssl_context=context)
     await site.start()
-    assert site._server is not None
-    venue.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # asyncio's
+    venue.port = runner.addresses[0][1]
     try:
         yield venue
     finally:
