@@ -25,6 +25,7 @@ READY_TIMEOUT_S = 300.0
 """Longest start: compiling every kernel for the first time on a busy machine."""
 
 STOP_TIMEOUT_S = 10.0
+EXIT_PATIENCE_S = 2.0
 REPORT_BYTES_MAX = 1024 * 1024
 REFUSED_EXIT_CODE = 2
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,10 +181,24 @@ async def _launch(child: asyncio.subprocess.Process, launch: Launch) -> Ready:
         if "refused" in document:
             raise ExchangeError(str(document["refused"]), is_refused=True)
         return msgspec.convert(document, Ready)
-    except BaseException as error:
-        if child.returncode is None:
-            child.kill()
-        code = await child.wait()
-        if isinstance(error, ExchangeError | asyncio.CancelledError):
-            raise
+    except ExchangeError:
+        await _reap(child, EXIT_PATIENCE_S)
+        raise
+    except (OSError, ValueError, TimeoutError) as error:
+        code = await _reap(child, EXIT_PATIENCE_S)
         raise ExchangeError(f"the simulated exchange did not start (exit {code})") from error
+    except asyncio.CancelledError:
+        await _reap(child, 0.0)
+        raise
+
+
+async def _reap(child: asyncio.subprocess.Process, patience_s: float) -> int:
+    """Wait for a child that should be ending, kill it otherwise; return its exit code.
+
+    Not killed at once: to signal a child that has just ended takes its exit code from asyncio.
+    """
+    try:
+        return await asyncio.wait_for(child.wait(), patience_s)
+    except TimeoutError:
+        child.kill()
+        return await child.wait()

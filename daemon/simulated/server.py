@@ -29,6 +29,8 @@ HOST = "127.0.0.1"
 NS_PER_MS = 1_000_000
 HOUSEKEEPING_S = 0.05
 SHUTDOWN_S = 2.0
+CLOSING_S = 0.2
+"""How long stream clients get to join in the closing handshake."""
 
 Document = dict[str, object]
 
@@ -156,6 +158,9 @@ class ExchangeServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in list(self._connections):
             connection.close(GOING_AWAY, "the exchange is closing")
+        deadline_s = asyncio.get_running_loop().time() + CLOSING_S
+        while self._connections and asyncio.get_running_loop().time() < deadline_s:
+            await asyncio.sleep(CLOSING_S / 20)
         await self._http.shutdown(SHUTDOWN_S)
 
     def report(self) -> Document:

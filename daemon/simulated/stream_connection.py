@@ -154,10 +154,17 @@ class StreamConnection(asyncio.Protocol):
         self._pending.clear()
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame and end the connection."""
+        """Start the closing handshake; a peer that does not join in is cut off.
+
+        Closing the socket at once would reset it under what the peer is still sending, and the
+        peer would lose the reason together with the last answers.
+        """
+        if self._websocket.state is not OPEN:
+            return
         self._hub.drop(self)
-        self._websocket.fail(code, reason)
+        self._websocket.send_close(code, reason)
         self._send_protocol_bytes()
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._transport.abort)
 
     def keep_alive(self) -> None:
         """Ping when due; drop a peer without a pong, and one whose day is over."""
@@ -190,6 +197,8 @@ class StreamConnection(asyncio.Protocol):
         self._subscribe(self._target.names)
 
     def _frame(self, frame: Frame) -> None:
+        if self._websocket.state is not OPEN:
+            return
         if frame.opcode is Opcode.PONG:
             self._last_pong_s = self._now_s()
         if frame.opcode in (Opcode.TEXT, Opcode.PING, Opcode.PONG) and not self._within_rate():

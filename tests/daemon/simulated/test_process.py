@@ -104,6 +104,17 @@ async def test_bad_capture_is_refused_before_anything_is_served(tmp_path: Path) 
     assert caught.value.is_refused
 
 
+async def test_child_that_cannot_start_is_reported_with_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A child that ends without a word is an error of ours, not a refusal."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    for _ in range(5):
+        with pytest.raises(ExchangeError, match=r"did not start \(exit 1\)") as caught:
+            await start(SimulatedSettings(), NAMES)
+        assert not caught.value.is_refused
+
+
 async def test_unlisted_instrument_and_taken_port_are_refused() -> None:
     """What cannot be traded or bound is said in one line."""
     with pytest.raises(ExchangeError, match="DOGE/USDT:USDT is not listed") as caught:
