@@ -176,7 +176,7 @@ class InstrumentTrack:
         """Say what the feed is worth now, worst cause first."""
         if not (links.public and links.user):
             verdict = Verdict.RECONNECTING if links.was_complete else Verdict.WARMING
-            return verdict, "user stream is down" if links.public else "market stream is down"
+            return verdict, "user stream is down" if links.public else "public stream is down"
         if self.is_overflowed:
             return Verdict.GAP, "the engine does not keep up"
         if not self.sequence.is_synchronised:
