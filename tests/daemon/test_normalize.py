@@ -265,6 +265,8 @@ def test_hedge_mode_is_refused() -> None:
 def test_other_frames_are_cold() -> None:
     """Answers, unknown events and unknown symbols are not ours, and say what they are."""
     assert NORMALIZER.market('{"result":null,"id":4}', 0) == ColdFrame(event="", request_id=4)
+    failed = NORMALIZER.market('{"error":{"code":2,"msg":"no"},"id":4}', 0)
+    assert failed == ColdFrame(event="", request_id=4, is_error=True)
     down = NORMALIZER.market('{"e":"serverShutdown","E":1}', 0)
     assert down == ColdFrame(event="serverShutdown", request_id=None)
     expired = NORMALIZER.user('{"e":"listenKeyExpired","E":1,"listenKey":"x"}', 0)
