@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from config.settings import Section, Settings
+from config.section import Section
+from config.settings import Settings
 
 KeyPath = tuple[str | int, ...]
 

@@ -8,22 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Frac = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0.0)]
+from config.safety import AlertSettings, BreakerSettings, GuardSettings
+from config.section import Frac, PositiveFloat, PositiveInt, Section
 
 AGENT_COUNT = 5
 """Agents in the ensemble; the weight cap must leave room for a sum of one over them."""
-
-
-class Section(BaseModel):
-    """Base of every group of knobs: immutable, strict about names and non-finite numbers."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
-    )
 
 
 class DecisionSettings(Section):
@@ -249,6 +240,9 @@ class SimulatedSettings(Section):
         "martingale",
         "flash_crash",
     ] = Field("regimes", description="synthetic market; ignored when capture or bars are given")
+    attach: str = Field(
+        "", description="file written by `metaensemble exchange --json`: use that exchange"
+    )
     capture: str = Field("", description="recorded streams to replay instead of a synthetic market")
     bars: tuple[str, ...] = Field(
         (), description="parquet files of bars, one per instrument in order; ignored with capture"
@@ -293,6 +287,9 @@ class Settings(Section):
     execution: ExecutionSettings = ExecutionSettings()
     sizing: SizingSettings = SizingSettings()
     limits: RiskLimits = RiskLimits()
+    breaker: BreakerSettings = BreakerSettings()
+    guard: GuardSettings = GuardSettings()
+    alerts: AlertSettings = AlertSettings()
     meta: MetaLearningSettings = MetaLearningSettings()
     model: ModelSettings = ModelSettings()
     journal: JournalSettings = JournalSettings()
@@ -306,6 +303,8 @@ class Settings(Section):
             raise ValueError(f"venue {self.venue} and mode {self.mode} do not belong together")
         if self.mode == "live" and not self.live.armed:
             raise ValueError("mode live needs live.armed: true")
+        if self.mode != "sim" and not self.guard.enabled:
+            raise ValueError(f"mode {self.mode} needs guard.enabled: true")
         if len(set(self.instruments)) != len(self.instruments):
             raise ValueError("instruments lists one symbol twice")
         return self

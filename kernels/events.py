@@ -91,6 +91,8 @@ class CommandName(IntEnum):
     RESUME = 1
     REDUCE = 2
     STOP = 3
+    CANCEL = 4
+    FLATTEN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +236,15 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """What the shell found wrong with itself or its machine; ``code`` is a breaker trigger's."""
+
+    received_ns: int
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainEnd:
     """End of one drained batch: the engine may decide now. Also the engine's only clock."""
 
@@ -243,7 +254,7 @@ class DrainEnd:
 
 MarketEvent = Quote | Trade | DepthDiff | DepthSnapshot | MarkPrice | FeedStatus
 AccountEvent = Fill | OrderUpdate | AccountState | Funding
-Event = MarketEvent | AccountEvent | Command | DrainEnd
+Event = MarketEvent | AccountEvent | Command | Alarm | DrainEnd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,10 @@
 NORMAL       everything the limits allow.
 REDUCE_ONLY  reductions only.
 CANCEL       working orders are being cancelled; reductions only if they cannot rest (IOC).
-FLATTEN      positions are being closed; reductions only.
+FLATTEN      positions are being closed; reductions only. Ends in HALTED once the venue says flat.
 HALTED       nothing is sent but cancels; an operator who wants to close asks for FLATTEN.
+
+Every trigger has a code (its value) that goes into the log, the alerts and the latch on disk.
 """
 
 from __future__ import annotations
@@ -34,7 +36,15 @@ class Trigger(StrEnum):
     DRAWDOWN = "drawdown"
     REJECTS = "rejects"
     POSITION_MISMATCH = "position_mismatch"
+    STALE_FEED = "stale_feed"
+    CLOCK_SKEW = "clock_skew"
+    MODEL_FAILURE = "model_failure"
+    MODEL_FLATTEN = "model_flatten"
     JOURNAL_ERROR = "journal_error"
+    DISK_FULL = "disk_full"
+    HEARTBEAT = "heartbeat"
+    GUARD = "guard"
+    LATCH_ERROR = "latch_error"
     FLAT = "flat"
     OPERATOR_REDUCE = "operator_reduce"
     OPERATOR_CANCEL = "operator_cancel"
@@ -50,7 +60,15 @@ TRANSITIONS: dict[Trigger, tuple[BreakerState, ...]] = {
     Trigger.DRAWDOWN: (_H, _H, _H, _F, _H),  # a flatten under way is let finish, then HALTED
     Trigger.REJECTS: (_R, _R, _C, _F, _H),
     Trigger.POSITION_MISMATCH: (_R, _R, _C, _F, _H),
+    Trigger.STALE_FEED: (_R, _R, _C, _F, _H),
+    Trigger.CLOCK_SKEW: (_R, _R, _C, _F, _H),
+    Trigger.MODEL_FAILURE: (_R, _R, _C, _F, _H),
+    Trigger.MODEL_FLATTEN: (_F, _F, _F, _F, _H),  # where the policy says flatten
     Trigger.JOURNAL_ERROR: (_R, _R, _C, _F, _H),
+    Trigger.DISK_FULL: (_R, _R, _C, _F, _H),
+    Trigger.HEARTBEAT: (_R, _R, _C, _F, _H),  # we stood still, or nobody watches us
+    Trigger.GUARD: (_H, _H, _H, _H, _H),  # the guard closed our positions: a human looks first
+    Trigger.LATCH_ERROR: (_H, _H, _H, _H, _H),  # what an earlier run latched cannot be read
     Trigger.FLAT: (_N, _R, _C, _H, _H),  # all positions closed: only FLATTEN ends by it
     Trigger.OPERATOR_REDUCE: (_R, _R, _C, _F, _H),
     Trigger.OPERATOR_CANCEL: (_C, _C, _C, _F, _H),
@@ -83,14 +101,22 @@ class Breaker:
     since_ns: int = 0
     trigger: Trigger | None = None
     rejected_ns: tuple[int, ...] = ()
+    reason: str = ""
 
-    def apply(self, trigger: Trigger, now_ns: int) -> Breaker:
+    def apply(self, trigger: Trigger, now_ns: int, reason: str = "") -> Breaker:
         """Follow the table; the same object comes back when the state does not change."""
         state = transition(self.state, trigger)
         if state is self.state:
             return self
         kept = () if trigger is Trigger.OPERATOR_RESUME else self.rejected_ns
-        return replace(self, state=state, since_ns=now_ns, trigger=trigger, rejected_ns=kept)
+        return replace(
+            self,
+            state=state,
+            since_ns=now_ns,
+            trigger=trigger,
+            rejected_ns=kept,
+            reason=reason or trigger.value,
+        )
 
     def count_rejection(self, now_ns: int, limits: RiskLimits) -> Breaker:
         """Remember one rejection by the venue; too many within the window: REJECTS."""
@@ -100,4 +126,4 @@ class Breaker:
         counted = replace(self, rejected_ns=recent)
         if len(recent) < limits.rejects_in_window_max:
             return counted
-        return counted.apply(Trigger.REJECTS, now_ns)
+        return counted.apply(Trigger.REJECTS, now_ns, "the venue rejects our orders")
