@@ -1,9 +1,9 @@
 """The steps of the matching engine, compiled: state in flat int64 arrays, changed in place.
 
-``kernels.matching`` states the model and owns the arrays: ``book`` is ``Book.state``; ``orders``
-(2, orders, ``ORDER_COLUMNS``), ``consumed`` (2, levels, 2) and ``counts`` (4) are laid out below;
-executions go to ``out_n4`` as rows of (order key, price ticks, lots, is maker), at most one per
-level taken and one per resting order.
+``kernels.matching`` states the model and owns the arrays: ``book`` is ``Book.state``; ``orders``,
+``consumed`` and ``counts`` are laid out in ``kernels.match_queue``; executions go to ``out_n4`` as
+rows of (order key, price ticks, lots, is maker), at most one per level taken and one per resting
+order.
 """
 
 from __future__ import annotations
@@ -13,14 +13,31 @@ from numpy.typing import NDArray
 
 from kernels.book import ASK, BID, CAPACITY, apply_levels, level_lots, side_count, side_start
 from kernels.jit import njit
+from kernels.match_queue import (
+    AHEAD,
+    CONSUMED_COUNT,
+    LIQUIDITY,
+    LOTS,
+    ORDER_COUNT,
+    ORDER_KEY,
+    PRICE_KEY,
+    SHOWN,
+    TRADED,
+    WHOLE,
+    ahead_after_change,
+    ahead_lots,
+    consume,
+    consumed_lots,
+    forget_consumed,
+    key_position,
+    parts_of,
+    side_index,
+)
 
 GTC = 0
 IOC = 1
 FOK = 2
 GTX = 3
-
-RISK_AVERSE = 0
-PROPORTIONAL = 1
 
 RESTING = 0
 FILLED = 1
@@ -32,128 +49,8 @@ REJECTED_FULL = 5
 MARKET_PRICE_TICKS = 0
 """As the limit of an IOC or FOK order: any price."""
 
-# Sides are index 0 (bids) and 1 (asks). A price is held as key = side * ticks, so that larger is
-# better on both. Orders and consumed levels are sorted by key, best LAST; of our orders at one
-# price the oldest is last. So the order with priority is always the last one.
-ORDER_KEY = 0
-PRICE_KEY = 1
-LOTS = 2
-AHEAD = 3
-TRADED = 4
-"""Lots traded at the price since the level last changed: they explain that much of a decrease."""
-SHOWN = 5
-"""Lots displayed at the price before the change being applied."""
-ORDER_COLUMNS = 6
-
-CONSUMED_KEY = 0
-CONSUMED_LOTS = 1
-
-ORDER_COUNT = 0
-CONSUMED_COUNT = 2
-"""Offsets into ``counts``: a side's orders, a side's consumed levels."""
-
 NO_ORDER = -1
 EVERY_PRICE_KEY = -(1 << 62)
-PRODUCT_SAFE_LOTS = 1 << 31
-
-
-@njit
-def side_index(side: int) -> int:
-    """Return 0 for the bids, 1 for the asks."""
-    return 0 if side == BID else 1
-
-
-@njit
-def key_position(rows: NDArray[np.int64], count: int, column: int, key: int) -> int:
-    """Return how many of the sorted rows have a smaller key."""
-    low = 0
-    high = count
-    while low < high:
-        middle = (low + high) // 2
-        if rows[middle, column] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@njit
-def consumed_lots(
-    consumed: NDArray[np.int64], counts: NDArray[np.int64], side: int, price_key: int
-) -> int:
-    """Return what we took from one level since it last changed."""
-    s = side_index(side)
-    count = counts[CONSUMED_COUNT + s]
-    if count == 0:
-        return 0
-    at = key_position(consumed[s], count, CONSUMED_KEY, price_key)
-    if at < count and consumed[s, at, CONSUMED_KEY] == price_key:
-        return int(consumed[s, at, CONSUMED_LOTS])
-    return 0
-
-
-@njit
-def _consume(
-    consumed: NDArray[np.int64], counts: NDArray[np.int64], side: int, price_key: int, lots: int
-) -> None:
-    s = side_index(side)
-    count = counts[CONSUMED_COUNT + s]
-    at = key_position(consumed[s], count, CONSUMED_KEY, price_key)
-    if at < count and consumed[s, at, CONSUMED_KEY] == price_key:
-        consumed[s, at, CONSUMED_LOTS] += lots
-        return
-    if count == consumed.shape[1]:
-        # only entries of levels that the book itself dropped can fill it: forget the farthest
-        if at == 0:
-            return
-        at -= 1
-        for i in range(at):
-            consumed[s, i] = consumed[s, i + 1]
-    else:
-        for i in range(count, at, -1):
-            consumed[s, i] = consumed[s, i - 1]
-        counts[CONSUMED_COUNT + s] = count + 1
-    consumed[s, at, CONSUMED_KEY] = price_key
-    consumed[s, at, CONSUMED_LOTS] = lots
-
-
-@njit
-def _forget_consumed(
-    consumed: NDArray[np.int64], counts: NDArray[np.int64], side: int, price_key: int
-) -> None:
-    s = side_index(side)
-    count = counts[CONSUMED_COUNT + s]
-    at = key_position(consumed[s], count, CONSUMED_KEY, price_key)
-    if at < count and consumed[s, at, CONSUMED_KEY] == price_key:
-        for i in range(at, count - 1):
-            consumed[s, i] = consumed[s, i + 1]
-        counts[CONSUMED_COUNT + s] = count - 1
-
-
-@njit
-def ahead_after_change(
-    ahead_lots: int,
-    before_lots: int,
-    after_lots: int,
-    traded_lots: int,
-    taken_lots: int,
-    queue_model: int,
-) -> int:
-    """Return the queue ahead of an order after its level went from before to after.
-
-    ``traded_lots`` since the last change explain that much of a decrease, ``taken_lots`` is what
-    we consumed of the level. Never more than ``after_lots``, never growing.
-    """
-    cancelled = before_lots - after_lots - traded_lots
-    if queue_model == PROPORTIONAL and cancelled > 0:
-        behind = max(before_lots - taken_lots - ahead_lots, 0)
-        total = ahead_lots + behind
-        cancelled = min(cancelled, total)
-        if total >= PRODUCT_SAFE_LOTS:  # the product could leave int64
-            ahead_lots -= int(np.float64(cancelled) * (np.float64(ahead_lots) / total))
-        elif total > 0:
-            ahead_lots -= cancelled * ahead_lots // total
-    return int(max(min(ahead_lots, after_lots), 0))
 
 
 @njit
@@ -191,7 +88,7 @@ def _sweep(
     own_ahead = 0
     if own_count > 0 and orders[o, own_count - 1, PRICE_KEY] >= limit_key:
         own_key = orders[o, own_count - 1, PRICE_KEY]
-        own_ahead = orders[o, own_count - 1, AHEAD]
+        own_ahead = ahead_lots(orders[o, own_count - 1, AHEAD])
     keys = side_start(book, opposite)
     left = lots
     written = 0
@@ -208,11 +105,12 @@ def _sweep(
         if taken > 0:
             left -= taken
             if commit:
-                _consume(consumed, counts, opposite, key, taken)
+                if counts[LIQUIDITY] != WHOLE:
+                    consume(consumed, counts, opposite, key, taken)
                 written = _emit(out_n4, written, order_key, opposite * key, taken, 0)
                 at = own_count - 1
                 while key == own_key and at >= 0 and orders[o, at, PRICE_KEY] == key:
-                    orders[o, at, AHEAD] = max(orders[o, at, AHEAD] - taken, 0)
+                    orders[o, at, AHEAD] = max(orders[o, at, AHEAD] - parts_of(taken), 0)
                     at -= 1
         level -= 1
     return lots - left, left > 0 and own_key != EVERY_PRICE_KEY, written
@@ -239,7 +137,8 @@ def _rest(
     orders[s, at, ORDER_KEY] = order_key
     orders[s, at, PRICE_KEY] = key
     orders[s, at, LOTS] = lots
-    orders[s, at, AHEAD] = max(shown - consumed_lots(consumed, counts, side, key), 0)
+    left = shown - consumed_lots(consumed, counts, side, key)
+    orders[s, at, AHEAD] = parts_of(max(left, 0))
     orders[s, at, TRADED] = 0
     orders[s, at, SHOWN] = shown
     counts[ORDER_COUNT + s] = count + 1
@@ -304,12 +203,15 @@ def trade_printed(
     while count > 0 and left > 0 and orders[s, count - 1, PRICE_KEY] >= trade_key:
         at = count - 1
         if orders[s, at, PRICE_KEY] == trade_key:
-            queued = min(max(orders[s, at, AHEAD] - public_lots, 0), left)
+            queued = min(max(ahead_lots(orders[s, at, AHEAD]) - public_lots, 0), left)
             public_lots += queued
             left -= queued
         filled = min(left, orders[s, at, LOTS])
-        if filled > 0:
+        if counts[LIQUIDITY] == WHOLE and left > 0:
+            filled = orders[s, at, LOTS]
+        elif filled > 0:
             left -= filled
+        if filled > 0:
             orders[s, at, LOTS] -= filled
             ticks = side * orders[s, at, PRICE_KEY]
             written = _emit(out_n4, written, orders[s, at, ORDER_KEY], ticks, filled, 1)
@@ -322,7 +224,7 @@ def trade_printed(
         if orders[s, at, PRICE_KEY] > trade_key:
             orders[s, at, AHEAD] = 0  # the market traded through: nobody stands ahead any more
         else:
-            orders[s, at, AHEAD] = max(orders[s, at, AHEAD] - public_lots, 0)
+            orders[s, at, AHEAD] = max(orders[s, at, AHEAD] - parts_of(public_lots), 0)
             orders[s, at, TRADED] += lots
         at -= 1
     return written
@@ -347,13 +249,16 @@ def _fill_crossed(
         at = count - 1
         limit_key = -orders[s, at, PRICE_KEY]
         filled = 0
+        if counts[LIQUIDITY] == WHOLE and level >= 0 and book[keys + level] >= limit_key:
+            filled = orders[s, at, LOTS]
+            orders[s, at, LOTS] = 0
         while level >= 0 and orders[s, at, LOTS] > 0 and book[keys + level] >= limit_key:
             key = book[keys + level]
             available = book[keys + book[CAPACITY] + level]
             available -= consumed_lots(consumed, counts, -side, key)
             taken = min(max(available, 0), orders[s, at, LOTS])
             if taken > 0:
-                _consume(consumed, counts, -side, key, taken)
+                consume(consumed, counts, -side, key, taken)
                 orders[s, at, LOTS] -= taken
                 filled += taken
             if taken == available or available <= 0:
@@ -459,7 +364,7 @@ def apply_diff(
                 key = side * levels_n2[i, 0]
                 first = key_position(orders[s], counts[ORDER_COUNT + s], PRICE_KEY, key)
                 requeue(book, orders, consumed, counts, side, first, key, queue_model)
-                _forget_consumed(consumed, counts, side, key)
+                forget_consumed(consumed, counts, side, key)
     if counts[ORDER_COUNT] + counts[ORDER_COUNT + 1] == 0:
         return 0
     return fill_crossed(book, orders, consumed, counts, out_n4)

@@ -14,11 +14,16 @@ limit, never for more lots than were traded or shown. Our orders at one price ke
 
 *Queue model* (``QueueModel``). A level that shrinks by more than was traded there had cancels, and
 nobody tells where in the queue. RISK_AVERSE: behind us, only trades bring us forward. PROPORTIONAL:
-evenly over the queue, so the part ahead shrinks by its share ahead / (ahead + behind), rounded
-down. Both bound ahead by what is displayed. These are the RiskAverseQueueModel and the
-IdentityProbQueueModel of the hftbacktest documentation ("Queue Models"; after R. Rigtorp's
-estimator), in integers. As there, a trade reported after the level's change that it caused is
-counted in both, and is set off against the next change.
+evenly over the queue, so the part ahead shrinks by its share ahead / (ahead + behind), kept to
+1/1024 of a lot. Both bound ahead by what is displayed. These are the RiskAverseQueueModel and, with
+the identity as its function, the ProbQueueModel of the hftbacktest documentation ("Queue Models";
+after R. Rigtorp's estimator); tests/benchmarks/compare_hftbacktest.py holds them against it. As
+there, a trade reported after the level's change that it caused is counted in both, and is set off
+against the next change.
+
+*Liquidity* (``Liquidity``). PRINTED, as told so far, is the rule. WHOLE is the usual assumption of
+a small order that nobody notices: once reached it is filled whole, and what it takes leaves no
+trace. It exists to be compared with engines that assume so, and for studies of what that is worth.
 
 *Self-trade.* An incoming order that reaches one of our own expires from there on (EXPIRE_TAKER).
 
@@ -32,26 +37,30 @@ from enum import IntEnum
 
 import numpy as np
 
-from kernels import match_steps
+from kernels import match_queue, match_steps
 from kernels.book import ASK, BID, CAPACITY, Book, as_levels
 from kernels.events import DepthDiff, DepthSnapshot, Side
-from kernels.match_steps import (
+from kernels.match_queue import (
     AHEAD,
     CONSUMED_COUNT,
+    LIQUIDITY,
     LOTS,
-    NO_ORDER,
     ORDER_COLUMNS,
     ORDER_COUNT,
     PRICE_KEY,
-    apply_diff,
+    ahead_lots,
     consumed_lots,
+    key_position,
+    side_index,
+)
+from kernels.match_steps import (
+    NO_ORDER,
+    apply_diff,
     fill_crossed,
     find_order,
-    key_position,
     note_shown,
     place_order,
     requeue,
-    side_index,
     trade_printed,
 )
 
@@ -72,8 +81,17 @@ class TimeInForce(IntEnum):
 class QueueModel(IntEnum):
     """Where in the queue unexplained decreases of a level are taken to happen."""
 
-    RISK_AVERSE = match_steps.RISK_AVERSE
-    PROPORTIONAL = match_steps.PROPORTIONAL
+    RISK_AVERSE = match_queue.RISK_AVERSE
+    PROPORTIONAL = match_queue.PROPORTIONAL
+
+
+class Liquidity(IntEnum):
+    """How much there is for us in what was traded or shown."""
+
+    PRINTED = match_queue.PRINTED
+    """Never more lots than were traded or displayed, and those only once."""
+    WHOLE = match_queue.WHOLE
+    """All of a resting order as soon as it is reached; takers leave no trace."""
 
 
 class PlacementStatus(IntEnum):
@@ -123,6 +141,7 @@ class Matcher:
         book: Book,
         orders_max: int = 1024,
         queue_model: QueueModel = QueueModel.PROPORTIONAL,
+        liquidity: Liquidity = Liquidity.PRINTED,
     ) -> None:
         """Start without orders; the book may be empty or loaded."""
         capacity = int(book.state[CAPACITY])
@@ -130,7 +149,8 @@ class Matcher:
         self._queue_model = int(queue_model)
         self._orders = np.zeros((2, orders_max, ORDER_COLUMNS), dtype=np.int64)
         self._consumed = np.zeros((2, capacity, 2), dtype=np.int64)
-        self._counts = np.zeros(4, dtype=np.int64)
+        self._counts = np.zeros(5, dtype=np.int64)
+        self._counts[LIQUIDITY] = int(liquidity)
         self._out_n4 = np.zeros((capacity + orders_max, 4), dtype=np.int64)
 
     def load(self, snapshot: DepthSnapshot) -> tuple[Execution, ...]:
@@ -153,7 +173,7 @@ class Matcher:
                     *self._at(side, key),
                     self._queue_model,
                 )
-        self._counts[CONSUMED_COUNT:] = 0
+        self._counts[CONSUMED_COUNT : CONSUMED_COUNT + 2] = 0
         return self._executions(
             fill_crossed(self.book.state, self._orders, self._consumed, self._counts, self._out_n4)
         )
@@ -242,9 +262,9 @@ class Matcher:
         return -1 if at == NO_ORDER else int(self._orders[s, at, LOTS])
 
     def ahead_lots(self, order_key: int) -> int:
-        """Return the displayed lots queued ahead of a resting order, -1 where there is none."""
+        """Return the displayed lots ahead of a resting order, to the nearest; -1: no such order."""
         s, at = find_order(self._orders, self._counts, order_key)
-        return -1 if at == NO_ORDER else int(self._orders[s, at, AHEAD])
+        return -1 if at == NO_ORDER else ahead_lots(int(self._orders[s, at, AHEAD]))
 
     def consumed_lots(self, side: Side, price_ticks: int) -> int:
         """Return what we took of a displayed level (``Side.BUY``: bids) since it last changed."""

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from kernels.book import Book
 from kernels.events import DepthDiff, DepthSnapshot, Side
-from kernels.match_steps import ahead_after_change
+from kernels.match_queue import ahead_after_change, parts_of
 from kernels.matching import (
     MARKET_PRICE_TICKS,
     Execution,
+    Liquidity,
     Matcher,
     PlacementStatus,
     QueueModel,
@@ -59,9 +60,13 @@ def snapshot(bids: Levels, asks: Levels) -> DepthSnapshot:
     )
 
 
-def loaded(queue_model: QueueModel = QueueModel.PROPORTIONAL, orders_max: int = 16) -> Matcher:
+def loaded(
+    queue_model: QueueModel = QueueModel.PROPORTIONAL,
+    orders_max: int = 16,
+    liquidity: Liquidity = Liquidity.PRINTED,
+) -> Matcher:
     """Return a matcher over the small book above."""
-    matcher = Matcher(Book(32), orders_max, queue_model)
+    matcher = Matcher(Book(32), orders_max, queue_model, liquidity)
     assert matcher.load(snapshot(BIDS, ASKS)) == ()
     return matcher
 
@@ -269,8 +274,46 @@ def test_bad_diff_changes_nothing() -> None:
 )
 def test_huge_queues_stay_in_range(ahead: int, behind: int, after: int, traded: int) -> None:
     """No size overflows: the queue ahead never grows, never is negative or above the level."""
-    result = ahead_after_change(ahead, ahead + behind, after, traded, 0, 1)
-    assert 0 <= result <= min(ahead, after)
+    ahead_parts = parts_of(ahead)
+    result = ahead_after_change(ahead_parts, ahead + behind, after, traded, 0, 1)
+    assert 0 <= result <= min(ahead_parts, parts_of(after))
+
+
+def test_many_small_cancels_move_the_queue_like_one_large() -> None:
+    """A level that melts lot by lot brings an order forward by its share, not by nothing."""
+    melting, falling = loaded(), loaded()
+    for matcher in (melting, falling):
+        matcher.on_diff(change([(100, 500)], []))
+        matcher.place(1, Side.BUY, TimeInForce.GTC, 100, 4)
+        matcher.on_diff(change([(100, 1000)], []))
+    for lots in range(999, 499, -1):
+        melting.on_diff(change([(100, lots)], []))
+    falling.on_diff(change([(100, 500)], []))
+    assert falling.ahead_lots(1) == 250
+    assert abs(melting.ahead_lots(1) - 250) <= 1
+
+
+def test_whole_liquidity_fills_all_once_reached() -> None:
+    """Under WHOLE a small print fills an order to the end, a level shown at its price as well."""
+    matcher = loaded(liquidity=Liquidity.WHOLE)
+    matcher.place(1, Side.BUY, TimeInForce.GTC, 100, 400)
+    matcher.place(2, Side.BUY, TimeInForce.GTC, 99, 400)
+    matcher.place(3, Side.SELL, TimeInForce.GTC, 103, 400)
+    assert matcher.on_trade(100, 10, Side.SELL) == ()
+    assert matcher.on_trade(100, 1, Side.SELL) == (Execution(1, 100, 400, True),)
+    assert matcher.on_trade(98, 1, Side.SELL) == (Execution(2, 99, 400, True),)
+    assert matcher.on_diff(change([(104, 1)], [])) == (Execution(3, 103, 400, True),)
+    assert matcher.order_count == 0
+
+
+def test_whole_liquidity_leaves_no_trace_of_a_taker() -> None:
+    """Under WHOLE a level can be taken again and again, never more of it than is shown."""
+    matcher = loaded(liquidity=Liquidity.WHOLE)
+    for key in (1, 2):
+        placement = matcher.place(key, Side.BUY, TimeInForce.IOC, 102, 8)
+        assert placement.executions == (Execution(key, 102, 5, False),)
+        assert placement.status is PlacementStatus.EXPIRED
+    assert matcher.consumed_lots(Side.SELL, 102) == 0
 
 
 PRICES = st.integers(1, 6)

@@ -10,6 +10,9 @@ from tests.naive.naive_book import NaiveBook
 Fill = tuple[int, int, int, bool]
 """Order key, price ticks, lots, is maker."""
 
+PARTS = 1024
+"""Parts of a lot in which a queue is counted."""
+
 
 @dataclass
 class NaiveOrder:
@@ -19,8 +22,17 @@ class NaiveOrder:
     side: int
     price: int
     lots: int
-    ahead: int
+    ahead_parts: int
     traded: int
+
+    @property
+    def ahead(self) -> int:
+        """Return the queue ahead in whole lots, halves up."""
+        return (self.ahead_parts + PARTS // 2) // PARTS
+
+    def advance(self) -> None:
+        """Let one lot ahead go."""
+        self.ahead_parts = max(self.ahead_parts - PARTS, 0)
 
 
 def merged(lots_of_one: Iterable[tuple[int, int, bool]]) -> list[Fill]:
@@ -93,11 +105,10 @@ class NaiveMatcher:
     def _requeue(self, order: NaiveOrder, before: int, after: int) -> None:
         taken = self.consumed.get((order.side, order.price), 0)
         cancelled = before - after - order.traded
-        behind = max(before - taken - order.ahead, 0)
-        total = order.ahead + behind
+        total = max((before - taken) * PARTS, order.ahead_parts)
         if self.is_proportional and cancelled > 0 and total > 0:
-            order.ahead -= min(cancelled, total) * order.ahead // total
-        order.ahead = min(order.ahead, after)
+            order.ahead_parts -= min(cancelled * PARTS, total) * order.ahead_parts // total
+        order.ahead_parts = min(order.ahead_parts, after * PARTS)
         order.traded = 0
 
     def _crossed(self, side: int) -> list[Fill]:
@@ -131,13 +142,13 @@ class NaiveMatcher:
             first = queue[0]
             if first.price == price and first.ahead > 0:
                 for order in queue:
-                    order.ahead = max(order.ahead - 1, 0)
+                    order.advance()
                 continue
             singles.append((first.key, first.price, True))
             self._fill_one(first)
         for order in self.queue(side):
             if side * order.price > side * price:
-                order.ahead = 0
+                order.ahead_parts = 0
             elif order.price == price:
                 order.traded += lots
         return merged(singles)
@@ -155,7 +166,7 @@ class NaiveMatcher:
             self._take(-side, level_price)
             for order in self.orders:
                 if (order.side, order.price) == (-side, level_price):
-                    order.ahead = max(order.ahead - 1, 0)
+                    order.advance()
         fills = merged((key, level_price, False) for level_price in singles)
         remaining = lots - len(singles)
         if not remaining:
@@ -164,7 +175,7 @@ class NaiveMatcher:
             return "EXPIRED", fills, 0
         assert price is not None
         ahead = max(self.left(side, price), 0)
-        self.orders.append(NaiveOrder(key, side, price, remaining, ahead, 0))
+        self.orders.append(NaiveOrder(key, side, price, remaining, ahead * PARTS, 0))
         return ("PARTIALLY_RESTING" if fills else "RESTING"), fills, remaining
 
     def _walk(self, side: int, price: int | None, lots: int) -> tuple[list[int], bool]:
