@@ -1,5 +1,6 @@
 """A Binance USD-M exchange on loopback, in a process of its own, that a real client can trade on.
 
-One port serves REST (aiohttp) and streams (websockets). Market source, accounts, REST, streams and
-matching are separate files. Imports kernels for matching and ledger; nothing of the daemon's shell.
+``process.start`` runs it; ``server`` composes it: ``player`` moves ``venue`` (markets, account,
+orders) by a ``market_source``, ``rest`` and ``stream_connection`` speak to clients on one port.
+Imports kernels and config; of the daemon's shell only ``clock`` and ``kernel_cache``.
 """

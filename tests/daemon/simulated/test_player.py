@@ -225,7 +225,7 @@ def replayed_book(documents: list[Any], snapshot: Any) -> Book:
 @pytest.mark.skipif(not CAPTURE.is_file(), reason="../shared/data/captures is not here")
 async def test_recorded_day_replays_whole_at_speed_and_synchronises() -> None:
     """All 93,953 stream frames arrive in time, and the followed book is the exchange's own."""
-    speed = 50.0
+    speed = 100.0
     settings = SimulatedSettings(capture=str(CAPTURE), speed=speed)
     running = await start(settings, NAMES, is_plain=True)
     try:
