@@ -66,5 +66,5 @@ def test_bad_arguments_are_refused() -> None:
         ("lognormal", float("inf"), 0.5),
         ("lognormal", 1.0, float("nan")),
     ):
-        with pytest.raises(ValueError, match="latency of|not a valid LatencyKind"):
+        with pytest.raises(ValueError, match=r"latency of|not a valid LatencyKind"):
             OrderLatency(kind, median_ms, sigma, 1)
