@@ -216,6 +216,17 @@ class JournalSettings(Section):
     sync: Literal["normal", "full"] = Field(
         "normal", description="SQLite synchronous: normal survives the process, full the machine"
     )
+    events: bool = Field(
+        True, description="record every event and effect, for replay and for a warm restart"
+    )
+    state_interval_s: PositiveInt = Field(
+        30, description="pause between two whole states in the event log"
+    )
+    segment_mb: PositiveInt = Field(64, description="an event log file ends beyond this size")
+    events_mb_max: PositiveInt = Field(
+        2_048, description="the oldest event log files are deleted beyond this size together"
+    )
+    events_days_max: PositiveInt = Field(7, description="event log files older are deleted")
 
 
 class LogSettings(Section):

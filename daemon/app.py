@@ -21,7 +21,7 @@ from config.settings import Settings
 from daemon import logs
 from daemon.assembly import VENUE_ERRORS, Parts, StartRefused, assemble
 from daemon.clock import Clock, SystemClock
-from daemon.effects import Note
+from daemon.effects import Effect, Note
 from daemon.identity import new_run_id
 from daemon.summary import RunFacts, closing_lines, summarise
 from daemon.venues.reconcile import cancel_everything, fetch_account
@@ -103,6 +103,7 @@ class Daemon:
         self._ended_ns = self._began_ns
         self._heartbeat_ns = self._began_ns
         self._turn_count = 0
+        self._event_log_error: str | None = None
 
     async def live(self) -> None:
         """Serve until asked to stop, then wind down."""
@@ -147,6 +148,8 @@ class Daemon:
         parts = self.parts
         parts.health.ready(f"trading {len(parts.instruments)} instruments, {parts.settings.mode}")
         self._note("run_ready", instruments=[i.symbol for i in parts.instruments])
+        if parts.event_log is not None:
+            parts.event_log.put_state(parts.engine)
         while not self._stop_reason:
             await parts.lanes.wait(TICK_S)
             self._turn()
@@ -159,17 +162,23 @@ class Daemon:
         self._turn_count += 1
         events = parts.lanes.drain(parts.settings.decision.drain_events_max)
         step, carry_out = parts.engine.step, parts.dispatcher.carry_out
-        for event in events:
+        answers: list[tuple[int, tuple[Effect, ...]]] = []
+        for place, event in enumerate(events):
             effects = step(event)
             if isinstance(event, AccountEvent):
                 parts.dispatcher.keep(event)
             if effects:
                 carry_out(effects, event.received_ns)
+                answers.append((place, effects))
         now_ns = parts.clock.now_ns()
         origin_ns = events[-1].received_ns if events else now_ns
-        effects = step(DrainEnd(received_ns=now_ns, drained_count=len(events)))
+        end = DrainEnd(received_ns=now_ns, drained_count=len(events))
+        effects = step(end)
         if effects:
             carry_out(effects, origin_ns)
+            answers.append((len(events), effects))
+        if parts.event_log is not None:
+            parts.event_log.put([*events, end], answers, parts.engine)
 
     def _tend(self) -> None:
         """Do what is due beside trading: end of the run, watchdog, heartbeat."""
@@ -182,10 +191,26 @@ class Daemon:
             self._note("exchange_exited")
             self.exit_code = EXIT_FAILED
             self._stop_reason = self._stop_reason or "the simulated exchange ended"
+        self._tend_event_log()
         parts.health.watchdog(self._turn_count)
         if now_ns - self._heartbeat_ns >= HEARTBEAT_INTERVAL_NS:
             self._heartbeat_ns = now_ns
             self._heartbeat()
+
+    def _tend_event_log(self) -> None:
+        """Put a state where one is due; a log that cannot be written ends new risk, once."""
+        parts = self.parts
+        log = parts.event_log
+        if log is None:
+            return
+        if log.is_state_due() and not parts.lanes.waiting_count:
+            log.put_state(parts.engine)
+        if log.error is not None and log.error != self._event_log_error:
+            self._note("journal_error", reason=log.error)
+            parts.lanes.put(
+                Command(received_ns=parts.clock.now_ns(), name=CommandName.REDUCE, reason=log.error)
+            )
+        self._event_log_error = log.error
 
     def _heartbeat(self) -> None:
         engine = self.parts.engine
@@ -260,6 +285,8 @@ class Daemon:
         except (TimeoutError, *VENUE_ERRORS) as error:
             self._note("shutdown_forced", reason=f"orders not proven closed: {error!r}")
             self.exit_code = self.exit_code or EXIT_FAILED
+        if parts.event_log is not None:
+            parts.event_log.put_state(parts.engine, is_last=True)
         self._ended_ns = parts.clock.monotonic_ns()
         self._note("run_stopped", decisions=parts.engine.decision_count, clean=self._ended_clean)
 

@@ -24,6 +24,8 @@ from daemon.decisions import Decider, Model
 from daemon.dispatch import Dispatcher
 from daemon.effects import Note
 from daemon.engine import Engine
+from daemon.event_log import EventLog
+from daemon.event_opening import account_fingerprint, open_event_log
 from daemon.health import Health
 from daemon.journal import Journal, JournalError, journal_directory
 from daemon.lanes import Lanes
@@ -38,6 +40,7 @@ from daemon.venues.orders import OrderGateway
 from daemon.venues.reconcile import ReconcileError, fetch_account
 from daemon.venues.recovery import recover
 from daemon.venues.tap import TapBinanceUsdm
+from kernels.events import AccountState
 from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
 from kernels.units import Instrument
 from kernels.warmup import warm_up
@@ -89,6 +92,7 @@ class Parts:
     gateway: OrderGateway
     dispatcher: Dispatcher
     exchange: SimulatedExchange | None
+    event_log: EventLog | None
 
     def exchange_is_alive(self) -> bool:
         """Say whether the simulated exchange still runs; True where there is none."""
@@ -266,7 +270,40 @@ async def _wire(
         gateway=gateway,
         dispatcher=dispatcher,
         exchange=exchange,
+        event_log=_open_event_log(site, journal, bundle, venue, instruments, opening),
     )
+
+
+def _open_event_log(
+    site: _Site,
+    journal: Journal,
+    bundle: Bundle,
+    venue: TapBinanceUsdm,
+    instruments: tuple[Instrument, ...],
+    opening: AccountState,
+) -> EventLog | None:
+    """Open the event log beside the journal; JournalError when that fails."""
+    try:
+        log = open_event_log(
+            site.settings,
+            journal.path.parent,
+            run_id=site.run_id,
+            bundle=bundle,
+            instruments=instruments,
+            opening=opening,
+            account=account_fingerprint(str(venue.apiKey or "")),
+            started_ns=site.clock.now_ns(),
+        )
+    except OSError as error:
+        raise JournalError(f"event log: {error}") from error
+    if log is not None:
+        site.stack.callback(_close_event_log, log, site)
+    return log
+
+
+def _close_event_log(log: EventLog, site: _Site) -> None:
+    if not log.close():
+        site.note("journal_error", reason=f"event log: {log.lost_count} turns lost: {log.error}")
 
 
 def _make_feed(

@@ -142,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_exchange(commands)
     _add_check(commands)
     _add_doctor(commands)
+    _add_replay(commands)
     return parser
 
 
@@ -255,6 +256,21 @@ def _add_doctor(commands: Commands) -> None:
     parser.set_defaults(command=_doctor)
 
 
+def _add_replay(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "replay",
+        "fold a recorded run again and compare every decision, order and state bit for bit",
+        "metaensemble replay ~/.local/state/metaensemble --json",
+    )
+    parser.add_argument(
+        "journal", type=Path, metavar="JOURNAL", help="directory of the journal, or one segment"
+    )
+    parser.add_argument("--run", metavar="ID", help="which run; the newest unless given")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    parser.set_defaults(command=_replay)
+
+
 def _settings(options: argparse.Namespace, assignments: Sequence[str]) -> Settings:
     from config.load import ConfigError, load_settings
 
@@ -342,3 +358,12 @@ def _doctor(options: argparse.Namespace) -> int:
     from daemon import doctor
 
     return doctor.run(settings, as_json=options.json)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from daemon.kernel_cache import prepare
+
+    prepare()
+    from daemon import replay
+
+    return replay.run(options.journal, options.run, as_json=options.json)

@@ -85,6 +85,16 @@ class _Position:
     unrealised_bps: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeciderState:
+    """What the ensemble remembers between decisions; lists by instrument."""
+
+    reported: list[int]
+    last_lots: list[int]
+    bars_since_change: list[int]
+    weights_A: NDArray[np.float64]
+
+
 class Decider:
     """The ensemble with its small memory: reported regimes and when positions last changed."""
 
@@ -155,6 +165,27 @@ class Decider:
             weights_A=self._weights_A,
             notes=tuple(notes),
         )
+
+    @property
+    def state(self) -> DeciderState:
+        """Give all that is remembered between decisions; live objects, so write it out at once."""
+        return DeciderState(
+            reported=self.reported,
+            last_lots=self._last_lots,
+            bars_since_change=self._bars_since_change,
+            weights_A=self._weights_A,
+        )
+
+    def restore(self, state: DeciderState) -> None:
+        """Take over what was remembered; ValueError for other instruments or agents."""
+        if len(state.reported) != len(self.reported):
+            raise ValueError("decider state of another number of instruments")
+        if state.weights_A.shape != self._weights_A.shape:
+            raise ValueError("decider state of another number of agents")
+        self.reported = list(state.reported)
+        self._last_lots = list(state.last_lots)
+        self._bars_since_change = list(state.bars_since_change)
+        self._weights_A = state.weights_A.copy()
 
     # inner ----------------------------------------------------------------------------------
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from config.settings import Settings
 from daemon.effects import CancelAll, CancelOrder, Effect, QueryOrder, SendOrder
 from daemon.identity import client_order_id
 from daemon.notes import NoteBook
-from daemon.order_table import Applied, OrderTable, TrackedOrder
+from daemon.order_table import Applied, OrderTable, TableState, TrackedOrder
 from kernels.events import (
     TERMINAL_STATUSES,
     AccountState,
@@ -27,7 +31,7 @@ from kernels.events import (
 from kernels.ledger import Ledger
 from kernels.units import Instrument, from_e8
 from risk.breaker import Breaker, BreakerState, Trigger, loss_trigger
-from risk.gate import Approved, Denied, Gate, MarketView
+from risk.gate import Approved, Denied, Gate, GateState, MarketView
 
 NS_PER_MS = 1_000_000
 SETTLE_NS = 1_000_000_000
@@ -48,6 +52,20 @@ TRIGGERS_BY_COMMAND: dict[CommandName, Trigger] = {
     CommandName.REDUCE: Trigger.OPERATOR_REDUCE,
     CommandName.RESUME: Trigger.OPERATOR_RESUME,
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskState:
+    """All that the desk remembers; live objects inside, so write it out at once."""
+
+    ledger: NDArray[np.int64]
+    gate: GateState
+    orders: TableState
+    breaker: Breaker
+    approved_count: int
+    denied_counts: dict[str, int]
+    last_order_ns: int
+    mismatch_count: int
 
 
 class Desk:
@@ -245,6 +263,31 @@ class Desk:
     def trip(self, trigger: Trigger, reason: str) -> tuple[Effect, ...]:
         """Apply a trigger to the breaker."""
         return self._replace_breaker(self.breaker.apply(trigger, self._notes.now_ns), reason)
+
+    @property
+    def state(self) -> DeskState:
+        """Give all that the desk remembers."""
+        return DeskState(
+            ledger=self.ledger.state,
+            gate=self.gate.state,
+            orders=self.orders.state,
+            breaker=self.breaker,
+            approved_count=self.approved_count,
+            denied_counts=dict(self.denied_counts),
+            last_order_ns=self._last_order_ns,
+            mismatch_count=self._mismatch_count,
+        )
+
+    def restore(self, state: DeskState) -> None:
+        """Take over what was remembered; ValueError when it belongs to other instruments."""
+        self.ledger.restore(state.ledger)
+        self.gate.restore(state.gate)
+        self.orders.restore(state.orders)
+        self.breaker = state.breaker
+        self.approved_count = state.approved_count
+        self.denied_counts = Counter(state.denied_counts)
+        self._last_order_ns = state.last_order_ns
+        self._mismatch_count = state.mismatch_count
 
     # inner ----------------------------------------------------------------------------------
 

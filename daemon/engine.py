@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
-from daemon.decisions import Decider, Situation
-from daemon.desk import Desk
+from daemon.decisions import Decider, DeciderState, Situation
+from daemon.desk import Desk, DeskState
 from daemon.effects import Decided, Effect
-from daemon.instrument_state import InstrumentState
-from daemon.notes import NoteBook
+from daemon.instrument_state import InstrumentState, MarketState
+from daemon.notes import NoteBook, NoteState
 from kernels.events import (
     REGIMES,
     AccountState,
@@ -42,6 +43,26 @@ from kernels.units import Instrument
 from risk.gate import MarketView
 
 NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineState:
+    """All that a decision can depend on; live objects inside, so write it out at once.
+
+    Left out is ``Engine.history``, which only views read. ``numbers`` are decision_count,
+    intent_count, next_decision_ns, last_decision_ns, newest_market_ns.
+    """
+
+    notes: NoteState
+    desk: DeskState
+    markets: list[MarketState]
+    decider: DeciderState
+    is_stopping: bool
+    market_moved: bool
+    numbers: tuple[int, int, int, int, int]
+    skip_counts: dict[str, int]
+    regime_counts: list[int]
+    weights_A: NDArray[np.float64]
 
 
 class Probe(Protocol):
@@ -129,6 +150,51 @@ class Engine:
     def now_ns(self) -> int:
         """Newest time that any event brought, UNIX ns."""
         return self.notes.now_ns
+
+    @property
+    def state(self) -> EngineState:
+        """Give all that the next step depends on."""
+        return EngineState(
+            notes=self.notes.state,
+            desk=self.desk.state,
+            markets=[market.state for market in self.markets],
+            decider=self.decider.state,
+            is_stopping=self.is_stopping,
+            market_moved=self._market_moved,
+            numbers=(
+                self.decision_count,
+                self.intent_count,
+                self._next_decision_ns,
+                self._last_decision_ns,
+                self._newest_market_ns,
+            ),
+            skip_counts=dict(self.skip_counts),
+            regime_counts=self.regime_counts,
+            weights_A=self.weights_A,
+        )
+
+    def restore(self, state: EngineState) -> None:
+        """Continue where another engine stood; ValueError when it traded something else.
+
+        After an error the engine is in no defined state and must be made anew.
+        """
+        for market, known in zip(self.markets, state.markets, strict=True):
+            market.restore(known)
+        self.notes.restore(state.notes)
+        self.desk.restore(state.desk)
+        self.decider.restore(state.decider)
+        self.is_stopping = state.is_stopping
+        self._market_moved = state.market_moved
+        (
+            self.decision_count,
+            self.intent_count,
+            self._next_decision_ns,
+            self._last_decision_ns,
+            self._newest_market_ns,
+        ) = state.numbers
+        self.skip_counts = Counter(state.skip_counts)
+        self.regime_counts = list(state.regime_counts)
+        self.weights_A = state.weights_A.copy()
 
     def market_view(self) -> MarketView:
         """Collect what the gate may know of the market."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels.book import Book
 from kernels.events import DepthDiff, DepthSnapshot, FeedStatus, MarkPrice, Quote, Trade, Verdict
@@ -11,6 +14,23 @@ from kernels.units import Instrument
 
 RECENT_QUOTES = 4096
 """Quotes remembered by update id, to hold the depth book against them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketState:
+    """All that is remembered of one market; arrays are the live ones, so write it out at once.
+
+    ``numbers`` are bid_ticks, bid_lots, ask_ticks, ask_lots, quote_received_ns, mark_ticks,
+    mark_received_ns, last_trade_ticks, top_checked_count, top_mismatch_count, recent_next.
+    """
+
+    book: NDArray[np.int64]
+    features: NDArray[np.float64]
+    verdict: Verdict
+    reason: str
+    numbers: tuple[int, ...]
+    recent_update_id: NDArray[np.int64]
+    recent_top: NDArray[np.int64]
 
 
 class InstrumentState:
@@ -98,3 +118,54 @@ class InstrumentState:
         """Take over the feed's verdict."""
         self.verdict = status.verdict
         self.reason = status.reason
+
+    @property
+    def state(self) -> MarketState:
+        """Give all that is remembered of this market."""
+        return MarketState(
+            book=self.book.state,
+            features=self.features.state,
+            verdict=self.verdict,
+            reason=self.reason,
+            numbers=(
+                self.bid_ticks,
+                self.bid_lots,
+                self.ask_ticks,
+                self.ask_lots,
+                self.quote_received_ns,
+                self.mark_ticks,
+                self.mark_received_ns,
+                self.last_trade_ticks,
+                self.top_checked_count,
+                self.top_mismatch_count,
+                self._recent_next,
+            ),
+            recent_update_id=self._recent_update_id,
+            recent_top=self._recent_top,
+        )
+
+    def restore(self, state: MarketState) -> None:
+        """Take over what was remembered; ValueError when it belongs to another market or schema."""
+        if state.book.shape != self.book.state.shape:
+            raise ValueError("book state of another capacity")
+        if state.recent_top.shape != self._recent_top.shape:
+            raise ValueError("another number of recent quotes")
+        self.features.restore(state.features)
+        self.book.state[:] = state.book
+        self.verdict = state.verdict
+        self.reason = state.reason
+        (
+            self.bid_ticks,
+            self.bid_lots,
+            self.ask_ticks,
+            self.ask_lots,
+            self.quote_received_ns,
+            self.mark_ticks,
+            self.mark_received_ns,
+            self.last_trade_ticks,
+            self.top_checked_count,
+            self.top_mismatch_count,
+            self._recent_next,
+        ) = state.numbers
+        self._recent_update_id[:] = state.recent_update_id
+        self._recent_top[:] = state.recent_top

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from daemon.effects import Note
@@ -9,6 +10,14 @@ from kernels.units import Instrument
 
 REPEAT_NOTE_NS = 60_000_000_000
 """The same news about one instrument is noted again after this long; counters see every one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteState:
+    """What a note book remembers: pairs of (event, instrument) and (reason, UNIX ns)."""
+
+    now_ns: int
+    last: list[tuple[tuple[str, int], tuple[str, int]]]
 
 
 class NoteBook:
@@ -33,6 +42,16 @@ class NoteBook:
             return ()
         self._last[(event, instrument)] = (reason, self.now_ns)
         return (self.note(event, instrument, reason=reason, **fields),)
+
+    @property
+    def state(self) -> NoteState:
+        """Give what was said last of every state that repeats."""
+        return NoteState(now_ns=self.now_ns, last=list(self._last.items()))
+
+    def restore(self, state: NoteState) -> None:
+        """Take over what another note book had said."""
+        self.now_ns = state.now_ns
+        self._last = dict(state.last)
 
     def over(self, event: str, instrument: int) -> None:
         """Forget a state that has ended, so that its return is noted at once."""

@@ -35,9 +35,12 @@ _STALE_NEWS: frozenset[OrderStatus] = frozenset(
 )
 """Statuses that a slower channel may still report after the order has gone further."""
 
-SETTLED_KEPT = 4096
+SETTLED_KEPT = 1024
 """Settled orders remembered, so that late or doubled news about them is recognised."""
 
+
+TRADES_KEPT = 4096
+"""Executions remembered, so that each is booked once."""
 
 COUNTED = ("sent", "filled", "partially_filled", "cancelled", "rejected", "expired", "unknown")
 """Names of ``OrderTable.counts``; an order that ended early with some fills is partially filled."""
@@ -77,6 +80,16 @@ class TrackedOrder:
     def is_settled(self) -> bool:
         """Whether nothing more can come of this order."""
         return self.status in TERMINAL_STATUSES and self.seen_lots >= self.claimed_lots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableState:
+    """All that the table remembers; the orders are the live ones, so write it out at once."""
+
+    open_orders: list[TrackedOrder]
+    settled: list[TrackedOrder]
+    trades: list[tuple[int, int]]
+    counts: dict[str, int]
 
 
 class OrderTable:
@@ -142,7 +155,7 @@ class OrderTable:
         if key in self._trades:
             return Applied.REPEATED
         self._trades[key] = None
-        if len(self._trades) > SETTLED_KEPT:
+        if len(self._trades) > TRADES_KEPT:
             self._trades.popitem(last=False)
         order = self.get(fill.client_order_id)
         if order is None:
@@ -168,6 +181,23 @@ class OrderTable:
                 for order in self._open.values()
             ),
         )
+
+    @property
+    def state(self) -> TableState:
+        """Give all that the table remembers."""
+        return TableState(
+            open_orders=list(self._open.values()),
+            settled=list(self._settled.values()),
+            trades=list(self._trades),
+            counts=dict(self.counts),
+        )
+
+    def restore(self, state: TableState) -> None:
+        """Take over what another table remembered, with its orders."""
+        self._open = {order.client_order_id: order for order in state.open_orders}
+        self._settled = OrderedDict((order.client_order_id, order) for order in state.settled)
+        self._trades = OrderedDict.fromkeys(state.trades)
+        self.counts = dict(state.counts)
 
     def _settle(self, order: TrackedOrder) -> None:
         if order.is_settled and order.client_order_id in self._open:

@@ -25,7 +25,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     # library: the only files (or folders, with a slash) of the rooms that may import it
     "aiohttp": ("daemon/venues/", "daemon/simulated/"),
     "ccxt": ("daemon/venues/",),
-    "msgspec": ("daemon/venues/", "daemon/simulated/"),
+    "msgspec": ("daemon/venues/", "daemon/simulated/", "daemon/event_words.py"),
     "numba": ("kernels/jit.py",),
     "orjson": ("daemon/",),
     "pyarrow": ("daemon/bar_files.py",),
