@@ -65,6 +65,8 @@ def run(options: RunOptions) -> int:
     log = logs.configure(
         settings.log.format, settings.log.level, run_id, memory_only=options.show_view
     )
+    if options.show_view:  # log lines go to the view, which starts only when everything is ready
+        print("metaensemble: starting; a first start compiles for up to a minute", file=sys.stderr)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_main(options, clock, log, run_id))
