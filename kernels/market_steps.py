@@ -1,14 +1,9 @@
-"""The steps of the synthetic market, compiled: regime chain, efficient prices, books and trades.
+"""The visible part of the synthetic markets, compiled: books and trades around efficient prices.
 
-Source of the regime world: a semi-Markov market with drift ramps, a GARCH-like variance that runs
-through the episodes and Student-t bars, where one bar is one second here; the drift and volatility
-of a bar follow hourly crypto returns (60 bps an hour is 1 bps a root second). All randomness is
-drawn from the numpy Generator handed in, in a fixed order, so a seed gives one market.
-
-Arrays, changed in place: ``chain_i`` and ``chain_f`` hold the hidden regime and its variance,
-``table_KP`` one row of parameters per hidden state, ``asset_IC`` and ``ids_IC`` one row per
-instrument, ``books_IS`` one ``kernels.book`` vector per instrument. ``run_steps`` writes rows of
-events, their levels, and the hidden state of every step for those who test.
+``kernels.market_chain`` moves the hidden part. Arrays, changed in place: those of the chain,
+``ids_IC`` one row per instrument, ``books_IS`` one ``kernels.book`` vector per instrument.
+``run_steps`` writes rows of events, their levels, and the hidden state of every step for those who
+test.
 """
 
 from __future__ import annotations
@@ -27,42 +22,24 @@ from kernels.book import (
     side_start,
 )
 from kernels.jit import njit
+from kernels.market_chain import (
+    ACTIVITY_FRAC,
+    CENTRE_TICKS,
+    DEPTH_FACTOR,
+    HIDDEN,
+    LEVEL_LOTS,
+    SPREAD_BPS,
+    SPREAD_TICKS,
+    STEP,
+    STEP_NS,
+    STEP_S,
+    STEPS_PER_BAR,
+    TRADES_PER_S,
+    conditions,
+    move_centres,
+    start_bar,
+)
 
-STEP_NS = 25_000_000
-STEPS_PER_BAR = 40
-STEP_ROOT_S = 0.15811388300841897
-"""Square root of the 25 ms of a step, in root seconds: volatility scales with it."""
-STEP_S = 0.025
-
-# chain_i
-STEP = 0
-HIDDEN = 1
-BARS_LEFT = 2
-BARS_SINCE = 3
-# chain_f
-VARIANCE = 0
-BAR_SCALE = 1
-BAR_FACTOR = 2
-DRIFT_FACTOR = 3
-VOLATILITY_FACTOR = 4
-BAR_RETURN_BPS = 5
-LAST_BAR_RETURN_BPS = 6
-# table_KP
-MEAN_BARS = 0
-SIGMA_BPS = 1
-DRIFT_BPS = 2
-AUTOREGRESSION = 3
-JUMPS_PER_S = 4
-ACTIVITY_FRAC = 5
-SPREAD_BPS = 6
-DEPTH_FACTOR = 7
-TRADES_PER_S = 8
-DOWN_JUMP_FRAC = 9
-# asset_IC
-CENTRE_TICKS = 0
-BETA = 1
-LEVEL_LOTS = 2
-SPREAD_TICKS = 3
 # ids_IC
 UPDATE_ID = 0
 TRADE_ID = 1
@@ -87,91 +64,9 @@ NOISE_TRADES_MAX = 6
 ROWS_PER_MOVE = NOISE_TRADES_MAX + 2 * SWEEP_TRADES_MAX + 2
 LEVELS_PER_MOVE = 256
 LEVEL_GAP_BPS = 0.25
-COMMON_SHARE = 0.75
-"""Share of variance that instruments have in common: their correlation."""
 SIZE_SPREAD = 0.8
 """Standard deviation of the logarithm of a level's size."""
 SPREAD_MEMORY = 0.95
-CENTRE_TICKS_MIN = 1000.0
-BAR_SCALE_MAX = 5.0
-
-
-@njit
-def start_episode(
-    rng: np.random.Generator,
-    chain_i: NDArray[np.int64],
-    chain_f: NDArray[np.float64],
-    table_KP: NDArray[np.float64],
-    next_KK: NDArray[np.float64],
-) -> None:
-    """Leave the hidden state for the next, and draw the episode's length and character.
-
-    Length in bars: 2 + floor(Gamma(4, mean / 4)).
-    """
-    draw = rng.random()
-    row = next_KK[chain_i[HIDDEN]]
-    hidden = 0
-    cumulated = row[0]
-    while draw >= cumulated and hidden < row.shape[0] - 1:
-        hidden += 1
-        cumulated += row[hidden]
-    chain_i[HIDDEN] = hidden
-    chain_i[BARS_LEFT] = 2 + int(rng.gamma(4.0, table_KP[hidden, MEAN_BARS] / 4.0))
-    chain_i[BARS_SINCE] = 0
-    chain_f[DRIFT_FACTOR] = np.exp(0.4 * rng.standard_normal())
-    chain_f[VOLATILITY_FACTOR] = np.exp(0.25 * rng.standard_normal())
-
-
-@njit
-def start_bar(
-    rng: np.random.Generator,
-    chain_i: NDArray[np.int64],
-    chain_f: NDArray[np.float64],
-    table_KP: NDArray[np.float64],
-    next_KK: NDArray[np.float64],
-) -> None:
-    """Close the bar: variance follows its shock; draw the next bar's scale (Student t, 4)."""
-    shock = chain_f[VARIANCE] * (chain_f[BAR_SCALE] * chain_f[BAR_FACTOR]) ** 2
-    chain_f[VARIANCE] = 0.05 + 0.10 * min(shock, 9.0) + 0.85 * chain_f[VARIANCE]
-    chain_f[BAR_SCALE] = min(np.sqrt(2.0 / rng.chisquare(4.0)), BAR_SCALE_MAX)
-    chain_f[BAR_FACTOR] = 0.0
-    chain_f[LAST_BAR_RETURN_BPS] = chain_f[BAR_RETURN_BPS]
-    chain_f[BAR_RETURN_BPS] = 0.0
-    chain_i[BARS_LEFT] -= 1
-    chain_i[BARS_SINCE] += 1
-    if chain_i[BARS_LEFT] <= 0:
-        start_episode(rng, chain_i, chain_f, table_KP, next_KK)
-
-
-@njit
-def move_centres(
-    rng: np.random.Generator,
-    chain_i: NDArray[np.int64],
-    chain_f: NDArray[np.float64],
-    table_KP: NDArray[np.float64],
-    asset_IC: NDArray[np.float64],
-) -> float:
-    """Move every efficient price by one step; return the step's volatility in bps."""
-    hidden = table_KP[chain_i[HIDDEN]]
-    sigma_bps = hidden[SIGMA_BPS] * chain_f[VOLATILITY_FACTOR]
-    step_bps = sigma_bps * np.sqrt(chain_f[VARIANCE]) * chain_f[BAR_SCALE] * STEP_ROOT_S
-    ramp = min(1.0, (chain_i[BARS_SINCE] + 1) / 6.0)
-    drift_bps = hidden[DRIFT_BPS] * chain_f[DRIFT_FACTOR] * ramp
-    drift_bps += hidden[AUTOREGRESSION] * chain_f[LAST_BAR_RETURN_BPS]
-    factor = rng.standard_normal()
-    chain_f[BAR_FACTOR] += factor * STEP_ROOT_S
-    common_bps = drift_bps * STEP_S
-    if rng.random() < hidden[JUMPS_PER_S] * STEP_S:
-        size_bps = sigma_bps * (3.0 + rng.exponential(2.0))
-        common_bps += -size_bps if rng.random() < hidden[DOWN_JUMP_FRAC] else size_bps
-    chain_f[BAR_RETURN_BPS] += common_bps + step_bps * factor * np.sqrt(COMMON_SHARE)
-    for i in range(asset_IC.shape[0]):
-        own = np.sqrt(1.0 - COMMON_SHARE) * rng.standard_normal()
-        shared = np.sqrt(COMMON_SHARE) * factor
-        move_bps = asset_IC[i, BETA] * (common_bps + step_bps * (shared + own))
-        centre = asset_IC[i, CENTRE_TICKS] * np.exp(move_bps * 1e-4)
-        asset_IC[i, CENTRE_TICKS] = max(centre, CENTRE_TICKS_MIN)
-    return float(step_bps)
 
 
 @njit
@@ -418,6 +313,7 @@ def run_steps(
     chain_f: NDArray[np.float64],
     table_KP: NDArray[np.float64],
     next_KK: NDArray[np.float64],
+    world_W: NDArray[np.float64],
     asset_IC: NDArray[np.float64],
     ids_IC: NDArray[np.int64],
     books_IS: NDArray[np.int64],
@@ -433,11 +329,12 @@ def run_steps(
     """
     at = 0
     level_at = 0
+    hidden = np.empty(table_KP.shape[1])
     for step in range(steps):
         if chain_i[STEP] % STEPS_PER_BAR == 0:
-            start_bar(rng, chain_i, chain_f, table_KP, next_KK)
-        step_bps = move_centres(rng, chain_i, chain_f, table_KP, asset_IC)
-        hidden = table_KP[chain_i[HIDDEN]]
+            start_bar(rng, chain_i, chain_f, table_KP, next_KK, world_W)
+        conditions(chain_i, chain_f, table_KP, world_W, hidden)
+        step_bps = move_centres(rng, chain_i, chain_f, hidden, world_W, asset_IC)
         hidden_T[step] = chain_i[HIDDEN]
         moments = np.empty(asset_IC.shape[0])
         for i in range(moments.shape[0]):

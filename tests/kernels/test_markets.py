@@ -11,18 +11,19 @@ import pytest
 from numpy.typing import NDArray
 
 from config.settings import SimulatedSettings
-from kernels import market_steps
+from kernels import market_chain
 from kernels.book import Book
 from kernels.events import REGIMES, DepthDiff, Quote, Side, Trade
 from kernels.jit import njit
-from kernels.markets import (
+from kernels.market_worlds import (
     MEAN_BARS,
     STATE_REGIMES,
     VARIANTS,
-    SyntheticMarket,
     state_table,
     transition_table,
+    world_numbers,
 )
+from kernels.markets import SyntheticMarket
 from kernels.units import Instrument
 
 NS_PER_S = 1_000_000_000
@@ -168,15 +169,16 @@ def _episodes(
     rng: np.random.Generator,
     table_KP: NDArray[np.float64],
     next_KK: NDArray[np.float64],
+    world_W: NDArray[np.float64],
     hidden_N: NDArray[np.int64],
     bars_N: NDArray[np.int64],
 ) -> None:
-    chain_i = np.zeros(4, dtype=np.int64)
-    chain_f = np.zeros(7)
+    chain_i = np.zeros(market_chain.CHAIN_INTEGERS, dtype=np.int64)
+    chain_f = np.zeros(market_chain.CHAIN_FLOATS)
     for n in range(hidden_N.shape[0]):
-        market_steps.start_episode(rng, chain_i, chain_f, table_KP, next_KK)
-        hidden_N[n] = chain_i[market_steps.HIDDEN]
-        bars_N[n] = chain_i[market_steps.BARS_LEFT]
+        market_chain.start_episode(rng, chain_i, chain_f, table_KP, next_KK, world_W)
+        hidden_N[n] = chain_i[market_chain.HIDDEN]
+        bars_N[n] = chain_i[market_chain.BARS_LEFT]
 
 
 def test_regimes_last_and_follow_as_the_tables_say() -> None:
@@ -185,7 +187,14 @@ def test_regimes_last_and_follow_as_the_tables_say() -> None:
     next_KK = transition_table(variant)
     hidden_N = np.zeros(60_000, dtype=np.int64)
     bars_N = np.zeros_like(hidden_N)
-    _episodes(np.random.default_rng(3), state_table(variant), next_KK, hidden_N, bars_N)
+    _episodes(
+        np.random.default_rng(3),
+        state_table(variant),
+        next_KK,
+        world_numbers(variant),
+        hidden_N,
+        bars_N,
+    )
     for state, mean_bars in enumerate(MEAN_BARS):
         bars = bars_N[hidden_N == state]
         assert bars.mean() == pytest.approx(mean_bars + 1.5, rel=0.05)

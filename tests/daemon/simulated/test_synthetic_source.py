@@ -155,3 +155,14 @@ def test_levels_are_arrays_the_kernels_take_as_they_are() -> None:
     assert early.bid_levels_n2.dtype == np.int64
     assert early.bid_levels_n2.flags.carray
     assert (early.bid_levels_n2 == kept).all()
+
+
+def test_truth_is_for_those_who_hold_the_source() -> None:
+    """The pass begun last tells its regimes; frames of one world are those of its name."""
+    source = source_of(SYMBOLS[:2], market="flash_crash")
+    for frame in source.frames():
+        if frame.due_ns > 5 * 10**9:
+            break
+    truth = source.truth
+    assert truth[0][0] == 0
+    assert {regime for _, regime in truth} <= {0, 1, 2, 3}  # before its first crash
