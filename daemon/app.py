@@ -8,6 +8,7 @@ proven at the venue, all within five seconds. A second signal stops at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -22,15 +23,12 @@ from daemon import logs
 from daemon.assembly import VENUE_ERRORS, Parts, StartRefused, assemble
 from daemon.clock import Clock, SystemClock
 from daemon.effects import Effect, Note
+from daemon.exit_codes import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from daemon.identity import new_run_id
+from daemon.self_watch import SelfWatch
 from daemon.summary import RunFacts, closing_lines, summarise
 from daemon.venues.reconcile import cancel_everything, fetch_account
 from kernels.events import AccountEvent, AccountState, Command, CommandName, DrainEnd
-
-EXIT_DONE = 0
-EXIT_FAILED = 1
-EXIT_CONFIG = 78
-EXIT_INTERRUPTED = 130
 
 TICK_S = 0.05
 """Longest sleep of the main loop: timers, decisions and views are never later than this."""
@@ -105,7 +103,7 @@ class Daemon:
         self._ended_ns = self._began_ns
         self._heartbeat_ns = self._began_ns
         self._turn_count = 0
-        self._event_log_error: str | None = None
+        self._self_watch = self._watch_machine()
 
     async def live(self) -> None:
         """Serve until asked to stop, then wind down."""
@@ -194,25 +192,18 @@ class Daemon:
             self.exit_code = EXIT_FAILED
             self._stop_reason = self._stop_reason or "the simulated exchange ended"
         self._tend_event_log()
+        self._self_watch.look()
         parts.health.watchdog(self._turn_count)
         if now_ns - self._heartbeat_ns >= HEARTBEAT_INTERVAL_NS:
             self._heartbeat_ns = now_ns
             self._heartbeat()
 
     def _tend_event_log(self) -> None:
-        """Put a state where one is due; a log that cannot be written ends new risk, once."""
+        """Put a state where one is due."""
         parts = self.parts
         log = parts.event_log
-        if log is None:
-            return
-        if log.is_state_due() and not parts.lanes.waiting_count:
+        if log is not None and log.is_state_due() and not parts.lanes.waiting_count:
             log.put_state(parts.engine)
-        if log.error is not None and log.error != self._event_log_error:
-            self._note("journal_error", reason=log.error)
-            parts.lanes.put(
-                Command(received_ns=parts.clock.now_ns(), name=CommandName.REDUCE, reason=log.error)
-            )
-        self._event_log_error = log.error
 
     def _heartbeat(self) -> None:
         engine = self.parts.engine
@@ -230,11 +221,28 @@ class Daemon:
             f"{engine.desk.orders.counts['sent']} orders, drawdown {ledger.drawdown_frac:.2%}"
         )
 
+    def _watch_machine(self) -> SelfWatch:
+        parts = self.parts
+        return SelfWatch(
+            directory=parts.journal.path.parent,
+            disk_free_mb_min=parts.settings.breaker.disk_free_mb_min,
+            errors={
+                "journal": lambda: parts.journal.writer_error,
+                "event log": lambda: parts.event_log.error if parts.event_log else None,
+            },
+            alarm=parts.lanes.put,
+            note=parts.dispatcher.note,
+            clock=parts.clock,
+        )
+
     async def _watch_account(self) -> None:
         """Bring the venue's own account in regularly; a venue that does not answer is noted."""
         parts = self.parts
+        wanted = parts.dispatcher.account_wanted
         while True:
-            await asyncio.sleep(ACCOUNT_INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(wanted.wait(), ACCOUNT_INTERVAL_S)
+            wanted.clear()
             try:
                 parts.lanes.put(await self._fetch_account())
             except (TimeoutError, *VENUE_ERRORS) as error:

@@ -19,6 +19,7 @@ import numpy as np
 
 from config.load import ConfigError, load_credentials, settings_sha256
 from config.settings import Settings
+from daemon import latch
 from daemon.clock import Clock
 from daemon.decisions import Decider, Model
 from daemon.dispatch import Dispatcher
@@ -26,6 +27,7 @@ from daemon.effects import Note
 from daemon.engine import Engine
 from daemon.event_log import EventLog
 from daemon.event_opening import account_fingerprint, open_event_log
+from daemon.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_REFUSED
 from daemon.health import Health
 from daemon.journal import Journal, JournalError, journal_directory
 from daemon.lanes import Lanes
@@ -44,14 +46,11 @@ from kernels.events import AccountState
 from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
 from kernels.units import Instrument
 from kernels.warmup import warm_up
+from risk.breaker import BreakerState
 from strategy import ensemble, observation
 from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, BundleError
 from strategy.bundle import load as load_bundle
 from strategy.runtime import Runtime
-
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
-EXIT_CONFIG = 78
 
 WARM_ROWS_MAX = 8
 """Batches of up to this many instruments are specialised before the first decision."""
@@ -239,6 +238,7 @@ async def _wire(
         opening=opening,
         probe=StageProbe(clock, metrics),
     )
+    _take_over_latch(site, journal, engine)
     dispatcher = Dispatcher(
         settings=settings,
         instruments=instruments,
@@ -272,6 +272,21 @@ async def _wire(
         exchange=exchange,
         event_log=_open_event_log(site, journal, bundle, venue, instruments, opening),
     )
+
+
+def _take_over_latch(site: _Site, journal: Journal, engine: Engine) -> None:
+    """Let the engine start where an earlier run was stopped by its breaker."""
+    latched = latch.read(journal.path.parent, site.clock.now_ns())
+    engine.desk.ladder.take_over(latched)
+    if latched.state is not BreakerState.NORMAL:
+        site.note(
+            "breaker_latched",
+            state=latched.state.name,
+            trigger=latched.trigger.value if latched.trigger else "",
+            since_ns=latched.since_ns,
+            reason=latched.reason,
+            lifted_by='metaensemble resume --reason "..."',
+        )
 
 
 def _open_event_log(

@@ -14,7 +14,7 @@ from typing import Literal
 
 from config.load import ConfigError, load_settings, settings_sha256
 from config.settings import Settings
-from daemon.cli import EXIT_CONFIG, EXIT_DONE, EXIT_REFUSED
+from daemon.exit_codes import EXIT_CONFIG, EXIT_DONE, EXIT_REFUSED
 
 PRESETS = Path(__file__).resolve().parent.parent / "config" / "presets"
 MANIFEST_BYTES_MAX = 1 << 18

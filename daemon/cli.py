@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from daemon.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
+
 if TYPE_CHECKING:
     from typing import TypeAlias
 
@@ -24,11 +26,6 @@ if TYPE_CHECKING:
 
     Commands: TypeAlias = argparse._SubParsersAction["_Parser"]
 
-EXIT_DONE = 0
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
-EXIT_CONFIG = 78
-EXIT_INTERRUPTED = 130
 
 NS_PER_UNIT = {
     "ms": 1_000_000,

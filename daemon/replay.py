@@ -37,12 +37,9 @@ from daemon.event_words import (
     state_difference,
     state_parts,
 )
+from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED
 from daemon.identity import RUN_ID_LENGTH
 from strategy.bundle import BundleError
-
-EXIT_DONE = 0
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
 
 
 class ReplayRefused(Exception):  # noqa: N818 - a refused input is an outcome, not a fault

@@ -10,12 +10,8 @@ import sys
 import uvloop
 
 from config.settings import SimulatedSettings
+from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from daemon.simulated.process import ExchangeError, SimulatedExchange, start
-
-EXIT_DONE = 0
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
-EXIT_INTERRUPTED = 130
 
 
 def run(
