@@ -15,10 +15,16 @@ from kernels.units import Instrument
 RECENT_QUOTES = 4096
 """Quotes remembered by update id, to hold the depth book against them."""
 
+NO_UPDATE = -1
+"""Stands where no quote is remembered yet."""
+
+Top = tuple[int, int, int, int]
+"""Best bid ticks and lots, best ask ticks and lots."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketState:
-    """All that is remembered of one market; arrays are the live ones, so write it out at once.
+    """All that is remembered of one market; book and features are live, so write it out at once.
 
     ``numbers`` are bid_ticks, bid_lots, ask_ticks, ask_lots, quote_received_ns, mark_ticks,
     mark_received_ns, last_trade_ticks, top_checked_count, top_mismatch_count, recent_next.
@@ -31,6 +37,49 @@ class MarketState:
     numbers: tuple[int, ...]
     recent_update_id: NDArray[np.int64]
     recent_top: NDArray[np.int64]
+
+
+class RecentTops:
+    """The newest quotes by update id: a ring of ids, and what each of them said; O(1) per call."""
+
+    __slots__ = ("_next", "_top_by_id", "_update_ids")
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._update_ids = [NO_UPDATE] * RECENT_QUOTES
+        self._top_by_id: dict[int, Top] = {}
+        self._next = 0
+
+    def put(self, update_id: int, top: Top) -> None:
+        """Remember a quote in the place of the oldest; the last word on an id counts."""
+        if update_id not in self._top_by_id:
+            at = self._next
+            self._top_by_id.pop(self._update_ids[at], None)
+            self._update_ids[at] = update_id
+            self._next = (at + 1) % RECENT_QUOTES
+        self._top_by_id[update_id] = top
+
+    def get(self, update_id: int) -> Top | None:
+        """Return what the quote of this id said, None when it is not remembered."""
+        return self._top_by_id.get(update_id)
+
+    @property
+    def state(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """Give update ids (N,), tops (N, 4) and the next place, copied; N = RECENT_QUOTES."""
+        nothing: Top = (0, 0, 0, 0)
+        tops = [self._top_by_id.get(update_id, nothing) for update_id in self._update_ids]
+        return np.array(self._update_ids, np.int64), np.array(tops, np.int64), self._next
+
+    def restore(
+        self, update_id_n: NDArray[np.int64], top_n4: NDArray[np.int64], following: int
+    ) -> None:
+        """Take over what ``state`` gave; ValueError for another number of quotes."""
+        if update_id_n.shape != (RECENT_QUOTES,) or top_n4.shape != (RECENT_QUOTES, 4):
+            raise ValueError("another number of recent quotes")
+        self._update_ids = update_id_n.tolist()
+        pairs = zip(self._update_ids, map(tuple, top_n4.tolist()), strict=True)
+        self._top_by_id = {update_id: top for update_id, top in pairs if update_id != NO_UPDATE}
+        self._next = following
 
 
 class InstrumentState:
@@ -57,9 +106,7 @@ class InstrumentState:
         self.last_trade_ticks = 0
         self.top_checked_count = 0
         self.top_mismatch_count = 0
-        self._recent_update_id = np.zeros(RECENT_QUOTES, np.int64)
-        self._recent_top = np.zeros((RECENT_QUOTES, 4), np.int64)
-        self._recent_next = 0
+        self._recent = RecentTops()
 
     @property
     def mid_ticks(self) -> float:
@@ -70,18 +117,13 @@ class InstrumentState:
 
     def on_quote(self, quote: Quote) -> None:
         """Take over a best bid and ask."""
-        self.bid_ticks = quote.bid_ticks
-        self.bid_lots = quote.bid_lots
-        self.ask_ticks = quote.ask_ticks
-        self.ask_lots = quote.ask_lots
-        self.quote_received_ns = quote.received_ns
-        row = self._recent_next
-        self._recent_update_id[row] = quote.update_id
-        self._recent_top[row] = (quote.bid_ticks, quote.bid_lots, quote.ask_ticks, quote.ask_lots)
-        self._recent_next = (row + 1) % RECENT_QUOTES
-        self.features.on_quote(
-            quote.received_ns, quote.bid_ticks, quote.bid_lots, quote.ask_ticks, quote.ask_lots
-        )
+        self.bid_ticks = bid_ticks = quote.bid_ticks
+        self.bid_lots = bid_lots = quote.bid_lots
+        self.ask_ticks = ask_ticks = quote.ask_ticks
+        self.ask_lots = ask_lots = quote.ask_lots
+        self.quote_received_ns = received_ns = quote.received_ns
+        self._recent.put(quote.update_id, (bid_ticks, bid_lots, ask_ticks, ask_lots))
+        self.features.on_quote(received_ns, bid_ticks, bid_lots, ask_ticks, ask_lots)
 
     def on_trade(self, trade: Trade) -> None:
         """Take over a public print."""
@@ -99,11 +141,11 @@ class InstrumentState:
         """Change the book; False when its top contradicts the quote of the same update id."""
         self.book.apply(diff)
         self.features.on_book(self.book)
-        rows = np.flatnonzero(self._recent_update_id == diff.last_update_id)
-        if rows.size == 0:
+        top = self._recent.get(diff.last_update_id)
+        if top is None:
             return True
         self.top_checked_count += 1
-        if tuple(self._recent_top[rows[0]]) == self.book.best():
+        if top == self.book.best():
             return True
         self.top_mismatch_count += 1
         return False
@@ -122,6 +164,7 @@ class InstrumentState:
     @property
     def state(self) -> MarketState:
         """Give all that is remembered of this market."""
+        recent_update_id, recent_top, recent_next = self._recent.state
         return MarketState(
             book=self.book.state,
             features=self.features.state,
@@ -138,18 +181,17 @@ class InstrumentState:
                 self.last_trade_ticks,
                 self.top_checked_count,
                 self.top_mismatch_count,
-                self._recent_next,
+                recent_next,
             ),
-            recent_update_id=self._recent_update_id,
-            recent_top=self._recent_top,
+            recent_update_id=recent_update_id,
+            recent_top=recent_top,
         )
 
     def restore(self, state: MarketState) -> None:
         """Take over what was remembered; ValueError when it belongs to another market or schema."""
         if state.book.shape != self.book.state.shape:
             raise ValueError("book state of another capacity")
-        if state.recent_top.shape != self._recent_top.shape:
-            raise ValueError("another number of recent quotes")
+        self._recent.restore(state.recent_update_id, state.recent_top, state.numbers[-1])
         self.features.restore(state.features)
         self.book.state[:] = state.book
         self.verdict = state.verdict
@@ -165,7 +207,5 @@ class InstrumentState:
             self.last_trade_ticks,
             self.top_checked_count,
             self.top_mismatch_count,
-            self._recent_next,
+            _,
         ) = state.numbers
-        self._recent_update_id[:] = state.recent_update_id
-        self._recent_top[:] = state.recent_top

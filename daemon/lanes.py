@@ -71,18 +71,20 @@ class Lanes:
 
     def put(self, event: Event) -> bool:
         """Add an event; False when it is a market event that was refused and counted."""
-        if type(event) is Quote:
-            if not self._make_room_for_quote(event.instrument):
+        kind = type(event)
+        if kind is Quote:
+            if not self._make_room_for_quote(event.instrument):  # type: ignore[union-attr]  # kind says that it is a quote
                 return False
-        elif type(event) in _REFUSABLE:
+        elif kind in _REFUSABLE:
             if not self._has_room(event.instrument):  # type: ignore[union-attr]  # all _REFUSABLE have it
                 return False
         elif self.waiting_count >= self._events_max * ALWAYS_ACCEPTED_FACTOR:
             raise LaneOverflowError(f"{self.waiting_count} events wait and nothing drains them")
-        self._events.append(event)
-        name = type(event).__name__
+        events = self._events
+        events.append(event)
+        name = kind.__name__
         self.counts[name] = self.counts.get(name, 0) + 1
-        waiting_count = self.waiting_count
+        waiting_count = len(events) - self._head - self._hole_count
         if waiting_count > self.waiting_count_max:
             self.waiting_count_max = waiting_count
         waiter = self._waiter
@@ -142,7 +144,8 @@ class Lanes:
         return True
 
     def _has_room(self, instrument: int) -> bool:
-        if self._closed[instrument] or self.waiting_count >= self._events_max:
+        waiting_count = len(self._events) - self._head - self._hole_count
+        if self._closed[instrument] or waiting_count >= self._events_max:
             self._closed[instrument] = True
             self.refused_counts[instrument] += 1
             return False
