@@ -1,8 +1,9 @@
 """One decision: observation, agents, weights, target, order intents. Pure given a loaded bundle.
 
 All instruments that are ready are judged in one call. Nothing here sends: intents go to the gate.
-An ensemble that cannot form weights abstains in words: with ``emergency_fallback_enabled`` the
-position is then reduced to flat, without it nothing is done, and either way an alert says so.
+An ensemble that cannot form weights, or a model that raises, abstains in words: with
+``emergency_fallback_enabled`` the position is then reduced to flat, unless the policy is ``hold``;
+without it nothing is done, and either way an alert says so.
 """
 
 from __future__ import annotations
@@ -137,11 +138,11 @@ class Decider:
         obs_BF = self._obs_BF[: len(situation.ready)]
         for row, index in enumerate(situation.ready):
             self._observe(situation.markets[index], positions[row], obs_BF[row])
-        judgement = self._model.judge.decide(obs_BF)
         decided: list[Decided] = []
         intents: list[OrderIntent] = []
         cancels: list[TrackedOrder] = []
         notes: list[tuple[str, int, str, Mapping[str, Any]]] = []
+        judgement = self._ask_model(obs_BF, situation.ready[0], notes)
         for row, index in enumerate(situation.ready):
             position = positions[row]
             entry, shares_A = self._judge_one(
@@ -238,6 +239,29 @@ class Decider:
             # the mean of the training data, not a raw 0: a feature that knows nothing is neutral
             out_F[: len(self.feature_names)][market.features.cold_F()] = 0.0
 
+    def _ask_model(
+        self,
+        obs_BF: NDArray[np.float32],
+        instrument: int,
+        notes: list[tuple[str, int, str, Mapping[str, Any]]],
+    ) -> Judgement:
+        """Ask the model; one that raises is a model without a single healthy agent."""
+        try:
+            return self._model.judge.decide(obs_BF)
+        except (RuntimeError, ValueError, ArithmeticError) as error:
+            fields = {"error": type(error).__name__, "detail": str(error)[:200]}
+            notes.append(("model_failed", instrument, type(error).__name__, fields))
+        rows, agents, regimes = len(obs_BF), self.agent_count, len(REGIMES)
+        return Judgement(
+            preference_BA3=np.zeros((rows, agents, 3), np.float32),
+            action_BA=np.full((rows, agents), -1, np.int64),
+            confidence_BA=np.zeros((rows, agents), np.float32),
+            regime_BK=np.full((rows, regimes), 1.0 / regimes, np.float32),
+            predicted_BA=np.zeros((rows, agents), np.float32),
+            healthy_BA=np.zeros((rows, agents), np.bool_),
+            regime_healthy_B=np.zeros(rows, np.bool_),
+        )
+
     def _judge_one(
         self,
         situation: Situation,
@@ -261,7 +285,8 @@ class Decider:
             weights_A = np.zeros(self.agent_count)
             exposure, disagreement, outcome = 0.0, 1.0, "abstained"
             falls_back = self._settings.meta.emergency_fallback_enabled
-            wanted = 0 if falls_back else position.lots
+            is_held = self._settings.breaker.model_failure_policy == "hold"
+            wanted = 0 if falls_back and not is_held else position.lots
         else:
             target = combine(
                 action_A,
@@ -319,8 +344,8 @@ class Decider:
         shares_A: tuple[float, ...],
     ) -> tuple[list[TrackedOrder], OrderIntent | None, str]:
         market = situation.markets[entry.instrument]
-        if situation.breaker in (BreakerState.CANCEL, BreakerState.HALTED):
-            return [], None, "breaker"
+        if situation.breaker >= BreakerState.CANCEL:
+            return [], None, "breaker"  # the desk cancels, and closes what is to be closed
         working = situation.orders.open_orders(entry.instrument)
         buys = sum(o.at_stake_lots for o in working if o.intent.side is Side.BUY)
         sells = sum(o.at_stake_lots for o in working if o.intent.side is Side.SELL)
@@ -366,6 +391,4 @@ def _within_breaker(wanted: int, held: int, breaker: BreakerState) -> int:
     """Cut a target to what the breaker's state still permits."""
     if breaker is BreakerState.NORMAL:
         return wanted
-    if breaker is BreakerState.FLATTEN:
-        return 0
     return min(max(wanted, min(held, 0)), max(held, 0))

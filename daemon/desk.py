@@ -14,13 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
-from daemon.effects import CancelAll, CancelOrder, Effect, QueryOrder, SendOrder
+from daemon.effects import (
+    AskAccount,
+    CallGuard,
+    CancelAll,
+    CancelOrder,
+    Effect,
+    QueryOrder,
+    SendOrder,
+)
 from daemon.identity import client_order_id
+from daemon.ladder import Ladder, LadderState
 from daemon.notes import NoteBook
 from daemon.order_table import Applied, OrderTable, TableState, TrackedOrder
 from kernels.events import (
     TERMINAL_STATUSES,
     AccountState,
+    Alarm,
     Command,
     CommandName,
     Fill,
@@ -28,9 +38,10 @@ from kernels.events import (
     OrderStatus,
     OrderUpdate,
 )
-from kernels.ledger import Ledger
+from kernels.ledger import Ledger, reset_peaks
 from kernels.units import Instrument, from_e8
 from risk.breaker import Breaker, BreakerState, Trigger, loss_trigger
+from risk.closing import closing_intent
 from risk.gate import Approved, Denied, Gate, GateState, MarketView
 
 NS_PER_MS = 1_000_000
@@ -51,6 +62,8 @@ TRIGGERS_BY_COMMAND: dict[CommandName, Trigger] = {
     CommandName.HALT: Trigger.OPERATOR_HALT,
     CommandName.REDUCE: Trigger.OPERATOR_REDUCE,
     CommandName.RESUME: Trigger.OPERATOR_RESUME,
+    CommandName.CANCEL: Trigger.OPERATOR_CANCEL,
+    CommandName.FLATTEN: Trigger.OPERATOR_FLATTEN,
 }
 
 
@@ -61,7 +74,7 @@ class DeskState:
     ledger: NDArray[np.int64]
     gate: GateState
     orders: TableState
-    breaker: Breaker
+    ladder: LadderState
     approved_count: int
     denied_counts: dict[str, int]
     last_order_ns: int
@@ -85,7 +98,7 @@ class Desk:
         self.ledger.adopt(opening)
         self.gate = Gate(instruments, settings.limits)
         self.orders = OrderTable(len(instruments))
-        self.breaker = Breaker()
+        self.ladder = Ladder(len(instruments), settings, notes)
         self.approved_count = 0
         self.denied_counts: Counter[str] = Counter()
         self._instruments = instruments
@@ -96,6 +109,11 @@ class Desk:
         self._notes = notes
         self._last_order_ns = 0
         self._mismatch_count = 0
+
+    @property
+    def breaker(self) -> Breaker:
+        """What may be sent now, and why."""
+        return self.ladder.breaker
 
     # what the venue says --------------------------------------------------------------------
 
@@ -162,8 +180,7 @@ class Desk:
                 )
             )
         if update.status is OrderStatus.REJECTED:
-            counted = self.breaker.count_rejection(update.received_ns, self._limits)
-            effects.extend(self._replace_breaker(counted, "the venue rejects our orders"))
+            effects.extend(self.ladder.count_rejection(update.received_ns))
         return tuple(effects)
 
     def on_account(self, account: AccountState) -> tuple[Effect, ...]:
@@ -174,6 +191,8 @@ class Desk:
         ours = tuple(self.ledger.position_lots(i) for i in range(len(self._instruments)))
         if ours == account.position_lots:
             self._mismatch_count = 0
+            if self.ladder.is_closing and not any(ours):
+                return self.trip(Trigger.FLAT, "the venue says that we are flat")
             return ()
         self._mismatch_count += 1
         if self._mismatch_count < 2:
@@ -194,7 +213,14 @@ class Desk:
         )
         if command.name is CommandName.STOP:
             return (heard, *self._cancel_everything("stop"))
+        if command.name is CommandName.RESUME:
+            self._forget_losses()
         return (heard, *self.trip(TRIGGERS_BY_COMMAND[command.name], command.reason))
+
+    def on_alarm(self, alarm: Alarm) -> tuple[Effect, ...]:
+        """Trip for what the shell found; a code that is no trigger counts as the gravest."""
+        known = {trigger.value: trigger for trigger in Trigger}
+        return self.trip(known.get(alarm.code, Trigger.GUARD), alarm.reason)
 
     # what we do -----------------------------------------------------------------------------
 
@@ -228,10 +254,12 @@ class Desk:
         effects: list[Effect] = []
         for order in self.orders.open_orders():
             rests = order.status in (OrderStatus.WORKING, OrderStatus.PARTIALLY_FILLED)
-            if rests and now_ns - order.sent_ns < self._working_ns:
+            is_ending = self.breaker.state >= BreakerState.CANCEL
+            if rests and not is_ending and now_ns - order.sent_ns < self._working_ns:
                 continue
             if rests:
-                effects.extend(self.cancel(order, "worked too long", now_ns))
+                reason = f"breaker {self.breaker.state.name}" if is_ending else "worked too long"
+                effects.extend(self.cancel(order, reason, now_ns))
             elif self._wants_query(order, now_ns):
                 order.queried_ns = now_ns
                 effects.append(
@@ -240,6 +268,49 @@ class Desk:
                     )
                 )
         return effects
+
+    def close_positions(
+        self, market: MarketView, now_ns: int, next_sequence: int
+    ) -> tuple[list[Effect], int]:
+        """Close what is still open, wider with every attempt; return effects and orders planned.
+
+        Orders under way are waited for: what they fill is not closed twice. When all is flat the
+        venue is asked, and only its own word ends FLATTEN.
+        """
+        effects: list[Effect] = []
+        intents: list[OrderIntent] = []
+        is_flat = True
+        for instrument in self._instruments:
+            index = instrument.index
+            position_lots = self.ledger.position_lots(index)
+            if self.orders.open_orders(index):
+                is_flat = False
+                continue
+            if position_lots == 0:
+                continue
+            is_flat = False
+            attempt = self.ladder.may_close(index, now_ns)
+            if attempt is None:
+                continue
+            intent = closing_intent(
+                sequence=next_sequence + len(intents),
+                instrument=instrument,
+                position_lots=position_lots,
+                bid_ticks=market.bid_ticks[index],
+                ask_ticks=market.ask_ticks[index],
+                mark_ticks=market.mark_ticks[index],
+                price_collar_bps=self._limits.price_collar_bps,
+                attempt=attempt,
+                decided_ns=now_ns,
+            )
+            if intent is not None:
+                intents.append(intent)
+        effects.extend(self.review(intents, market, now_ns))
+        if is_flat and self.ladder.wants_proof(now_ns):
+            effects.append(AskAccount(reason="flat by our books"))
+        elif not is_flat and self.ladder.wants_guard(now_ns):
+            effects.append(CallGuard(reason="positions are not closed by orders of our own"))
+        return effects, len(intents)
 
     def cancel(self, order: TrackedOrder, reason: str, now_ns: int) -> tuple[Effect, ...]:
         """Cancel one order, at most once per query interval and within the message budget."""
@@ -262,7 +333,7 @@ class Desk:
 
     def trip(self, trigger: Trigger, reason: str) -> tuple[Effect, ...]:
         """Apply a trigger to the breaker."""
-        return self._replace_breaker(self.breaker.apply(trigger, self._notes.now_ns), reason)
+        return self.ladder.trip(trigger, reason)
 
     @property
     def state(self) -> DeskState:
@@ -271,7 +342,7 @@ class Desk:
             ledger=self.ledger.state,
             gate=self.gate.state,
             orders=self.orders.state,
-            breaker=self.breaker,
+            ladder=self.ladder.state,
             approved_count=self.approved_count,
             denied_counts=dict(self.denied_counts),
             last_order_ns=self._last_order_ns,
@@ -283,7 +354,7 @@ class Desk:
         self.ledger.restore(state.ledger)
         self.gate.restore(state.gate)
         self.orders.restore(state.orders)
-        self.breaker = state.breaker
+        self.ladder.restore(state.ladder)
         self.approved_count = state.approved_count
         self.denied_counts = Counter(state.denied_counts)
         self._last_order_ns = state.last_order_ns
@@ -311,17 +382,11 @@ class Desk:
             detail=denied.detail,
         )
 
-    def _replace_breaker(self, breaker: Breaker, reason: str) -> tuple[Effect, ...]:
-        before = self.breaker.state
-        self.breaker = breaker
-        if breaker.state is before:
-            return ()
-        changed = self._notes.note(
-            "breaker_changed", before=before.name, state=breaker.state.name, reason=reason
-        )
-        if breaker.state in (BreakerState.NORMAL, BreakerState.REDUCE_ONLY):
-            return (changed,)
-        return (changed, *self._cancel_everything(reason))
+    def _forget_losses(self) -> None:
+        """Let peak and day begin now: else the loss that was looked at would trip again at once."""
+        state_S = self.ledger.state
+        reset_peaks(state_S)
+        self.ledger.restore(state_S)
 
     def _cancel_everything(self, reason: str) -> tuple[Effect, ...]:
         return tuple(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 
 from config.settings import Settings
+from daemon import latch
 from daemon.clock import Clock
 from daemon.effects import (
+    AskAccount,
+    CallGuard,
     CancelAll,
     CancelOrder,
     Decided,
     Effect,
+    LatchBreaker,
     Note,
     QueryOrder,
     SendOrder,
@@ -22,12 +27,17 @@ from daemon.logs import Log
 from daemon.metrics import Metrics
 from daemon.probe import SendWatch
 from daemon.venues.orders import OrderGateway
-from kernels.events import REGIMES, Command, CommandName, Event, Fill, OrderStatus, OrderUpdate
+from kernels.events import REGIMES, Alarm, Event, Fill, OrderStatus, OrderUpdate
 from kernels.units import Instrument
+from risk.breaker import Breaker, Trigger
 
 
 class Dispatcher:
-    """The hands of the engine; one method per kind of effect."""
+    """The hands of the engine; one method per kind of effect.
+
+    ``account_wanted`` is set when the venue's account is to be read now; ``call_guard`` takes the
+    reason when the guard is to close positions, and is set once there is a guard.
+    """
 
     def __init__(
         self,
@@ -54,6 +64,8 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._send_watch = send_watch
+        self.account_wanted = asyncio.Event()
+        self.call_guard: Callable[[str], None] | None = None
 
     def carry_out(self, effects: Iterable[Effect], origin_ns: int) -> None:
         """Carry out effects in order; ``origin_ns`` is when the news behind them was received."""
@@ -68,6 +80,12 @@ class Dispatcher:
                 self._gateway.query_unknown(effect.client_order_id, effect.instrument)
             elif isinstance(effect, Decided):
                 self._keep_decision(effect)
+            elif isinstance(effect, LatchBreaker):
+                self._latch(effect.breaker)
+            elif isinstance(effect, AskAccount):
+                self.account_wanted.set()
+            elif isinstance(effect, CallGuard):
+                self._call_guard(effect.reason)
             else:
                 self.note(effect)
 
@@ -83,6 +101,20 @@ class Dispatcher:
             self._journal.record_fill(event)
         elif isinstance(event, OrderUpdate):
             self._journal.record_update(event)
+
+    def _latch(self, breaker: Breaker) -> None:
+        try:
+            latch.write(self._journal.path.parent, breaker, "daemon")
+        except latch.LatchError as error:
+            fields = {"state": breaker.state.name, "reason": str(error)}
+            self.note(Note(event="latch_error", event_ns=self._clock.now_ns(), fields=fields))
+
+    def _call_guard(self, reason: str) -> None:
+        if self.call_guard is not None:
+            self.call_guard(reason)
+            return
+        fields = {"reason": f"{reason}; and there is no guard"}
+        self.note(Note(event="guard_lost", event_ns=self._clock.now_ns(), fields=fields))
 
     def _send(self, send: SendOrder, origin_ns: int) -> None:
         intent = send.approved.intent
@@ -125,7 +157,7 @@ class Dispatcher:
             )
         )
         self._lanes.put(
-            Command(received_ns=now_ns, name=CommandName.REDUCE, reason="the journal failed")
+            Alarm(received_ns=now_ns, code=Trigger.JOURNAL_ERROR.value, reason="the journal failed")
         )
         self._log.note(Note(event="journal_error", event_ns=now_ns, fields={"reason": str(error)}))
 

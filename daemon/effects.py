@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from risk.breaker import Breaker
 from risk.gate import Approved
 
 
@@ -74,4 +75,35 @@ class Note:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-Effect = SendOrder | CancelOrder | CancelAll | QueryOrder | Decided | Note
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatchBreaker:
+    """Put the breaker's new state on disk, before what follows from it is carried out."""
+
+    breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskAccount:
+    """Read the venue's own account now, not at the next turn of the watch."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallGuard:
+    """Let the guard close what our own orders, inside the gate's collar, could not."""
+
+    reason: str
+
+
+Effect = (
+    SendOrder
+    | CancelOrder
+    | CancelAll
+    | QueryOrder
+    | Decided
+    | LatchBreaker
+    | AskAccount
+    | CallGuard
+    | Note
+)

@@ -25,6 +25,7 @@ from daemon.notes import NoteBook, NoteState
 from kernels.events import (
     REGIMES,
     AccountState,
+    Alarm,
     Command,
     CommandName,
     DepthDiff,
@@ -137,6 +138,7 @@ class Engine:
             AccountState: self.desk.on_account,
             Funding: self._on_funding,
             Command: self._on_command,
+            Alarm: self.desk.on_alarm,
             DrainEnd: self._on_drain_end,
         }
 
@@ -270,6 +272,14 @@ class Engine:
         now_ns = event.received_ns
         self.desk.ledger.roll_day(now_ns)
         effects: list[Effect] = [*self.desk.check_losses(), *self.desk.tend(now_ns)]
+        verdicts = [market.verdict for market in self.markets]
+        effects.extend(self.desk.ladder.watch_feeds(verdicts, now_ns))
+        if self.desk.ladder.is_closing and not self.is_stopping:
+            closing, planned = self.desk.close_positions(
+                self.market_view(), now_ns, self.intent_count
+            )
+            self.intent_count += planned
+            effects.extend(closing)
         if self._is_due(now_ns):
             effects.extend(self._decide(now_ns))
         self._market_moved = False
@@ -327,6 +337,7 @@ class Engine:
         for decided in outcome.decided:
             self.regime_counts[decided.regime] += 1
             self.history.append(decided)
+            effects.extend(self._watch_model(decided))
         for order in outcome.cancels:
             effects.extend(self.desk.cancel(order, "target moved", now_ns))
         if outcome.intents:
@@ -337,3 +348,15 @@ class Engine:
         for name, instrument, reason, fields in outcome.notes:
             effects.extend(self.notes.seldom(name, instrument, reason, **fields))
         return effects
+
+    def _watch_model(self, decided: Decided) -> tuple[Effect, ...]:
+        """Trip where models fail, as the policy says; an ensemble that abstained has no weights."""
+        ladder = self.desk.ladder
+        if any(decided.weights_A):
+            ladder.model_worked(decided.instrument)
+            return ()
+        is_flatten = (
+            self.settings.breaker.model_failure_policy == "flatten"
+            and self.settings.meta.emergency_fallback_enabled
+        )
+        return ladder.model_failed(decided.instrument, is_flatten)

@@ -16,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.effects import (
+    AskAccount,
+    CallGuard,
     CancelAll,
     CancelOrder,
     Decided,
     Effect,
+    LatchBreaker,
     Note,
     QueryOrder,
     SendOrder,
@@ -27,6 +30,7 @@ from daemon.effects import (
 from daemon.engine import Engine, EngineState
 from kernels.events import (
     AccountState,
+    Alarm,
     Command,
     DepthDiff,
     DepthSnapshot,
@@ -55,6 +59,7 @@ EVENT_TYPES: tuple[type[Any], ...] = (
     AccountState,
     Funding,
     Command,
+    Alarm,
 )
 """Numbers of the event types in the log: append only, never reorder."""
 
@@ -65,6 +70,9 @@ EFFECT_TYPES: tuple[type[Any], ...] = (
     QueryOrder,
     Decided,
     Note,
+    LatchBreaker,
+    AskAccount,
+    CallGuard,
 )
 """Numbers of the effect types in the log: append only, never reorder."""
 

@@ -1,8 +1,8 @@
 """The fixed list of everything the daemon may say, each with a code that never changes.
 
 Codes: ME1xx life of a run, ME2xx feed, ME3xx decisions and models, ME4xx orders, ME5xx risk and
-breaker, ME6xx the shell around. An operator filters by code and is woken by ``alert``. A code is
-never given to another event, not even after its event is gone.
+breaker, ME6xx the shell around, ME7xx the guard. An operator filters by code and is woken by
+``alert``. A code is never given to another event, not even after its event is gone.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("agent_unhealthy", "ME306", "error", True, "an agent gave no usable answer and has no weight"),
     ("agent_recovered", "ME307", "info", False, "an agent gives usable answers again"),
     ("ensemble_abstained", "ME308", "warning", False, "too few healthy agents to form weights"),
+    ("model_failed", "ME310", "error", True, "the model raised an error instead of an answer"),
     ("weights_updated", "ME309", "debug", False, "weights of the agents (meta_learning_debug)"),
     # orders
     ("order_denied", "ME401", "warning", False, "the gate refused an intent"),
@@ -109,6 +110,23 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("account_adopted", "ME504", "info", False, "the venue's account became the opening balance"),
     ("drawdown_warning", "ME505", "warning", True, "drawdown comes near its limit"),
     ("account_unreadable", "ME506", "warning", False, "the venue's account could not be read"),
+    ("breaker_trigger", "ME507", "warning", True, "one more cause for a breaker already tripped"),
+    ("breaker_latched", "ME508", "warning", True, "an earlier run's breaker is still in force"),
+    ("sharpe_low", "ME509", "warning", True, "the recent Sharpe ratio is low"),
+    ("drawdown_recent", "ME510", "warning", True, "the recent drawdown is large"),
+    ("regime_unstable", "ME511", "warning", True, "the regime changes too often to be of use"),
+    # the guard
+    ("guard_started", "ME701", "info", False, "the guard watches this daemon"),
+    ("guard_lost", "ME702", "error", True, "nobody watches this daemon any more"),
+    ("guard_acting", "ME703", "critical", True, "the guard cancels in the daemon's place"),
+    ("guard_retrying", "ME704", "warning", False, "the venue did not do what the guard asked"),
+    ("guard_closing", "ME705", "warning", False, "the guard sent an order that closes a position"),
+    ("guard_done", "ME706", "critical", True, "the venue's own word: nothing is left open"),
+    ("guard_failed", "ME707", "critical", True, "the guard gave up, something may be open"),
+    ("guard_stopped", "ME708", "info", False, "the guard has ended"),
+    ("guard_refused", "ME709", "warning", False, "the guard refused what it was asked"),
+    ("daemon_lost", "ME710", "critical", True, "the daemon is gone or makes no progress"),
+    ("countdown_failed", "ME711", "warning", True, "the venue's dead-man switch is not renewed"),
     # the shell
     ("journal_error", "ME601", "critical", True, "the journal cannot be written"),
     ("exchange_started", "ME602", "info", False, "the simulated exchange is serving"),
@@ -123,6 +141,10 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("log_lines_dropped", "ME605", "error", True, "the reader of the log was too slow"),
     ("task_failed", "ME606", "error", True, "a background task ended with an error"),
     ("health_unreachable", "ME607", "warning", False, "systemd does not take our messages"),
+    ("alert_undelivered", "ME609", "error", False, "an alert did not get through"),
+    ("latch_error", "ME610", "critical", True, "the breaker's state could not be put on disk"),
+    ("disk_full", "ME611", "error", True, "the disk of the journal is nearly full"),
+    ("control_opened", "ME612", "info", False, "operators can reach this daemon"),
     ("memory_high", "ME608", "warning", True, "the process uses more memory than promised"),
 )
 

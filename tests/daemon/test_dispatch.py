@@ -20,8 +20,7 @@ from daemon.lanes import Lanes
 from daemon.metrics import Metrics
 from daemon.probe import SendWatch
 from kernels.events import (
-    Command,
-    CommandName,
+    Alarm,
     OrderIntent,
     OrderStatus,
     OrderType,
@@ -126,8 +125,7 @@ def test_order_that_cannot_be_written_down_is_not_sent(journal: Journal) -> None
     events = lanes.drain(10)
     updates = [event for event in events if isinstance(event, OrderUpdate)]
     assert [update.status for update in updates] == [OrderStatus.REJECTED]
-    assert any(isinstance(event, Command) for event in events)
-    assert CommandName.REDUCE in {e.name for e in events if isinstance(e, Command)}
+    assert {e.code for e in events if isinstance(e, Alarm)} == {"journal_error"}
 
 
 def test_every_kind_of_effect_reaches_its_place(journal: Journal) -> None:

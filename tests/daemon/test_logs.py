@@ -57,7 +57,7 @@ def test_list_of_events_is_sound() -> None:
     for name, spec in EVENTS.items():
         assert name == spec.name
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", name)
-        assert re.fullmatch(r"ME[1-6]\d\d", spec.code)
+        assert re.fullmatch(r"ME[1-7]\d\d", spec.code)
         assert spec.sentence
         assert not spec.sentence.endswith(".")
         assert not spec.alert or spec.severity in {"warning", "error", "critical"}
