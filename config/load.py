@@ -21,6 +21,7 @@ import yaml
 from pydantic import ValidationError
 
 from config.credentials import Credentials, load_credentials
+from config.fault_specs import FaultScript, FaultSpec
 from config.problems import (
     ConfigError,
     KeyPath,
@@ -40,6 +41,7 @@ __all__ = [
     "Credentials",
     "dump_settings",
     "load_credentials",
+    "load_fault_script",
     "load_settings",
     "settings_sha256",
 ]
@@ -90,6 +92,26 @@ def load_settings(preset: str | None, file: Path | None, overrides: Sequence[str
     except ValidationError as error:
         raise_all(explain(detail, places) for detail in error.errors(include_url=False))
         raise
+
+
+def load_fault_script(file: Path) -> tuple[FaultSpec, ...]:
+    """Return the faults that a script arms (``faults:`` and a list); ConfigError names each line.
+
+    Two faults of one name are refused as well.
+    """
+    values, places = _read_file(file, _LAYER_FILE)
+    try:
+        faults = FaultScript.model_validate(values).faults
+    except ValidationError as error:
+        raise_all(explain(detail, places) for detail in error.errors(include_url=False))
+        raise
+    names = [fault.name for fault in faults]
+    for number, name in enumerate(names):
+        if name and name in names[:number]:
+            path = ("faults", number, "name")
+            message = f"a fault named {name!r} stands above"
+            raise ConfigError(str(file), dotted(path), places[path].line, message)
+    return faults
 
 
 def dump_settings(settings: Settings) -> str:

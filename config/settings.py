@@ -48,7 +48,12 @@ class FeedSettings(Section):
     skew_ms_max: PositiveInt = Field(1_000, description="venue clock against ours: SKEWED beyond")
     reconnect_ms_min: PositiveInt = Field(250, description="first pause before reconnecting")
     reconnect_ms_max: PositiveInt = Field(30_000, description="longest pause before reconnecting")
-    keepalive_ms: PositiveInt = Field(2_000, description="ping interval; two missed close a socket")
+    keepalive_ms: PositiveInt = Field(
+        1_500, description="ping interval; two missed close a socket, found within three intervals"
+    )
+    audit_interval_s: PositiveInt = Field(
+        60, description="each book is held against a fresh REST snapshot this often"
+    )
     snapshot_levels: Literal[100, 500, 1000] = Field(1000, description="levels asked of REST depth")
     depth_rate: Literal["0ms", "100ms"] = Field("0ms", description="speed of the depth stream")
     lane_events_max: PositiveInt = Field(
@@ -275,6 +280,12 @@ class SimulatedSettings(Section):
     latency_sigma: Annotated[float, Field(ge=0.0, le=3.0)] = Field(
         0.5, description="standard deviation of the logarithm of a lognormal latency"
     )
+    faults: str = Field("", description="YAML script of faults that the exchange starts with")
+    weight_1m_max: PositiveInt = Field(
+        2_400, description="request weight per minute; beyond: 429, and 418 when that is ignored"
+    )
+    orders_10s_max: PositiveInt = Field(300, description="new orders in ten seconds; then -1015")
+    orders_1m_max: PositiveInt = Field(1_200, description="new orders in a minute; then -1015")
 
 
 class LiveSettings(Section):
