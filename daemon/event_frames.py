@@ -21,6 +21,7 @@ HEADER = struct.Struct("<IIQB3x")
 PAYLOAD_BYTES_MAX = 256 * 1024 * 1024
 INFLATED_BYTES_MAX = 1024 * 1024 * 1024
 _CRC_BYTES = 4
+_NUMBER_AT = 8
 
 
 class RecordKind(IntEnum):
@@ -95,7 +96,7 @@ def read_records(path: Path, tail: Tail | None = None) -> Iterator[Record]:
                 raise LogCorruptError(path, offset, expected, f"claims {length} bytes")
             packed = file.read(length)
             if len(packed) < length:
-                if _checks_later(packed):
+                if _follows(packed, expected + 1):
                     raise LogCorruptError(path, offset, expected, "its length reaches too far")
                 return
             if zlib.crc32(packed, zlib.crc32(header[_CRC_BYTES:])) != crc:
@@ -114,16 +115,18 @@ def read_records(path: Path, tail: Tail | None = None) -> Iterator[Record]:
             tail.whole_bytes, tail.torn_bytes = offset, 0
 
 
-def _checks_later(rest: bytes) -> bool:
-    """Say whether a whole record follows inside: then the length before it is wrong, not torn."""
-    for at in range(len(rest) - HEADER.size):
-        crc, length, _, kind = HEADER.unpack_from(rest, at)
-        if not (0 < kind <= RecordKind.END and at + HEADER.size + length <= len(rest)):
-            continue
-        header = rest[at + _CRC_BYTES : at + HEADER.size]
-        body = rest[at + HEADER.size : at + HEADER.size + length]
-        if zlib.crc32(body, zlib.crc32(header)) == crc:
-            return True
+def _follows(rest: bytes, sequence: int) -> bool:
+    """Say whether that record lies whole in ``rest``: then the length before it is wrong."""
+    number = sequence.to_bytes(8, "little")
+    at = rest.find(number, _NUMBER_AT) - _NUMBER_AT
+    while at >= 0:
+        header = rest[at : at + HEADER.size]
+        if len(header) == HEADER.size:
+            crc, length, _, _ = HEADER.unpack(header)
+            body = rest[at + HEADER.size : at + HEADER.size + length]
+            if len(body) == length and zlib.crc32(body, zlib.crc32(header[_CRC_BYTES:])) == crc:
+                return True
+        at = rest.find(number, at + _NUMBER_AT + 1) - _NUMBER_AT
     return False
 
 
