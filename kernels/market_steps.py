@@ -243,6 +243,48 @@ def write_levels(
 
 
 @njit
+def publish_book(
+    rng: np.random.Generator,
+    book: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    changed_2n: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    levels_m2: NDArray[np.int64],
+    at: int,
+    level_at: int,
+) -> tuple[int, int]:
+    """Append the quote, where the touch changed, and the depth update of what changed."""
+    previous_id = ids[UPDATE_ID]
+    ids[UPDATE_ID] += 1 + int(rng.exponential(20.0))
+    bid_ticks, bid_lots, ask_ticks, ask_lots = best_levels(book)
+    if (
+        bid_ticks != ids[QUOTE_BID]
+        or bid_lots != ids[QUOTE_BID_LOTS]
+        or ask_ticks != ids[QUOTE_ASK]
+        or ask_lots != ids[QUOTE_ASK_LOTS]
+    ):
+        ids[QUOTE_BID] = rows[at, 4] = bid_ticks
+        ids[QUOTE_BID_LOTS] = rows[at, 5] = bid_lots
+        ids[QUOTE_ASK] = rows[at, 6] = ask_ticks
+        ids[QUOTE_ASK_LOTS] = rows[at, 7] = ask_lots
+        rows[at, 0] = QUOTE_ROW
+        rows[at, 3] = ids[UPDATE_ID]
+        at += 1
+    rows[at, 0] = DIFF_ROW
+    # U reaches back to the update before: then a snapshot taken just after that one is bridged by
+    # the venue's rule U <= L <= u, whenever it was taken
+    rows[at, 3] = previous_id
+    rows[at, 4] = ids[UPDATE_ID]
+    rows[at, 5] = previous_id
+    rows[at, 6] = changed_2n[0, 0]
+    rows[at, 7] = changed_2n[1, 0]
+    rows[at, 8] = level_at
+    level_at = write_levels(book, BID, changed_2n[0], levels_m2, level_at)
+    level_at = write_levels(book, ASK, changed_2n[1], levels_m2, level_at)
+    return at + 1, level_at
+
+
+@njit
 def move_book(
     rng: np.random.Generator,
     book: NDArray[np.int64],
@@ -275,34 +317,7 @@ def move_book(
     lean = np.exp(0.3 * np.tanh(moved_ticks / step_ticks))
     refresh_side(rng, book, BID, bid, mean_lots * lean, gap_ticks, changed_2n[0])
     refresh_side(rng, book, ASK, ask, mean_lots / lean, gap_ticks, changed_2n[1])
-    previous_id = ids[UPDATE_ID]
-    ids[UPDATE_ID] += 1 + int(rng.exponential(20.0))
-    bid_ticks, bid_lots, ask_ticks, ask_lots = best_levels(book)
-    if (
-        bid_ticks != ids[QUOTE_BID]
-        or bid_lots != ids[QUOTE_BID_LOTS]
-        or ask_ticks != ids[QUOTE_ASK]
-        or ask_lots != ids[QUOTE_ASK_LOTS]
-    ):
-        ids[QUOTE_BID] = rows[at, 4] = bid_ticks
-        ids[QUOTE_BID_LOTS] = rows[at, 5] = bid_lots
-        ids[QUOTE_ASK] = rows[at, 6] = ask_ticks
-        ids[QUOTE_ASK_LOTS] = rows[at, 7] = ask_lots
-        rows[at, 0] = QUOTE_ROW
-        rows[at, 3] = ids[UPDATE_ID]
-        at += 1
-    rows[at, 0] = DIFF_ROW
-    # U reaches back to the update before: then a snapshot taken just after that one is bridged by
-    # the venue's rule U <= L <= u, whenever it was taken
-    rows[at, 3] = previous_id
-    rows[at, 4] = ids[UPDATE_ID]
-    rows[at, 5] = previous_id
-    rows[at, 6] = changed_2n[0, 0]
-    rows[at, 7] = changed_2n[1, 0]
-    rows[at, 8] = level_at
-    level_at = write_levels(book, BID, changed_2n[0], levels_m2, level_at)
-    level_at = write_levels(book, ASK, changed_2n[1], levels_m2, level_at)
-    return at + 1, level_at
+    return publish_book(rng, book, ids, changed_2n, rows, levels_m2, at, level_at)
 
 
 @njit

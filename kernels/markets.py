@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels import market_chain as chain
 from kernels import market_steps as steps
@@ -34,6 +35,43 @@ FOLLOWER_BETA = 1.25
 
 BLOCK_STEPS = chain.STEPS_PER_BAR
 TRUTH_MAX = 65_536
+
+
+def event_of_row(row: list[int], levels_m2: NDArray[np.int64]) -> Quote | Trade | DepthDiff:
+    """Turn one row of ``market_steps`` into its event; elapsed ns in both stamps."""
+    kind, instrument, elapsed_ns, *rest = row
+    if kind == steps.TRADE_ROW:
+        return Trade(
+            instrument=instrument,
+            event_ns=elapsed_ns,
+            received_ns=elapsed_ns,
+            trade_id=rest[0],
+            price_ticks=rest[1],
+            quantity_lots=rest[2],
+            aggressor=Side.BUY if rest[3] > 0 else Side.SELL,
+        )
+    if kind == steps.QUOTE_ROW:
+        return Quote(
+            instrument=instrument,
+            event_ns=elapsed_ns,
+            received_ns=elapsed_ns,
+            update_id=rest[0],
+            bid_ticks=rest[1],
+            bid_lots=rest[2],
+            ask_ticks=rest[3],
+            ask_lots=rest[4],
+        )
+    first_ask = rest[5] + rest[3]
+    return DepthDiff(
+        instrument=instrument,
+        event_ns=elapsed_ns,
+        received_ns=elapsed_ns,
+        first_update_id=rest[0],
+        last_update_id=rest[1],
+        previous_update_id=rest[2],
+        bid_levels_n2=levels_m2[rest[5] : first_ask].copy(),
+        ask_levels_n2=levels_m2[first_ask : first_ask + rest[4]].copy(),
+    )
 
 
 class SyntheticMarket:
@@ -118,42 +156,7 @@ class SyntheticMarket:
             regime = STATE_REGIMES[hidden]
             if not self.truth or self.truth[-1][1] != regime:
                 self.truth.append((step * chain.STEP_NS, regime))
-        return [self._event(row) for row in self._rows[:written].tolist()]
-
-    def _event(self, row: list[int]) -> Quote | Trade | DepthDiff:
-        kind, instrument, elapsed_ns, *rest = row
-        if kind == steps.TRADE_ROW:
-            return Trade(
-                instrument=instrument,
-                event_ns=elapsed_ns,
-                received_ns=elapsed_ns,
-                trade_id=rest[0],
-                price_ticks=rest[1],
-                quantity_lots=rest[2],
-                aggressor=Side.BUY if rest[3] > 0 else Side.SELL,
-            )
-        if kind == steps.QUOTE_ROW:
-            return Quote(
-                instrument=instrument,
-                event_ns=elapsed_ns,
-                received_ns=elapsed_ns,
-                update_id=rest[0],
-                bid_ticks=rest[1],
-                bid_lots=rest[2],
-                ask_ticks=rest[3],
-                ask_lots=rest[4],
-            )
-        first_ask = rest[5] + rest[3]
-        return DepthDiff(
-            instrument=instrument,
-            event_ns=elapsed_ns,
-            received_ns=elapsed_ns,
-            first_update_id=rest[0],
-            last_update_id=rest[1],
-            previous_update_id=rest[2],
-            bid_levels_n2=self._levels_m2[rest[5] : first_ask].copy(),
-            ask_levels_n2=self._levels_m2[first_ask : first_ask + rest[4]].copy(),
-        )
+        return [event_of_row(row, self._levels_m2) for row in self._rows[:written].tolist()]
 
     def _open(self, index: int, instrument: Instrument, ticks: int) -> None:
         lot_quote = ticks * instrument.tick_lot_quote_e8 / E8

@@ -16,8 +16,8 @@ from kernels.units import Instrument
 class SyntheticSource:
     """An endless source: the same frames for the same instruments, market name and seed.
 
-    ``market`` is a name of ``kernels.market_worlds.VARIANTS``; every instrument opens at its listing's
-    price. ValueError for an unknown market or an instrument that is not listed.
+    ``market`` is a name of ``kernels.market_worlds.VARIANTS``; every instrument opens at the price
+    of its listing. ValueError for an unknown market or an instrument that is not listed.
     """
 
     def __init__(self, instruments: Sequence[Instrument], market: str, seed: int) -> None:
