@@ -181,44 +181,79 @@ class OrderDesk:
         return -(-market.mark_ticks * (100 - COLLAR_PERCENT) // 100)
 
     def _execute(self, executions: Iterable[Execution], market: VenueMarket, now_ms: int) -> None:
-        instrument = market.instrument
         for execution in executions:
             order = self._working[execution.order_key]
-            fill = Fill(
-                instrument=instrument.index,
-                event_ns=now_ms * NS_PER_MS,
-                received_ns=now_ms * NS_PER_MS,
-                client_order_id=order.request.client_order_id,
-                trade_id=self._next_trade_id,
-                side=order.request.side,
-                price_ticks=execution.price_ticks,
-                quantity_lots=execution.quantity_lots,
-                fee_quote_e8=self._account.fee_e8(
-                    instrument, execution.price_ticks, execution.quantity_lots, execution.is_maker
-                ),
-                is_maker=execution.is_maker,
+            self.book_fill(
+                order, execution.price_ticks, execution.quantity_lots, execution.is_maker, now_ms
             )
-            self._next_trade_id += 1
-            self._account.working[instrument.index].add(order.request.side, -fill.quantity_lots)
-            realised_e8 = self._account.book_fill(fill, now_ms)
-            order.filled_lots += fill.quantity_lots
-            order.filled_notional_e8 += instrument.notional_quote_e8(
-                fill.price_ticks, fill.quantity_lots
-            )
-            order.updated_ms = now_ms
-            order.status = PARTIALLY_FILLED if order.open_lots else FILLED
-            record = VenueFill(
-                fill=fill, order_id=order.order_id, realised_e8=realised_e8, time_ms=now_ms
-            )
-            self.fills.append(record)
-            self.counts.fills += 1
-            if order.status == FILLED:
-                self.counts.filled += 1
-                self._forget(order)
+
+    def book_fill(
+        self,
+        order: VenueOrder,
+        price_ticks: int,
+        lots: int,
+        is_maker: bool,
+        now_ms: int,
+        execution_type: str = "TRADE",
+        is_told: bool = True,
+    ) -> None:
+        """Book one execution of an order, working or not, and tell the user stream about it."""
+        market = self._markets[order.request.instrument]
+        instrument = market.instrument
+        fill = Fill(
+            instrument=instrument.index,
+            event_ns=now_ms * NS_PER_MS,
+            received_ns=now_ms * NS_PER_MS,
+            client_order_id=order.request.client_order_id,
+            trade_id=self._next_trade_id,
+            side=order.request.side,
+            price_ticks=price_ticks,
+            quantity_lots=lots,
+            fee_quote_e8=self._account.fee_e8(instrument, price_ticks, lots, is_maker),
+            is_maker=is_maker,
+        )
+        self._next_trade_id += 1
+        is_working = order.order_id in self._working
+        if is_working:
+            self._account.working[instrument.index].add(order.request.side, -lots)
+        realised_e8 = self._account.book_fill(fill, now_ms)
+        order.filled_lots += lots
+        order.filled_notional_e8 += instrument.notional_quote_e8(price_ticks, lots)
+        order.updated_ms = now_ms
+        order.status = PARTIALLY_FILLED if order.open_lots > 0 else FILLED
+        record = VenueFill(
+            fill=fill, order_id=order.order_id, realised_e8=realised_e8, time_ms=now_ms
+        )
+        self.fills.append(record)
+        self.counts.fills += 1
+        if order.status == FILLED and is_working:
+            self.counts.filled += 1
+            self._forget(order)
+        if is_told:
             self._publish(
                 account_documents.account_event(self._account, (market,), "ORDER", now_ms)
             )
-            self._publish(order_documents.order_event(order, market, "TRADE", now_ms, record))
+            self._publish(
+                order_documents.order_event(order, market, execution_type, now_ms, record)
+            )
+
+    def record_outside_order(self, request: OrderRequest, now_ms: int) -> VenueOrder:
+        """Remember an order that never came over the wire: the account's owner's, or the venue's.
+
+        It is not matched and holds no margin; ``book_fill`` says what came of it.
+        """
+        order = VenueOrder(
+            order_id=self._next_order_id,
+            request=request,
+            quantity_lots=request.quantity_lots,
+            created_ms=now_ms,
+            updated_ms=now_ms,
+        )
+        self._next_order_id += 1
+        self._by_id[order.order_id] = order
+        self._by_client_id[request.client_order_id] = order
+        self._retire(order)
+        return order
 
     def _reducers(self, instrument: int, side: Side) -> list[VenueOrder]:
         return [
@@ -251,8 +286,12 @@ class OrderDesk:
         self._publish(order_documents.order_event(order, market, status, now_ms))
 
     def _forget(self, order: VenueOrder) -> None:
-        """Move an order to the history, which keeps the newest ``ORDERS_KEPT``."""
+        """Move an order to the history."""
         del self._working[order.order_id]
+        self._retire(order)
+
+    def _retire(self, order: VenueOrder) -> None:
+        """Keep the newest ``ORDERS_KEPT`` of the history."""
         self._finished.append(order.order_id)
         if len(self._finished) > ORDERS_KEPT:
             oldest = self._by_id.pop(self._finished.popleft())

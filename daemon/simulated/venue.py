@@ -112,7 +112,7 @@ class Venue:
         self._tell_expired(self.listen_key.expired(now_ms), now_ms)
         if now_ms >= self._funding_at_ms:
             self._funding_at_ms = next_funding_ms(now_ms)
-            self._pay_funding(now_ms)
+            self.pay_funding(now_ms)
         self.account.ledger.roll_day(now_ms * NS_PER_MS)
 
     def close_listen_key(self, now_ms: int) -> None:
@@ -124,13 +124,16 @@ class Venue:
             document = {"e": "listenKeyExpired", "E": now_ms, "listenKey": key}
             self._end_user_streams(key, document)
 
-    def _pay_funding(self, now_ms: int) -> None:
+    def pay_funding(
+        self, now_ms: int, rate_e8: int = FUNDING_RATE_E8, instrument: int | None = None
+    ) -> None:
+        """Charge every position, or one, its funding; ``rate_e8`` of its value, longs pay."""
         for market in self.markets:
             index = market.instrument.index
             notional_e8 = self.account.notional_e8(index)
-            if notional_e8 == 0:
+            if notional_e8 == 0 or instrument not in (None, index):
                 continue
-            amount_e8 = -notional_e8 * FUNDING_RATE_E8 // E8
+            amount_e8 = -notional_e8 * rate_e8 // E8
             funding = Funding(
                 instrument=index,
                 event_ns=now_ms * NS_PER_MS,
