@@ -54,25 +54,34 @@ class DepthWindow:
         """Render and empty the window when its end has passed, else None."""
         if self._first is None or market_ns < self._ends_ns:
             return None
-        document: Document = {
-            "e": "depthUpdate",
-            "E": now_ms,
-            "T": now_ms,
-            "s": self._instrument.venue_id,
-            "U": self._first.first_update_id,
-            "u": self._last_update_id,
-            "pu": self._first.previous_update_id,
-            "b": level_rows(self._instrument, _rows(self._bids)),
-            "a": level_rows(self._instrument, _rows(self._asks)),
-        }
+        document = self._render(self._first, now_ms)
         self._first = None
         self._bids.clear()
         self._asks.clear()
         return document
 
+    def _render(self, first: DepthDiff, now_ms: int) -> Document:
+        return {
+            "e": "depthUpdate",
+            "E": now_ms,
+            "T": now_ms,
+            "s": self._instrument.venue_id,
+            "U": first.first_update_id,
+            "u": self._last_update_id,
+            "pu": first.previous_update_id,
+            "b": level_rows(self._instrument, self._bid_rows()),
+            "a": level_rows(self._instrument, self._ask_rows()),
+        }
+
+    def _bid_rows(self) -> NDArray[np.int64]:
+        return _rows(self._bids)
+
+    def _ask_rows(self) -> NDArray[np.int64]:
+        return _rows(self._asks)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
+class TradeRun:
     """Consecutive trades of one price and side."""
 
     price_ticks: int
@@ -89,7 +98,7 @@ class TradeWindow:
     def __init__(self, instrument: Instrument) -> None:
         """Start empty, aggregate ids from 1."""
         self._instrument = instrument
-        self._run: _Run | None = None
+        self._run: TradeRun | None = None
         self._next_id = 1
 
     def add(self, trade: Trade, market_ns: int, now_ms: int) -> Document | None:
@@ -106,7 +115,7 @@ class TradeWindow:
                 last_id=trade.trade_id,
             )
             return None
-        self._run = _Run(
+        self._run = TradeRun(
             price_ticks=trade.price_ticks,
             aggressor=trade.aggressor,
             quantity_lots=trade.quantity_lots,
@@ -124,7 +133,7 @@ class TradeWindow:
         self._run = None
         return self._render(run, now_ms)
 
-    def _render(self, run: _Run, now_ms: int) -> Document:
+    def _render(self, run: TradeRun, now_ms: int) -> Document:
         aggregate_id = self._next_id
         self._next_id += 1
         return {

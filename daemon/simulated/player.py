@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import orjson
 
@@ -15,10 +16,17 @@ from daemon.simulated.derived_streams import (
     DepthWindow,
     TradeWindow,
 )
-from daemon.simulated.market_source import Frame, MarketSource
+from daemon.simulated.market_source import Frame, MarketSource, SourceEvent
+from daemon.simulated.spot_listings import is_spot, stream_prefix
+from daemon.simulated.spot_streams import (
+    SPOT_DEPTH_INTERVALS_NS,
+    SpotDepthWindow,
+    SpotTradeWindow,
+)
 from daemon.simulated.streams import StreamHub
-from daemon.simulated.venue import Venue
+from daemon.simulated.venue_market import VenueMarket
 from kernels.events import DepthDiff, DepthSnapshot, Trade
+from kernels.units import Instrument
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
@@ -32,11 +40,33 @@ SLEEP_S_MIN = 0.001
 SLEEP_S_MAX = 0.05
 
 
+class PlayedVenue(Protocol):
+    """What the market moves; markets and instruments are numbered alike."""
+
+    @property
+    def instruments(self) -> Sequence[Instrument]:
+        """Every instrument of the source."""
+        ...
+
+    @property
+    def markets(self) -> Sequence[VenueMarket]:
+        """The market of every instrument."""
+        ...
+
+    def apply(self, event: SourceEvent, now_ms: int) -> None:
+        """Let one market event move book, queue and orders."""
+        ...
+
+    def renew_mark(self, instrument: int) -> bool:
+        """Set the mark price to the mid; False while there is no book."""
+        ...
+
+
 class Player:
     """One pass through a source, at ``speed`` times its own pace, from ``start()`` on."""
 
     def __init__(
-        self, source: MarketSource, venue: Venue, hub: StreamHub, clock: Clock, speed: float
+        self, source: MarketSource, venue: PlayedVenue, hub: StreamHub, clock: Clock, speed: float
     ) -> None:
         """Apply the snapshots that head the source, so that such a market is open at once."""
         self._venue = venue
@@ -56,7 +86,7 @@ class Player:
         self.late_ns_max = 0
         self.is_finished = False
         for market in venue.markets:
-            self._prepare(market.instrument.index, market.instrument.venue_id.lower())
+            self._prepare(market.instrument)
         while self._next is not None and isinstance(self._next.event, DepthSnapshot):
             if self._next.due_ns > 0:
                 break
@@ -123,7 +153,7 @@ class Player:
                 self._hub.publish(stream, frame.render(now_ms))
             if isinstance(event, DepthDiff):
                 for name, (instrument, window) in self._depth_windows.items():
-                    if instrument == event.instrument and self._hub.has(name):
+                    if instrument == event.instrument and name != stream and self._hub.has(name):
                         window.add(event, frame.due_ns)
             elif isinstance(event, Trade):
                 self._play_trade(event, frame.due_ns, now_ms)
@@ -138,12 +168,16 @@ class Player:
             if instrument == trade.instrument:
                 self._publish(name, window.add(trade, due_ns, now_ms))
 
-    def _prepare(self, index: int, prefix: str) -> None:
-        instrument = self._venue.instruments[index]
-        for channel, interval_ns in DEPTH_INTERVALS_NS.items():
-            window = DepthWindow(instrument, interval_ns)
-            self._depth_windows[f"{prefix}@{channel}"] = (index, window)
-        self._trade_windows[f"{prefix}@aggTrade"] = (index, TradeWindow(instrument))
+    def _prepare(self, instrument: Instrument) -> None:
+        index, prefix = instrument.index, stream_prefix(instrument)
+        is_pair = is_spot(instrument.symbol)
+        intervals_ns = SPOT_DEPTH_INTERVALS_NS if is_pair else DEPTH_INTERVALS_NS
+        depth_window = SpotDepthWindow if is_pair else DepthWindow
+        trade_window = SpotTradeWindow if is_pair else TradeWindow
+        for channel, interval_ns in intervals_ns.items():
+            name = f"{prefix}@{channel}"
+            self._depth_windows[name] = (index, depth_window(instrument, interval_ns))
+        self._trade_windows[f"{prefix}@aggTrade"] = (index, trade_window(instrument))
         for channel, interval_ns in MARK_INTERVALS_NS.items():
             self._mark_due_ns[f"{prefix}@{channel}"] = (index, interval_ns, 0)
 

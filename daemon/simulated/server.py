@@ -200,7 +200,7 @@ class ExchangeServer:
     def _switchboard(self) -> Switchboard:
         return Switchboard(self._http, self._stream_connection)
 
-    def _stream_connection(self) -> StreamConnection:
+    def _stream_connection(self, head: bytes) -> StreamConnection:
         now_s = asyncio.get_running_loop().time
         return StreamConnection(self._hub, self._is_listen_key, self._connections, now_s)
 

@@ -7,6 +7,9 @@ hub, because they are the same bytes for everybody. Compression is never negotia
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,6 +22,7 @@ from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from daemon.simulated.spot_listings import STREAM_PREFIX
 from daemon.simulated.streams import CHANNELS, Route, StreamHub
 
 MESSAGE_BYTES_MAX = 64 * 1024
@@ -30,6 +34,9 @@ STREAMS_MAX = 1_024
 PING_INTERVAL_S = 20.0
 PONG_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
+MUTED_S_MAX = 600.0
+"""A client that does not notice a dead connection for this long is cut off after all."""
+
 LIFETIME_S = 24 * 3600.0
 POLICY_VIOLATION = 1008
 GOING_AWAY = 1001
@@ -58,17 +65,18 @@ class Target:
     listen_key: str
 
 
-def parse_target(path: str) -> Target | None:
+def parse_target(path: str, unrouted: Route = Route.PUBLIC) -> Target | None:
     """Read a websocket URL's path and query; None when no such endpoint exists.
 
-    Unrouted URLs carry public streams only. A first path element without ``@`` is the client's own
-    connection number, except on private URLs, where it is a listen key.
+    ``unrouted`` is what URLs without a route carry: public futures streams, or spot's. A first
+    path element without ``@`` is the client's own connection number, except on private URLs, where
+    it is a listen key.
     """
     parts = urlsplit(path)
     elements = [element for element in parts.path.split("/") if element]
     query = parse_qs(parts.query)
-    route = Route.PUBLIC
-    if elements and elements[0] in Route.__members__.values():
+    route = unrouted
+    if elements and elements[0] in (Route.PUBLIC, Route.MARKET, Route.PRIVATE):
         route = Route(elements.pop(0))
     if not elements or elements[0] not in ("ws", "stream"):
         return None
@@ -90,10 +98,12 @@ class StreamConnection(asyncio.Protocol):
         is_listen_key: Callable[[str], bool],
         connections: set[StreamConnection],
         now_s: Callable[[], float],
+        unrouted: Route = Route.PUBLIC,
     ) -> None:
         """Join ``connections`` while connected; ``is_listen_key`` opens private URLs.
 
-        ``now_s`` is the loop's clock, which paces pings and bounds the client's commands.
+        ``now_s`` is the loop's clock, which paces pings and bounds the client's commands;
+        ``unrouted`` is what a URL without a route carries.
         """
         self.is_combined = False
         self._hub = hub
@@ -101,13 +111,20 @@ class StreamConnection(asyncio.Protocol):
         self._connections = connections
         self._websocket = ServerProtocol(max_size=MESSAGE_BYTES_MAX)
         self._transport: asyncio.Transport
-        self._target = Target(route=Route.PUBLIC, is_combined=False, names=(), listen_key="")
+        self._unrouted = unrouted
+        self._target = Target(route=unrouted, is_combined=False, names=(), listen_key="")
         self._streams: dict[str, None] = {}
         self._pending: list[bytes] = []
         self._now_s = now_s
         self._opened_s = self._last_ping_s = self._last_pong_s = self._now_s()
         self._window_s = 0.0
         self._window_count = 0
+        self._muted_s: float | None = None
+
+    @property
+    def route(self) -> Route:
+        """What its URL chose."""
+        return self._target.route
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the transport."""
@@ -116,6 +133,8 @@ class StreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed bytes from the client; answer what they ask."""
+        if self._muted_s is not None:
+            return
         self._websocket.receive_data(data)
         for event in self._websocket.events_received():
             if isinstance(event, Request):
@@ -141,7 +160,8 @@ class StreamConnection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what is pending; a client too far behind is cut off instead."""
-        if self._websocket.state is not OPEN or self._transport.is_closing():
+        is_dead = self._muted_s is not None or self._transport.is_closing()
+        if self._websocket.state is not OPEN or is_dead:
             self._pending.clear()
         if not self._pending:
             return
@@ -159,16 +179,32 @@ class StreamConnection(asyncio.Protocol):
         Closing the socket at once would reset it under what the peer is still sending, and the
         peer would lose the reason together with the last answers.
         """
-        if self._websocket.state is not OPEN:
+        if self._websocket.state is not OPEN or self._muted_s is not None:
             return
         self._hub.drop(self)
         self._websocket.send_close(code, reason)
         self._send_protocol_bytes()
         asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._transport.abort)
 
+    def reset(self) -> None:
+        """Cut the connection with a TCP reset."""
+        self._hub.drop(self)
+        own = self._transport.get_extra_info("socket")
+        with socket.socket(fileno=os.dup(own.fileno())) as twin:  # the loop's own cannot be set
+            twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+    def mute(self) -> None:
+        """Stay connected and never send or heed anything again, as behind a dead network path."""
+        self._muted_s = self._now_s()
+
     def keep_alive(self) -> None:
         """Ping when due; drop a peer without a pong, and one whose day is over."""
         now_s = self._now_s()
+        if self._muted_s is not None:
+            if now_s - self._muted_s > MUTED_S_MAX:
+                self._transport.abort()
+            return
         if now_s - self._opened_s > LIFETIME_S:
             self.close(GOING_AWAY, "connection lifetime is over")
         elif now_s - self._last_pong_s > PONG_TIMEOUT_S:
@@ -179,8 +215,10 @@ class StreamConnection(asyncio.Protocol):
             self._send_protocol_bytes()
 
     def _handshake(self, request: Request) -> None:
-        target = parse_target(request.path)
-        if target is None:
+        target = parse_target(request.path, self._unrouted)
+        if self._hub.is_shut:
+            response = self._websocket.reject(503, "system maintenance\n")
+        elif target is None:
             response = self._websocket.reject(404, "no such stream endpoint\n")
         elif target.route is Route.PRIVATE and not self._is_listen_key(target.listen_key):
             response = self._websocket.reject(400, "unknown listenKey\n")
@@ -232,7 +270,7 @@ class StreamConnection(asyncio.Protocol):
             case "UNSUBSCRIBE":
                 for name in command.params:
                     self._streams.pop(name, None)
-                    self._hub.unsubscribe(self, name)
+                    self._hub.unsubscribe(self, self._inside(name))
                 return {"result": None, "id": command.id}
             case "LIST_SUBSCRIPTIONS":
                 return {"result": list(self._streams), "id": command.id}
@@ -248,7 +286,11 @@ class StreamConnection(asyncio.Protocol):
         for name in names:
             self._streams[name] = None
             if name.partition("@")[2] in CHANNELS[self._target.route]:
-                self._hub.subscribe(self, name)
+                self._hub.subscribe(self, self._inside(name))
+
+    def _inside(self, name: str) -> str:
+        """Return what a stream is called inside the exchange."""
+        return STREAM_PREFIX + name if self._target.route is Route.SPOT else name
 
     def _answer(self, document: dict[str, Any]) -> None:
         if self._websocket.state is OPEN:

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Protocol
+
+from daemon.simulated.spot_listings import STREAM_PREFIX
+
+USER_STREAM = "user"
+"""Name of the user stream where streams are counted or aimed at."""
 
 TEXT_FRAME_HEAD = 0x81
 """Final frame, text."""
@@ -19,20 +24,23 @@ PUBLIC_CHANNELS = frozenset(
     {"depth@0ms", "depth@100ms", "depth", "depth@500ms", "bookTicker", "trade"}
 )
 MARKET_CHANNELS = frozenset({"aggTrade", "markPrice", "markPrice@1s"})
+SPOT_CHANNELS = frozenset({"depth@100ms", "depth", "bookTicker", "trade", "aggTrade"})
 
 
 class Route(StrEnum):
-    """First element of a stream URL; it decides which streams a connection can carry."""
+    """First element of a futures stream URL, or spot; decides what a connection can carry."""
 
     PUBLIC = "public"
     MARKET = "market"
     PRIVATE = "private"
+    SPOT = "spot"
 
 
 CHANNELS: dict[Route, frozenset[str]] = {
     Route.PUBLIC: PUBLIC_CHANNELS,
     Route.MARKET: MARKET_CHANNELS,
     Route.PRIVATE: frozenset(),
+    Route.SPOT: SPOT_CHANNELS,
 }
 
 
@@ -66,7 +74,7 @@ def text_frame(payload: bytes) -> bytes:
 
 def combined(stream: str, payload: bytes) -> bytes:
     """Wrap a raw-stream document for a combined connection."""
-    return b'{"stream":"%b","data":%b}' % (stream.encode(), payload)
+    return b'{"stream":"%b","data":%b}' % (stream.removeprefix(STREAM_PREFIX).encode(), payload)
 
 
 class StreamHub:
@@ -80,6 +88,10 @@ class StreamHub:
         self._touched: dict[Subscriber, None] = {}
         self.sent: Counter[str] = Counter()
         self.slow_count = 0
+        self.is_shut = False
+        """New connections are refused with 503."""
+        self.tamper: Callable[[str, bytes], Sequence[bytes]] | None = None
+        """What leaves instead of a message, while faults are at work."""
 
     def subscribe(self, subscriber: Subscriber, stream: str) -> None:
         """Let a connection have a stream from the next message on; the first starts the market."""
@@ -113,6 +125,14 @@ class StreamHub:
 
     def publish(self, stream: str, payload: bytes) -> None:
         """Queue one raw-stream document for every subscriber of a market stream."""
+        if self.tamper is not None:
+            for passed in self.tamper(stream, payload):
+                self.put(stream, passed)
+            return
+        self.put(stream, payload)
+
+    def put(self, stream: str, payload: bytes) -> None:
+        """Queue one document past all faults."""
         holders = self._subscribers.get(stream)
         if not holders:
             return
@@ -129,11 +149,19 @@ class StreamHub:
 
     def publish_user(self, payload: bytes) -> None:
         """Send one user event to every user stream at once."""
+        if self.tamper is not None:
+            for passed in self.tamper(USER_STREAM, payload):
+                self.put_user(passed)
+            return
+        self.put_user(payload)
+
+    def put_user(self, payload: bytes) -> None:
+        """Send one user event past all faults."""
         framed = text_frame(payload)
         for subscriber in list(self._users):
             subscriber.enqueue(framed)
             subscriber.flush()
-            self.sent["user"] += 1
+            self.sent[USER_STREAM] += 1
 
     def end_user_streams(self, listen_key: str, payload: bytes) -> None:
         """Send the last event to the connections of a listen key; they get nothing more."""

@@ -21,9 +21,12 @@ class Switchboard(asyncio.Protocol):
     def __init__(
         self,
         make_rest: Callable[[], asyncio.Protocol],
-        make_stream: Callable[[], asyncio.Protocol],
+        make_stream: Callable[[bytes], asyncio.Protocol],
     ) -> None:
-        """Take the two factories of the protocols that may take over."""
+        """Take the two factories of the protocols that may take over.
+
+        ``make_stream`` is given the request's head: path and host tell which websocket is meant.
+        """
         self._make_rest = make_rest
         self._make_stream = make_stream
         self._head = bytearray()
@@ -53,7 +56,7 @@ class Switchboard(asyncio.Protocol):
         head = bytes(self._head)
         self._head.clear()
         if _is_upgrade(head):
-            stream = self._make_stream()
+            stream = self._make_stream(head)
             self._transport.set_protocol(stream)
             stream.connection_made(self._transport)
             stream.data_received(head)
