@@ -97,6 +97,7 @@ class BarsSource:
                 self._market(len(self._bars) - 1)  # its checks, before anything is served
             except ValueError as error:
                 raise BarFileError(path, 0, f"as {instrument.venue_id}: {error}") from None
+        next(self._market(0).events())  # compiled now, so that serving never waits for that
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
