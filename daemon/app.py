@@ -19,12 +19,14 @@ from typing import Any
 import uvloop
 
 from config.settings import Settings
-from daemon import logs
+from daemon import control_answers, logs
 from daemon.assembly import VENUE_ERRORS, Parts, StartRefused, assemble
 from daemon.clock import Clock, SystemClock
+from daemon.control import Control
 from daemon.effects import Effect, Note
 from daemon.exit_codes import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from daemon.identity import new_run_id
+from daemon.places import CONTROL_SOCKET, socket_directory
 from daemon.self_watch import SelfWatch
 from daemon.summary import RunFacts, closing_lines, summarise
 from daemon.venues.reconcile import cancel_everything, fetch_account
@@ -104,6 +106,7 @@ class Daemon:
         self._heartbeat_ns = self._began_ns
         self._turn_count = 0
         self._self_watch = self._watch_machine()
+        self._control = self._open_control()
 
     async def live(self) -> None:
         """Serve until asked to stop, then wind down."""
@@ -114,9 +117,12 @@ class Daemon:
         account_watch = asyncio.create_task(self._watch_account(), name="account watch")
         view = self._start_view()
         try:
+            await self._control.start()
+            self._note("control_opened", socket=str(self._control.path))
             await self._serve()
             await self._wind_down()
         finally:
+            await self._control.close()
             account_watch.cancel()
             if view is not None:
                 view.cancel()
@@ -170,6 +176,8 @@ class Daemon:
             if effects:
                 carry_out(effects, event.received_ns)
                 answers.append((place, effects))
+            if isinstance(event, Command):
+                self._control.applied(event)
         now_ns = parts.clock.now_ns()
         origin_ns = events[-1].received_ns if events else now_ns
         end = DrainEnd(received_ns=now_ns, drained_count=len(events))
@@ -234,6 +242,36 @@ class Daemon:
             note=parts.dispatcher.note,
             clock=parts.clock,
         )
+
+    def _open_control(self) -> Control:
+        parts = self.parts
+        directory = socket_directory(parts.journal.path.parent, os.environ)
+
+        async def status(_: dict[str, Any]) -> dict[str, Any]:
+            uptime_ns = parts.clock.monotonic_ns() - self._began_ns
+            return control_answers.status(parts, uptime_ns, {"state": "none"})
+
+        async def positions(_: dict[str, Any]) -> dict[str, Any]:
+            return control_answers.positions(parts)
+
+        async def weights(_: dict[str, Any]) -> dict[str, Any]:
+            return control_answers.weights(parts)
+
+        async def why(request: dict[str, Any]) -> dict[str, Any]:
+            return await control_answers.why(parts, str(request.get("order", "")))
+
+        return Control(
+            path=directory / CONTROL_SOCKET,
+            questions={"status": status, "positions": positions, "weights": weights, "why": why},
+            put=parts.lanes.put,
+            kill=self._on_kill,
+            clock=parts.clock,
+        )
+
+    def _on_kill(self, reason: str) -> None:
+        """End after an operator's kill: everything is cancelled already, so stop in order."""
+        self._stop_reason = self._stop_reason or reason
+        self.exit_code = EXIT_FAILED
 
     async def _watch_account(self) -> None:
         """Bring the venue's own account in regularly; a venue that does not answer is noted."""

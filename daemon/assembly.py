@@ -46,7 +46,7 @@ from kernels.events import AccountState
 from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
 from kernels.units import Instrument
 from kernels.warmup import warm_up
-from risk.breaker import BreakerState
+from risk.breaker import Breaker, BreakerState
 from strategy import ensemble, observation
 from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, BundleError
 from strategy.bundle import load as load_bundle
@@ -276,7 +276,13 @@ async def _wire(
 
 def _take_over_latch(site: _Site, journal: Journal, engine: Engine) -> None:
     """Let the engine start where an earlier run was stopped by its breaker."""
-    latched = latch.read(journal.path.parent, site.clock.now_ns())
+    directory = journal.path.parent
+    latched = latch.read(directory, site.clock.now_ns())
+    lifted = latch.offline_reason(directory)
+    if lifted is not None:
+        site.note("command_received", command="RESUME", reason=lifted, when="before this start")
+    if latched.state is BreakerState.NORMAL:
+        _try_latch(site, directory, latched)
     engine.desk.ladder.take_over(latched)
     if latched.state is not BreakerState.NORMAL:
         site.note(
@@ -287,6 +293,14 @@ def _take_over_latch(site: _Site, journal: Journal, engine: Engine) -> None:
             reason=latched.reason,
             lifted_by='metaensemble resume --reason "..."',
         )
+
+
+def _try_latch(site: _Site, directory: Path, breaker: Breaker) -> None:
+    """Make sure that the latch can be written before there is anything to latch."""
+    try:
+        latch.write(directory, breaker, "daemon")
+    except latch.LatchError as error:
+        raise JournalError(str(error)) from error
 
 
 def _open_event_log(

@@ -1,4 +1,4 @@
-"""The command line: ``metaensemble run | exchange | check | doctor``.
+"""The command line; the operator's commands are in ``daemon.cli_operator``.
 
 Only the standard library is imported here; a command loads what it needs when it is called, so that
 ``--help`` answers at once. Exit codes: 0 done, 1 failed, 2 refused input, 78 refused configuration
@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from daemon import cli_operator
 from daemon.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_exchange(commands)
     _add_check(commands)
     _add_doctor(commands)
+    cli_operator.register(lambda *words: _add(commands, *words))
     _add_replay(commands)
     return parser
 

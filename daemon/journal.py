@@ -22,12 +22,13 @@ import orjson
 from daemon import journal_tables as tables
 from daemon.journal_tables import OpenIntent
 from daemon.journal_writer import JournalWriter
+from daemon.places import journal_directory
 from kernels.events import Fill, OrderIntent, OrderUpdate
 
 if TYPE_CHECKING:
     from daemon.effects import Note
 
-__all__ = ["Journal", "JournalError", "OpenIntent", "journal_directory"]
+__all__ = ["Journal", "JournalError", "OpenIntent", "hold_directory", "journal_directory"]
 
 FILE_NAME = "journal.sqlite"
 _INTENT_WAIT_S = 0.2  # a writer from outside is waited for so long, then the intent is denied
@@ -39,18 +40,6 @@ _SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
 
 class JournalError(Exception):
     """The journal cannot be opened or an intent cannot be stored; nothing may be sent."""
-
-
-def journal_directory(configured: str, environ: Mapping[str, str]) -> Path:
-    """Return the configured directory, else systemd's, else the user's state directory."""
-    if configured:
-        return Path(configured).expanduser()
-    if environ.get("STATE_DIRECTORY"):
-        return Path(environ["STATE_DIRECTORY"].split(":")[0])
-    home = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME", "~")).expanduser() / (
-        ".local/state"
-    )
-    return Path(home) / "metaensemble"
 
 
 class Journal:
@@ -76,7 +65,7 @@ class Journal:
         self._lock = threading.Lock()
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._held = _hold(directory / "lock")
+            self._held = hold_directory(directory)
         except OSError as error:
             raise JournalError(f"{directory}: {error.strerror}") from error
         with ExitStack() as on_failure:
@@ -191,8 +180,12 @@ class Journal:
             raise JournalError(f"{self.path}: {error}") from error
 
 
-def _hold(path: Path) -> int:
-    """Lock a file for as long as this process lives or the descriptor is open."""
+def hold_directory(directory: Path) -> int:
+    """Lock a journal's directory for as long as this process lives or the descriptor is open.
+
+    JournalError when a daemon holds it, OSError when it cannot be used.
+    """
+    path = directory / "lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

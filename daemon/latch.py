@@ -20,6 +20,8 @@ FILE_NAME = "breaker.json"
 SCHEMA = 1
 FILE_BYTES = 4096
 REASON_CHARACTERS_MAX = 500
+OPERATOR = "operator"
+"""Who wrote a latch that was lifted while no daemon ran."""
 
 
 class LatchError(Exception):
@@ -53,6 +55,15 @@ def read(directory: Path, now_ns: int) -> Breaker:
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{path} cannot be read: {type(error).__name__}"
         return Breaker().apply(Trigger.LATCH_ERROR, now_ns, reason)
+
+
+def offline_reason(directory: Path) -> str | None:
+    """Return why an operator lifted the latch while no daemon ran; None where nobody did."""
+    try:
+        words = orjson.loads((directory / FILE_NAME).read_bytes())
+        return str(words["reason"]) if words["by"] == OPERATOR else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # damage is judged by ``read``
 
 
 def write(directory: Path, breaker: Breaker, by: str) -> None:

@@ -31,7 +31,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pyarrow": ("daemon/bar_files.py",),
     "pydantic": ("config/", "strategy/manifest.py"),
     "rich": ("daemon/",),
-    "sqlite3": ("daemon/journal.py", "daemon/journal_writer.py"),
+    "sqlite3": ("daemon/journal.py", "daemon/journal_reader.py", "daemon/journal_writer.py"),
     "structlog": ("daemon/logs.py", "daemon/log_lines.py"),
     "time": ("daemon/clock.py",),
     "torch": ("strategy/",),

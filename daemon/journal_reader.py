@@ -1,0 +1,105 @@
+"""Reads the journal beside its writer: why was this order sent, and what became of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from kernels.events import OrderStatus, OrderType, Side
+
+WAIT_S = 2.0
+ROWS_MAX = 200
+
+
+class UnknownOrderError(Exception):
+    """The journal holds no such order."""
+
+
+class JournalUnreadableError(Exception):
+    """The journal cannot be read."""
+
+
+def explain(path: Path, client_order_id: str) -> dict[str, Any]:
+    """Collect the intent, the decision behind it, the venue's news and the fills of one order.
+
+    Raises UnknownOrderError for an id that was never written, JournalUnreadableError for an
+    unreadable file. Opens it read-only, so this may run beside the daemon and in any thread.
+    """
+    try:
+        return _explain(path, client_order_id)
+    except sqlite3.Error as error:
+        raise JournalUnreadableError(f"{path}: {error}") from error
+
+
+def _explain(path: Path, client_order_id: str) -> dict[str, Any]:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=WAIT_S)) as journal:
+        journal.row_factory = sqlite3.Row
+        found = _rows(journal, "SELECT * FROM intents WHERE client_order_id = ?", client_order_id)
+        if not found:
+            raise UnknownOrderError(f"no order {client_order_id} in {path}")
+        intent = found[0]
+        return {
+            "order": client_order_id,
+            "run_id": intent["run_id"],
+            "intent": _intent(intent),
+            "decision": _decision(journal, intent),
+            "updates": [_update(row) for row in _rows(journal, _UPDATES, client_order_id)],
+            "fills": [_fill(row) for row in _rows(journal, _FILLS, client_order_id)],
+        }
+
+
+_UPDATES = "SELECT * FROM order_updates WHERE client_order_id = ? ORDER BY id"
+_FILLS = "SELECT * FROM fills WHERE client_order_id = ? ORDER BY id"
+_DECISION = (
+    "SELECT * FROM decisions WHERE run_id = ? AND instrument = ? AND decided_ns = ?"
+    " ORDER BY id DESC"
+)
+
+
+def _rows(journal: sqlite3.Connection, statement: str, *values: object) -> list[dict[str, Any]]:
+    found = journal.execute(f"{statement} LIMIT {ROWS_MAX}", values).fetchall()
+    return [dict(row) for row in found]
+
+
+def _intent(row: dict[str, Any]) -> dict[str, Any]:
+    status = row["final_status"]
+    return {
+        "instrument": row["symbol"],
+        "side": Side(row["side"]).name,
+        "quantity_lots": row["quantity_lots"],
+        "price_ticks": row["price_ticks"],
+        "order_type": OrderType(row["order_type"]).name,
+        "reduce_only": bool(row["reduce_only"]),
+        "reason": row["reason"],
+        "agent_share": orjson.loads(row["agent_share"]),
+        "decided_ns": row["decided_ns"],
+        "approved_ns": row["approved_ns"],
+        "final_status": None if status is None else OrderStatus(status).name,
+    }
+
+
+def _decision(journal: sqlite3.Connection, intent: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the decision that the order came from; a closing order comes from none."""
+    key = (intent["run_id"], intent["instrument"], intent["decided_ns"])
+    found = _rows(journal, _DECISION, *key)
+    return orjson.loads(found[0]["fields"]) if found else None
+
+
+def _update(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "received_ns": row["received_ns"],
+        "status": OrderStatus(row["status"]).name,
+        "filled_lots": row["filled_lots"],
+        "venue_code": row["code"],
+        "reason": row["reason"],
+    }
+
+
+def _fill(row: dict[str, Any]) -> dict[str, Any]:
+    kept = ("received_ns", "trade_id", "price_ticks", "quantity_lots", "fee_quote_e8")
+    return {**{name: row[name] for name in kept}, "is_maker": bool(row["is_maker"])}
