@@ -19,6 +19,7 @@ from tests.fakes.daemon_process import (
     ROOT,
     Ended,
     ended,
+    replay_run,
     run_daemon,
     running_daemon,
     wait_for_event,
@@ -155,6 +156,21 @@ def test_journal_holds_every_intent_before_its_order(synthetic: tuple[Ended, Pat
     assert sent == intents
 
 
+def test_recorded_run_replays_bit_for_bit_in_another_process(
+    synthetic: tuple[Ended, Path],
+) -> None:
+    """Every event that came in and every answer to it is in the log, and comes out again."""
+    run, directory = synthetic
+    summary = summary_of(run)
+    compared = replay_run(directory)
+    assert compared["equal"] is True, compared["difference"]
+    assert compared["ending"] == "closed"
+    assert compared["run_id"] == summary["run_id"]
+    assert compared["decisions"] == summary["decisions"]
+    assert compared["orders"] == summary["orders"]["sent"]
+    assert compared["hashes"] > 5 * 10
+
+
 def test_own_recording_is_traded_without_loss(tmp_path: Path) -> None:
     """A recording made by the project replays whole, at ten times its speed."""
     lines = recording_lines(6_000)
@@ -174,6 +190,9 @@ def test_own_recording_is_traded_without_loss(tmp_path: Path) -> None:
     assert summary["events"]["lost"] == summary["feed"]["gaps"] == 0
     assert summary["position_lots"] == summary["venue_position_lots"]
     assert run.events("instruments_absent")[0]["absent"] == ["ETH/USDT:USDT"]
+    compared = replay_run(tmp_path)
+    assert compared["equal"] is True, compared["difference"]
+    assert compared["events"]["Trade"] == wanted["trade"]
 
 
 @pytest.mark.skipif(not CAPTURE.exists(), reason="needs the shared recordings")
@@ -203,6 +222,8 @@ def test_real_recording_is_traded_at_prices_that_existed(tmp_path: Path) -> None
     fills = [float(line["price"]) for line in run.events("order_filled")]
     assert min(prices) <= min(fills)
     assert max(fills) <= max(prices)
+    compared = replay_run(tmp_path)
+    assert compared["equal"] is True, compared["difference"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])

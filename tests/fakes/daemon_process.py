@@ -56,6 +56,22 @@ def run_daemon(directory: Path, *arguments: str, timeout_s: float = START_TIMEOU
     return ended(done.returncode, done.stdout, done.stderr)
 
 
+def replay_run(directory: Path, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
+    """Replay the newest run of a journal in a process of its own; return what it compared."""
+    done = subprocess.run(
+        [sys.executable, "-m", "daemon", "replay", str(directory), "--json"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
 def ended(exit_code: int, stdout: str, stderr: str) -> Ended:
     """Read what an ended daemon left."""
     lines = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
