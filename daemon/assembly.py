@@ -41,6 +41,7 @@ from daemon.venues.feeds import Feed
 from daemon.venues.orders import OrderGateway
 from daemon.venues.reconcile import ReconcileError, fetch_account
 from daemon.venues.recovery import recover
+from daemon.venues.supervision import Supervisor
 from daemon.venues.tap import TapBinanceUsdm
 from kernels.events import AccountState
 from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
@@ -116,6 +117,7 @@ class Parts:
             "mark": counters.mark_count,
             "user": counters.user_count,
             "lost": counters.lost_count,
+            "recovered": counters.recovered_count,
             "refused": counters.refused_count,
             "conflated": self.lanes.conflated_count,
         }
@@ -128,6 +130,9 @@ class Parts:
             "resyncs": counters.resync_count,
             "reconnects": counters.reconnect_count,
             "repeated": counters.repeated_count,
+            "late": counters.late_count,
+            "audits": counters.audit_count,
+            "audits_failed": counters.audit_failed_count,
             "skew_ns": counters.skew_ns,
             "waiting_max": self.lanes.waiting_count_max,
             "not_ok_ns": counters.not_ok_ns,
@@ -198,6 +203,9 @@ async def _open(site: _Site) -> Parts:
     site.note("warm_up_finished")
     gc.collect()
     gc.freeze()  # what start-up built is never garbage: no later collection walks it again
+    keeper = Supervisor(site.clock, site.log.note, site.generator)
+    site.stack.push_async_callback(keeper.close)
+    keeper.spawn_forever("keep warm", parts.gateway.keep_warm)
     await parts.feed.start()
     return parts
 

@@ -60,7 +60,7 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("feed_verdict_changed", "ME204", "info", False, "the feed of an instrument changed its state"),
     ("feed_gap", "ME205", "warning", False, "updates of a book are missing, it is loaded anew"),
     ("feed_resynced", "ME206", "info", False, "a book is whole again"),
-    ("feed_trades_lost", "ME207", "warning", False, "the trade numbering skipped"),
+    ("feed_trades_lost", "ME207", "warning", False, "trades were missed and could not be fetched"),
     ("feed_frame_refused", "ME208", "warning", False, "a frame could not be understood"),
     (
         "lane_overflow",
@@ -77,6 +77,14 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
         "warning",
         False,
         "the book's top contradicts the quote of the same update",
+    ),
+    ("feed_trades_recovered", "ME213", "info", False, "missed trades were fetched by REST"),
+    (
+        "feed_audit_failed",
+        "ME214",
+        "error",
+        True,
+        "a book contradicts the venue, it is loaded anew",
     ),
     # decisions and models
     ("bundle_loaded", "ME301", "info", False, "a model bundle is verified and loaded"),

@@ -190,11 +190,15 @@ def mark_event(market: VenueMarket, now_ms: int) -> Document:
     }
 
 
-def trades_document(market: VenueMarket, limit: int) -> list[Document]:
-    """Render the newest public trades, oldest first."""
+def trades_document(market: VenueMarket, limit: int, from_id: int | None = None) -> list[Document]:
+    """Render public trades, oldest first: the newest, or from an id on as far back as is kept."""
     instrument = market.instrument
-    newest = list(islice(reversed(market.trades), limit))
-    return [_trade_document(instrument, trade, time_ms) for trade, time_ms in reversed(newest)]
+    if from_id is None:
+        chosen = list(islice(reversed(market.trades), limit))[::-1]
+    else:
+        later = (row for row in market.trades if row[0].trade_id >= from_id)
+        chosen = list(islice(later, limit))
+    return [_trade_document(instrument, trade, time_ms) for trade, time_ms in chosen]
 
 
 def _trade_document(instrument: Instrument, trade: Trade, time_ms: int) -> Document:

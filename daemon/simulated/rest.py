@@ -26,9 +26,14 @@ BOOK_WAIT_S = 10.0
 
 TRADES_LIMIT_DEFAULT = 500
 TRADES_LIMIT_MAX = 1_000
+HISTORICAL_LIMIT_DEFAULT = 100
+HISTORICAL_LIMIT_MAX = 500
 API_KEY_HEADER = "X-MBX-APIKEY"
 
 Parameters = Mapping[str, str]
+RouteKey = tuple[str, str]
+"""HTTP method and path."""
+
 Call = Callable[[Parameters, int], Awaitable[object]]
 
 
@@ -61,8 +66,12 @@ class RestApi:
         api_key: str,
         api_secret: str,
         latency_s: float,
+        more_routes: Mapping[RouteKey, Route] | None = None,
     ) -> None:
-        """Serve one account under one key; ``latency_s`` is one way."""
+        """Serve one account under one key; ``latency_s`` is one way.
+
+        ``more_routes`` are the calls of another dialect under the same key.
+        """
         self._venue = venue
         self._player = player
         self._clock = clock
@@ -72,6 +81,7 @@ class RestApi:
         self.requests: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self._routes = self._public_routes() | self._private_routes(PrivateCalls(venue))
+        self._routes |= more_routes or {}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request; refusals become Binance error documents."""
@@ -94,6 +104,14 @@ class RestApi:
             self._check_key(request.headers.get(API_KEY_HEADER, ""))
         if route.access is Access.SIGNED:
             signing.check_signed(query, body, parameters, self._api_secret, self._now_ms())
+        return await self.perform(route, parameters)
+
+    def route(self, key: RouteKey) -> Route | None:
+        """Look a call up; ws-api methods are other names of REST calls."""
+        return self._routes.get(key)
+
+    async def perform(self, route: Route, parameters: Parameters) -> object:
+        """Run a call for a caller who has been let in; orders take their simulated way."""
         if not route.is_order or not self._latency_s:
             return await route.call(parameters, self._now_ms())
         await asyncio.sleep(self._latency_s)
@@ -118,7 +136,7 @@ class RestApi:
     def _now_ms(self) -> int:
         return self._clock.now_ns() // NS_PER_MS
 
-    def _public_routes(self) -> dict[tuple[str, str], Route]:
+    def _public_routes(self) -> dict[RouteKey, Route]:
         return {
             ("GET", "/fapi/v1/ping"): Route(self._ping),
             ("GET", "/fapi/v1/time"): Route(self._time),
@@ -127,12 +145,15 @@ class RestApi:
             ("GET", "/fapi/v1/ticker/bookTicker"): Route(self._book_ticker),
             ("GET", "/fapi/v1/premiumIndex"): Route(self._premium_index),
             ("GET", "/fapi/v1/trades"): Route(self._trades),
+            ("GET", "/fapi/v1/historicalTrades"): Route(self._historical_trades, Access.KEYED),
             ("GET", "/sapi/v1/capital/config/getall"): Route(self._currencies, Access.SIGNED),
             ("GET", "/sapi/v1/margin/allPairs"): Route(self._margin_pairs, Access.SIGNED),
+            ("GET", "/sapi/v1/margin/isolated/allPairs"): Route(self._margin_pairs, Access.SIGNED),
+            ("GET", "/dapi/v1/exchangeInfo"): Route(self._no_coin_contracts),
         }
 
     @staticmethod
-    def _private_routes(calls: PrivateCalls) -> dict[tuple[str, str], Route]:
+    def _private_routes(calls: PrivateCalls) -> dict[RouteKey, Route]:
         def signed(call: Call) -> Route:
             return Route(call, Access.SIGNED)
 
@@ -182,8 +203,12 @@ class RestApi:
         return market_documents.currencies_document()
 
     async def _margin_pairs(self, parameters: Parameters, now_ms: int) -> object:
-        """Answer that no spot pair is traded on margin: this is a futures exchange."""
+        """Answer that no spot pair is traded on margin."""
         return []
+
+    async def _no_coin_contracts(self, parameters: Parameters, now_ms: int) -> object:
+        """Answer that no coin-margined contract is listed, which a client of all markets asks."""
+        return market_documents.exchange_document((), now_ms) | {"futuresType": "COIN_MARGINED"}
 
     async def _depth(self, parameters: Parameters, now_ms: int) -> object:
         instrument = find_instrument(parameters, self._venue.instruments)
@@ -213,6 +238,14 @@ class RestApi:
         instrument = find_instrument(parameters, self._venue.instruments)
         limit = min(integer(parameters, "limit", TRADES_LIMIT_DEFAULT), TRADES_LIMIT_MAX)
         return market_documents.trades_document(self._venue.markets[instrument.index], limit)
+
+    async def _historical_trades(self, parameters: Parameters, now_ms: int) -> object:
+        instrument = find_instrument(parameters, self._venue.instruments)
+        limit = integer(parameters, "limit", HISTORICAL_LIMIT_DEFAULT)
+        from_id = integer(parameters, "fromId", -1)
+        market = self._venue.markets[instrument.index]
+        limit = min(limit, HISTORICAL_LIMIT_MAX)
+        return market_documents.trades_document(market, limit, None if from_id < 0 else from_id)
 
 
 def _respond(document: object, status: int) -> web.Response:

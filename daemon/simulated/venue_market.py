@@ -10,7 +10,7 @@ from kernels.events import DepthDiff, DepthSnapshot, Quote, Trade
 from kernels.matching import Execution, Matcher
 from kernels.units import Instrument
 
-TRADES_KEPT = 1_000
+TRADES_KEPT = 20_000
 HELD_DIFFS_MAX = 100_000
 BOOK_CAPACITY = 8_192
 RESTING_ORDERS_MAX = 200

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from ccxt.base.errors import BaseError
 
 from config.settings import FeedSettings
 from daemon.clock import Clock
 from daemon.effects import Note
 from daemon.lanes import Lanes
+from daemon.venues.backfill import TradeBackfill
+from daemon.venues.books import BookLoader
+from daemon.venues.feed_counters import FeedCounters, count
 from daemon.venues.integrity import InstrumentTrack, Links, SkewEstimate
-from daemon.venues.links import Link, LinkPlan, OnUserConnect
+from daemon.venues.links import Link, LinkPlan, OnUserConnect, market_streams, public_streams
 from daemon.venues.normalize import (
     ColdFrame,
     EmptyTrade,
@@ -28,17 +29,10 @@ from daemon.venues.normalize import (
     warm_up,
 )
 from daemon.venues.supervision import Backoff, Supervisor
-from daemon.venues.tap import TapBinanceUsdm, refusal_of
+from daemon.venues.tap import TapBinanceUsdm
 from daemon.venues.user_stream import UserStream
 from kernels.book import Continuity
-from kernels.events import (
-    DepthDiff,
-    DepthSnapshot,
-    FeedStatus,
-    MarkPrice,
-    Quote,
-    Trade,
-)
+from kernels.events import DepthDiff, DepthSnapshot, FeedStatus, MarkPrice, Quote, Trade, Verdict
 from kernels.units import Instrument
 
 WATCH_INTERVAL_S = 0.1
@@ -47,29 +41,16 @@ WATCH_INTERVAL_S = 0.1
 SILENCE_NS_MAX = 30_000_000_000
 """A public socket that is open and answers pings but brings nothing this long is dialled anew."""
 
+CROSSED_NS_MAX = 1_000_000_000
+"""A book that stays crossed this long is wrong, and loaded anew."""
+
+BACKFILL_MS_MIN, BACKFILL_MS_MAX = 50, 1_000
+"""Pauses between two questions for the same missing trades."""
+
 REFUSAL_NOTE_INTERVAL_NS = 1_000_000_000
 """At most one note a second about frames that cannot be read; all are counted."""
 
 _PUBLIC, _MARKET, _USER = "public", "market", "user"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedCounters:
-    """What came through so far; ``lost_count`` events were sent and never seen by the engine."""
-
-    depth_count: int
-    trade_count: int
-    quote_count: int
-    mark_count: int
-    user_count: int
-    lost_count: int
-    repeated_count: int
-    refused_count: int
-    gap_count: int
-    resync_count: int
-    reconnect_count: int
-    skew_ns: int
-    not_ok_ns: dict[str, dict[str, int]]
 
 
 class Feed:
@@ -107,7 +88,8 @@ class Feed:
         )
         self._skew = SkewEstimate()
         self._supervisor = Supervisor(clock, note, generator)
-        self._resyncs: dict[int, asyncio.Task[None]] = {}
+        self._closed_ns = 0
+        self._fillings: dict[int, asyncio.Task[None]] = {}
         self._last_frame_ns = 0
         self._refusal_noted_ns = 0
         self._depth_count = self._trade_count = self._quote_count = 0
@@ -120,16 +102,34 @@ class Feed:
             clock=clock,
             supervisor=self._supervisor,
             on_connect=on_user_connect,
-            on_refused=self._on_refused,
-            say=self._say,
+            on_refused=self.on_refused,
+            say=self.say,
         )
-        self._public = self._link(_PUBLIC, self._public_streams(), self.read_public)
-        self._market = self._link(_MARKET, self._market_streams(), self.read_public)
+        self._public = self._link(
+            _PUBLIC, public_streams(instruments, settings.depth_rate), self.read_public
+        )
+        self._market = self._link(_MARKET, market_streams(instruments), self.read_public)
         self._user = self._link(_USER, (), self.user_stream.read)
         self.user_stream.attach(self._user)
         self._has_user_stream = bool(exchange.apiKey)
         self._public_once = asyncio.Event()
         self._links = Links(user=not self._has_user_stream)
+        self._books = BookLoader(
+            exchange=exchange,
+            normalizer=self._normalizer,
+            clock=clock,
+            settings=settings,
+            supervisor=self._supervisor,
+            owner=self,
+            make_backoff=self._backoff,
+        )
+        self._backfill = TradeBackfill(
+            exchange,
+            clock,
+            make_backoff=lambda: Backoff(BACKFILL_MS_MIN, BACKFILL_MS_MAX, generator),
+            emit=self._emit_trade,
+            say=self.say,
+        )
 
     # life -----------------------------------------------------------------------------------
 
@@ -144,6 +144,7 @@ class Feed:
             self._supervisor.spawn_forever("feed user", self._user.keep)
             self._supervisor.spawn_forever("listen key", self.user_stream.keep_listen_key)
         self._supervisor.spawn_forever("feed watch", self._watch)
+        self._supervisor.spawn_forever("feed audit", self._keep_auditing)
 
     async def _keep_market(self) -> None:
         """Connect marks after the first public connection: a replayed market starts with it."""
@@ -151,7 +152,8 @@ class Feed:
         await self._market.keep()
 
     async def close(self) -> None:
-        """End all tasks and sockets of the feed."""
+        """End all tasks and sockets of the feed: an orderly end is no outage."""
+        self._closed_ns = self._closed_ns or self._clock.now_ns()
         await self._supervisor.close()
 
     async def reconnect(self, reason: str) -> None:
@@ -161,24 +163,20 @@ class Feed:
     @property
     def counters(self) -> FeedCounters:
         """Return what came through so far."""
-        now_ns = self._clock.now_ns()
-        tracks = self._tracks
+        now_ns = self._closed_ns or self._clock.now_ns()
         links = (self._public, self._market, self._user)
-        lost_count = sum(track.lost_trade_count for track in tracks)
-        return FeedCounters(
+        return count(
+            self._tracks,
+            now_ns,
             depth_count=self._depth_count,
             trade_count=self._trade_count,
             quote_count=self._quote_count,
             mark_count=self._mark_count,
             user_count=self.user_stream.event_count,
-            lost_count=lost_count + self._overflow_lost_count,
-            repeated_count=sum(track.repeated_trade_count for track in tracks),
             refused_count=self._refused_count,
-            gap_count=sum(track.gap_count for track in tracks),
-            resync_count=sum(track.resync_count for track in tracks),
+            overflow_lost_count=self._overflow_lost_count,
             reconnect_count=sum(link.reconnect_count for link in links),
             skew_ns=self._skew.lag_ns,
-            not_ok_ns={each.instrument.symbol: each.not_ok_until(now_ns) for each in tracks},
         )
 
     # frames ---------------------------------------------------------------------------------
@@ -190,7 +188,7 @@ class Feed:
         try:
             event = self._normalizer.market(frame_text, received_ns)
         except FrameRefusedError as refusal:
-            self._on_refused(refusal, received_ns)
+            self.on_refused(refusal, received_ns)
             return True
         self._record("decode", self._clock.monotonic_ns() - started_ns)
         kind = type(event)
@@ -203,7 +201,7 @@ class Feed:
         elif kind is MarkPrice:
             self._on_mark(event)  # type: ignore[arg-type]  # the same
         elif isinstance(event, EmptyTrade):
-            self._on_trade_id(self._tracks[event.instrument], event.trade_id, received_ns)
+            self._on_trade(event)
         else:
             assert isinstance(event, ColdFrame)
             return self._on_cold(event)
@@ -211,54 +209,76 @@ class Feed:
 
     def _on_quote(self, quote: Quote) -> None:
         track = self._tracks[quote.instrument]
-        self._last_frame_ns = quote.received_ns
-        self._skew.observe(quote.received_ns - quote.event_ns, quote.received_ns)
+        received_ns = quote.received_ns
+        lag_ns = received_ns - quote.event_ns
+        self._last_frame_ns = received_ns
+        self._skew.observe(lag_ns, received_ns)
         self._quote_count += 1
-        if track.on_quote(quote):
-            self._judge(track, quote.received_ns)
-        if not self._lanes.put(quote):
-            self._on_overflow(track, quote.received_ns)
-
-    def _on_trade(self, trade: Trade) -> None:
-        track = self._tracks[trade.instrument]
-        self._last_frame_ns = trade.received_ns
-        if self._on_trade_id(track, trade.trade_id, trade.received_ns) < 0:
+        if track.is_late(quote):
             return
+        if track.on_quote(quote, self._skew.delay_ns(lag_ns)):
+            if track.audit_reason:
+                self._distrust(track, track.audit_reason, received_ns)
+            self._judge(track, received_ns)
+        if not self._lanes.put(quote):
+            self._on_overflow(track, received_ns)
+
+    def _on_trade(self, trade: Trade | EmptyTrade) -> None:
+        track = self._tracks[trade.instrument]
+        if track.held_trades is not None:
+            track.held_trades.append(trade)
+            return
+        missing_count = track.on_trade_id(trade.trade_id)
+        if missing_count > 0:
+            track.held_trades = [trade]
+            self._fill(track)
+            self._judge(track, self._clock.now_ns())
+        elif missing_count == 0 and isinstance(trade, Trade):
+            self._emit_trade(track, trade)
+
+    def _emit_trade(self, track: InstrumentTrack, trade: Trade) -> None:
+        self._last_frame_ns = trade.received_ns
         self._trade_count += 1
         if not self._lanes.put(trade):
             self._overflow_lost_count += 1
             self._on_overflow(track, trade.received_ns)
 
-    def _on_trade_id(self, track: InstrumentTrack, trade_id: int, received_ns: int) -> int:
-        skipped = track.on_trade_id(trade_id)
-        if skipped > 0:
-            self._say(
-                "feed_trades_lost", received_ns, instrument=track.instrument.symbol, lost=skipped
-            )
-        return skipped
+    def _fill(self, track: InstrumentTrack) -> None:
+        """Fetch the trades that are missing; one job at a time for an instrument."""
+        index = track.instrument.index
+        running = self._fillings.pop(index, None)
+        if running is not None:
+            running.cancel()
+        name = f"backfill {track.instrument.symbol}"
+        self._fillings[index] = self._supervisor.spawn(name, self._backfill.fill(track))
 
     def _on_diff(self, diff: DepthDiff) -> None:
         track = self._tracks[diff.instrument]
-        self._last_frame_ns = diff.received_ns
+        received_ns = diff.received_ns
+        self._last_frame_ns = received_ns
         self._depth_count += 1
         was_synchronised = track.sequence.is_synchronised
-        continuity = track.on_diff(diff)
+        was_crossed = track.proof.is_crossed
+        continuity = track.on_diff(diff, self._skew.delay_ns(received_ns - diff.event_ns))
         if continuity is Continuity.NEXT or continuity is Continuity.BRIDGE:
-            if not self._lanes.put(diff):
-                self._on_overflow(track, diff.received_ns)
+            if track.audit_reason:
+                self._distrust(track, track.audit_reason, received_ns)
+            elif not self._lanes.put(diff):
+                self._on_overflow(track, received_ns)
             elif not was_synchronised:
-                self._resynced(track, diff.received_ns)
+                self._resynced(track, received_ns)
+            elif track.proof.is_crossed is not was_crossed:
+                self._judge(track, received_ns)
         elif continuity is Continuity.GAP:
             symbol = track.instrument.symbol
-            self._say(
-                "feed_gap", diff.received_ns, instrument=symbol, first_id=diff.first_update_id
-            )
-            self._judge(track, diff.received_ns)
-            self._resync(track)
+            self.say("feed_gap", received_ns, instrument=symbol, first_id=diff.first_update_id)
+            self._judge(track, received_ns)
+            self._books.load(track)
 
     def _on_mark(self, mark: MarkPrice) -> None:
         track = self._tracks[mark.instrument]
-        track.mark_ns = mark.received_ns
+        lag_ns = mark.received_ns - mark.event_ns
+        track.mark_ns = mark.received_ns - self._skew.delay_ns(lag_ns)
         self._mark_count += 1
         if not self._lanes.put(mark):
             self._on_overflow(track, mark.received_ns)
@@ -274,11 +294,12 @@ class Feed:
             return True
         return False
 
-    def _on_refused(self, refusal: FrameRefusedError, received_ns: int) -> None:
+    def on_refused(self, refusal: FrameRefusedError, received_ns: int) -> None:
+        """Count and note what could not be read; a book that lost an update is loaded anew."""
         self._refused_count += 1
         if received_ns - self._refusal_noted_ns >= REFUSAL_NOTE_INTERVAL_NS:
             self._refusal_noted_ns = received_ns
-            self._say(
+            self.say(
                 "feed_frame_refused",
                 received_ns,
                 kind=refusal.kind,
@@ -294,37 +315,17 @@ class Feed:
                 track.has_gap = True
                 track.forget_book()
                 self._judge(track, received_ns)
-                self._resync(track)
+                self._books.load(track)
 
     # books ----------------------------------------------------------------------------------
 
-    def _resync(self, track: InstrumentTrack) -> None:
-        index = track.instrument.index
-        running = self._resyncs.get(index)
-        if running is None or running.done():
-            name = f"resync {track.instrument.symbol}"
-            self._resyncs[index] = self._supervisor.spawn(name, self._load_book(track))
+    @property
+    def is_public_up(self) -> bool:
+        """Whether depth updates are coming in."""
+        return self._links.public
 
-    async def _load_book(self, track: InstrumentTrack) -> None:
-        """Ask for snapshots until one joins the stream."""
-        backoff = self._backoff()
-        venue_id = track.instrument.venue_id
-        request = {"symbol": venue_id, "limit": self._settings.snapshot_levels}
-        while self._links.public and not track.is_overflowed:
-            try:
-                answer = await self._exchange.fapiPublicGetDepth(request)
-                snapshot = self._normalizer.snapshot(answer, venue_id, self._clock.now_ns())
-            except FrameRefusedError as refusal:
-                self._on_refused(refusal, self._clock.now_ns())
-            except BaseError as error:
-                reason = refusal_of(error).reason
-                self._say("feed_frame_refused", kind="snapshot", instrument=venue_id, reason=reason)
-            else:
-                if self._links.public and self._take_snapshot(track, snapshot):
-                    return
-            await asyncio.sleep(backoff.next_s())
-
-    def _take_snapshot(self, track: InstrumentTrack, snapshot: DepthSnapshot) -> bool:
+    def take_snapshot(self, track: InstrumentTrack, snapshot: DepthSnapshot) -> bool:
+        """Pass on a snapshot with the updates that follow it; False when it is too old."""
         following = track.on_snapshot(snapshot)
         if following is None:
             return False
@@ -337,9 +338,31 @@ class Feed:
             self._resynced(track, snapshot.received_ns)
         return True
 
+    def on_audit(self, track: InstrumentTrack, reason: str) -> None:
+        """Take the answer of an audit, empty for a book that is right."""
+        track.audit_count += 1
+        if reason:
+            self._distrust(track, reason, self._clock.now_ns())
+
+    def _distrust(self, track: InstrumentTrack, reason: str, now_ns: int) -> None:
+        """Say that a book is wrong and load it anew."""
+        track.fail_audit(reason)
+        self.say("feed_audit_failed", now_ns, instrument=track.instrument.symbol, reason=reason)
+        self._judge(track, now_ns)
+        self._books.load(track)
+
+    async def _keep_auditing(self) -> None:
+        """Hold one book after the other against the venue, each once per interval, for ever."""
+        pause_s = self._settings.audit_interval_s / len(self._tracks)
+        while True:
+            for track in self._tracks:
+                await asyncio.sleep(pause_s)
+                if track.verdict is Verdict.OK:
+                    await self._books.audit(track)
+
     def _resynced(self, track: InstrumentTrack, now_ns: int) -> None:
         track.resync_count += 1
-        self._say("feed_resynced", now_ns, instrument=track.instrument.symbol)
+        self.say("feed_resynced", now_ns, instrument=track.instrument.symbol)
         self._judge(track, now_ns)
 
     def _on_overflow(self, track: InstrumentTrack, now_ns: int) -> None:
@@ -347,7 +370,7 @@ class Feed:
             return
         track.is_overflowed = True
         track.forget_book()
-        self._say("lane_overflow", now_ns, instrument=track.instrument.symbol)
+        self.say("lane_overflow", now_ns, instrument=track.instrument.symbol)
         self._judge(track, now_ns)
 
     # verdicts -------------------------------------------------------------------------------
@@ -363,11 +386,21 @@ class Feed:
                     track.is_overflowed = False
                     track.has_gap = True
                     track.forget_book()
-                    self._resync(track)
+                    self._books.load(track)
+                self._watch_crossing(track, now_ns)
                 self._judge(track, now_ns)
             heard_ns = max(self._last_frame_ns, self._public.opened_ns)
             if self._public.is_up and now_ns - heard_ns > SILENCE_NS_MAX:
                 await self._public.drop("nothing came for too long")
+
+    def _watch_crossing(self, track: InstrumentTrack, now_ns: int) -> None:
+        if not track.proof.is_crossed:
+            track.crossed_ns = 0
+        elif not track.crossed_ns:
+            track.crossed_ns = now_ns
+        elif now_ns - track.crossed_ns > CROSSED_NS_MAX:
+            track.crossed_ns = 0
+            self._distrust(track, "the book stays crossed", now_ns)
 
     def _judge(self, track: InstrumentTrack, now_ns: int) -> None:
         verdict, reason = track.judge(now_ns, self._skew, self._links)
@@ -375,7 +408,7 @@ class Feed:
         if not track.turn(verdict, reason, now_ns):
             return
         self._emit_verdict(track)
-        self._say(
+        self.say(
             "feed_verdict_changed",
             now_ns,
             instrument=track.instrument.symbol,
@@ -408,10 +441,9 @@ class Feed:
             self._links.public = True
             self._public_once.set()
             for track in self._tracks:
-                running = self._resyncs.pop(track.instrument.index, None)
-                if running is not None:
-                    running.cancel()  # it may sleep for long, or wait for an answer of before
-                self._resync(track)
+                self._books.load_afresh(track)
+                if track.held_trades is not None:
+                    self._fill(track)
         elif link is self._user:
             await self.user_stream.reconcile()
             self._links.user = True
@@ -425,9 +457,9 @@ class Feed:
         if link is self._public:
             self._links.public = False
             for track in self._tracks:
-                track.has_gap = False
-                track.quote_ns = 0
-                track.forget_book()
+                track.forget_connection()
+            for running in self._fillings.values():
+                running.cancel()
         elif link is self._user:
             self._links.user = False
         self._judge_all()
@@ -452,15 +484,8 @@ class Feed:
         settings = self._settings
         return Backoff(settings.reconnect_ms_min, settings.reconnect_ms_max, self._generator)
 
-    def _public_streams(self) -> tuple[str, ...]:
-        depth = f"depth@{self._settings.depth_rate}"
-        names = (track.instrument.venue_id.lower() for track in self._tracks)
-        return tuple(f"{name}@{kind}" for name in names for kind in (depth, "trade", "bookTicker"))
-
-    def _market_streams(self) -> tuple[str, ...]:
-        return tuple(f"{t.instrument.venue_id.lower()}@markPrice@1s" for t in self._tracks)
-
-    def _say(self, event: str, now_ns: int = 0, **fields: object) -> None:
+    def say(self, event: str, now_ns: int = 0, **fields: object) -> None:
+        """Note something about the feed; the time is now unless given."""
         stamp_ns = now_ns or self._clock.now_ns()
         self._note(Note(event=event, event_ns=stamp_ns, fields=fields))
 

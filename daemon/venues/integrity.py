@@ -9,14 +9,19 @@ from collections import deque
 from dataclasses import dataclass
 
 from config.settings import FeedSettings
+from daemon.venues.audit import BookProof, Top
+from daemon.venues.normalize import EmptyTrade
 from kernels.book import Continuity, DepthSequence
-from kernels.events import DepthDiff, DepthSnapshot, Quote, Verdict
+from kernels.events import DepthDiff, DepthSnapshot, Quote, Trade, Verdict
 from kernels.units import Instrument
 
 NS_PER_MS = 1_000_000
 
 BUFFERED_DIFFS_MAX = 5_000
 """Depth events kept while a snapshot is on its way; beyond, the oldest go and it is asked anew."""
+
+HELD_TRADES_MAX = 20_000
+"""Live trades kept back while older ones are fetched; beyond, the missing ones are given up."""
 
 SKEW_WINDOW_NS = 5_000_000_000
 """The clock estimate is the smallest lag of the last one to two windows."""
@@ -54,6 +59,10 @@ class SkewEstimate:
         """Smallest lag of the last one to two windows; 0 before the first frame."""
         return min(self._current_ns, self._previous_ns)
 
+    def delay_ns(self, lag_ns: int) -> int:
+        """Return how much longer than the fastest one a frame with this lag was under way."""
+        return max(lag_ns - self.lag_ns, 0) if self.has_sample else 0
+
 
 @dataclass(slots=True, kw_only=True)
 class Links:
@@ -67,14 +76,20 @@ class Links:
 class InstrumentTrack:
     """Running proof of one instrument's feed.
 
-    Public counters: ``lost_trade_count`` (ids skipped), ``repeated_trade_count``, ``gap_count``,
-    ``resync_count``, ``not_ok_ns`` (time per verdict other than OK).
+    ``quote_ns``, ``depth_ns`` and ``mark_ns`` are when the newest of each left the venue, in our
+    clock: a frame that was under way for long is as old as it is. ``held_trades`` is None while
+    trades pass; while some are missing it keeps the later ones back, so that ids stay in order.
+
+    Public counters: ``lost_trade_count`` (missing and not recovered), ``recovered_trade_count``,
+    ``repeated_trade_count``, ``late_quote_count``, ``gap_count``, ``resync_count``,
+    ``audit_count``, ``audit_failed_count``, ``not_ok_ns`` (time per verdict other than OK).
     """
 
     def __init__(self, instrument: Instrument, settings: FeedSettings, now_ns: int) -> None:
         """Start WARMING at ``now_ns``."""
         self.instrument = instrument
         self.sequence = DepthSequence()
+        self.proof = BookProof(settings.snapshot_levels)
         self.buffered: deque[DepthDiff] = deque(maxlen=BUFFERED_DIFFS_MAX)
         self.verdict = Verdict.WARMING
         self.reason = "starting"
@@ -82,42 +97,74 @@ class InstrumentTrack:
         self.has_gap = False
         self.is_overflowed = False
         self.quote_ns = self.depth_ns = self.mark_ns = 0
+        self.audit_reason = ""
+        self.crossed_ns = 0
         self.last_trade_id = -1
+        self.held_trades: list[Trade | EmptyTrade] | None = None
+        self.is_link_fresh = False
+        self._quote_id = -1
+        self._quote_event_ns = 0
+        self._quote_top: Top = (0, 0, 0, 0)
         self._snapshot_id = -1
-        self.lost_trade_count = self.repeated_trade_count = 0
-        self.gap_count = self.resync_count = 0
+        self.lost_trade_count = self.recovered_trade_count = self.repeated_trade_count = 0
+        self.gap_count = self.resync_count = self.late_quote_count = 0
+        self.audit_count = self.audit_failed_count = 0
         self.not_ok_ns: dict[Verdict, int] = {}
         self._since_ns = now_ns
         self._quote_stale_ns = settings.quote_stale_ms * NS_PER_MS
         self._depth_stale_ns = settings.depth_stale_ms * NS_PER_MS
         self._skew_ns_max = settings.skew_ms_max * NS_PER_MS
 
-    def on_quote(self, quote: Quote) -> bool:
-        """Note a best bid and ask; True when it changed whether the touch is crossed."""
-        self.quote_ns = quote.received_ns
-        is_crossed = 0 < quote.ask_ticks <= quote.bid_ticks
-        if is_crossed is self.is_crossed:
+    def is_late(self, quote: Quote) -> bool:
+        """Say whether a newer quote came before this one; it is counted and must not pass.
+
+        Ids that step back while the venue's time goes on are a new numbering, not a late frame.
+        """
+        if quote.update_id >= self._quote_id or quote.event_ns > self._quote_event_ns:
             return False
-        self.is_crossed = is_crossed
+        self.late_quote_count += 1
         return True
 
+    def on_quote(self, quote: Quote, delay_ns: int = 0) -> bool:
+        """Note a best bid and ask; True when the verdict must be judged anew."""
+        self.quote_ns = quote.received_ns - delay_ns
+        self._quote_id, self._quote_event_ns = quote.update_id, quote.event_ns
+        self._quote_top = (quote.bid_ticks, quote.bid_lots, quote.ask_ticks, quote.ask_lots)
+        is_crossed = 0 < quote.ask_ticks <= quote.bid_ticks
+        has_changed = is_crossed is not self.is_crossed
+        self.is_crossed = is_crossed
+        if quote.update_id == self.proof.update_id and self.sequence.is_synchronised:
+            return self._check_top() or has_changed
+        return has_changed
+
     def on_trade_id(self, trade_id: int) -> int:
-        """Check the numbering: 0 when it continues, n when n were skipped, -1 for a repeat."""
-        last, self.last_trade_id = self.last_trade_id, max(trade_id, self.last_trade_id)
-        if last < 0 or trade_id == last + 1:
+        """Check the numbering: 0 when it continues, -1 for a repeat, n when n are missing.
+
+        Only 0 moves the numbering on.
+        """
+        last_id = self.last_trade_id
+        if last_id < 0 or trade_id == last_id + 1:
+            self.last_trade_id = trade_id
             return 0
-        if trade_id <= last:
+        if trade_id <= last_id:
             self.repeated_trade_count += 1
             return -1
-        self.lost_trade_count += trade_id - last - 1
-        return trade_id - last - 1
+        return trade_id - last_id - 1
 
-    def on_diff(self, diff: DepthDiff) -> Continuity:
-        """Judge a depth event; BUFFER and GAP keep it for the next snapshot."""
+    def on_diff(self, diff: DepthDiff, delay_ns: int = 0) -> Continuity:
+        """Judge a depth event; BUFFER and GAP keep it for the next snapshot.
+
+        A book that contradicts the quote of the same id sets ``audit_reason``.
+        """
         was_synchronised = self.sequence.is_synchronised
         continuity = self._check(diff)
         if continuity is Continuity.NEXT or continuity is Continuity.BRIDGE:
-            self.depth_ns = diff.received_ns
+            self.depth_ns = diff.received_ns - delay_ns
+            self.proof.apply(diff)
+            if not was_synchronised:
+                self.audit_reason = ""
+            if diff.last_update_id == self._quote_id:
+                self._check_top()
         elif continuity is Continuity.BUFFER:
             self.buffered.append(diff)
         elif continuity is Continuity.GAP:
@@ -148,9 +195,26 @@ class InstrumentTrack:
             self.buffered.popleft()
             if continuity is not Continuity.OLD:
                 following.append(diff)
+        self.proof.load(snapshot)
+        for diff in following:
+            self.proof.apply(diff)
         if following:
             self.depth_ns = snapshot.received_ns
+            self.audit_reason = ""
         return following
+
+    def fail_audit(self, reason: str) -> None:
+        """Take it that the book is wrong: it is forgotten, only a new snapshot helps."""
+        self.audit_failed_count += 1
+        self.audit_reason = reason
+        self.forget_book()
+
+    def _check_top(self) -> bool:
+        """Hold the book's top against the quote of the same update id; True when it differs."""
+        if self.proof.best() == self._quote_top:
+            return False
+        self.audit_reason = "the book's top contradicts the quote of the same update"
+        return True
 
     def _check(self, diff: DepthDiff) -> Continuity:
         first_id, last_id = diff.first_update_id, diff.last_update_id
@@ -171,6 +235,19 @@ class InstrumentTrack:
         self._snapshot_id = -1
         self.sequence.reset()
         self.buffered.clear()
+        self.proof.clear()
+
+    def forget_connection(self) -> None:
+        """Drop what held for one connection; trades are kept back until it is known which went."""
+        self.has_gap = False
+        self.audit_reason = ""
+        self.is_crossed = False
+        self.quote_ns = 0
+        self._quote_id = -1
+        self.forget_book()
+        if self.last_trade_id >= 0 and self.held_trades is None:
+            self.held_trades = []
+        self.is_link_fresh = True
 
     def judge(self, now_ns: int, skew: SkewEstimate, links: Links) -> tuple[Verdict, str]:
         """Say what the feed is worth now, worst cause first."""
@@ -180,6 +257,8 @@ class InstrumentTrack:
         if self.is_overflowed:
             return Verdict.GAP, "the engine does not keep up"
         if not self.sequence.is_synchronised:
+            if self.audit_reason:
+                return Verdict.AUDIT_FAILED, self.audit_reason
             if self.has_gap:
                 return Verdict.GAP, "depth updates are missing"
             return Verdict.WARMING, "waiting for a book"
@@ -187,16 +266,21 @@ class InstrumentTrack:
             return Verdict.WARMING, "waiting for a quote"
         if not self.mark_ns:
             return Verdict.WARMING, "waiting for a mark price"
+        if self.held_trades is not None:
+            verdict = Verdict.WARMING if self.is_link_fresh else Verdict.GAP
+            return verdict, "missing trades are being fetched"
         if self.is_crossed:
             return Verdict.CROSSED, "best bid is not below best ask"
+        if self.proof.is_crossed:
+            return Verdict.CROSSED, "the book is crossed"
         if skew.has_sample and abs(skew.lag_ns) > self._skew_ns_max:
             return Verdict.SKEWED, f"clocks differ by {skew.lag_ns // NS_PER_MS} ms"
         if now_ns - self.quote_ns > self._quote_stale_ns:
-            return Verdict.STALE, "no quote"
+            return Verdict.STALE, "no fresh quote"
         if now_ns - self.depth_ns > self._depth_stale_ns:
-            return Verdict.STALE, "no depth update"
+            return Verdict.STALE, "no fresh depth update"
         if now_ns - self.mark_ns > self._depth_stale_ns:
-            return Verdict.STALE, "no mark price"
+            return Verdict.STALE, "no fresh mark price"
         return Verdict.OK, ""
 
     def turn(self, verdict: Verdict, reason: str, now_ns: int) -> bool:
@@ -207,7 +291,7 @@ class InstrumentTrack:
             return False
         self.verdict = verdict
         if verdict is Verdict.OK:
-            self.has_gap = False
+            self.has_gap = self.is_link_fresh = False
         return True
 
     def not_ok_until(self, now_ns: int) -> dict[str, int]:

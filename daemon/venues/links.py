@@ -18,6 +18,7 @@ from daemon.effects import Note
 from daemon.venues.normalize import ColdFrame
 from daemon.venues.supervision import Backoff
 from daemon.venues.tap import Stream, StreamLostError, TapBinanceUsdm, refusal_of
+from kernels.units import Instrument
 
 ACKNOWLEDGE_TIMEOUT_S = 5.0
 """A subscription that is not answered in this time counts as a lost connection."""
@@ -114,7 +115,7 @@ class Link:
         """Open, subscribe and serve until the socket is gone; return why it went."""
         why = "closed"
         self._close_reason = ""
-        was_connected = False
+        was_connected = is_ending = False
         try:
             url = await self._owner.url_of(self)
             self._stream = await self._exchange.open_stream(url, self._read)
@@ -127,13 +128,17 @@ class Link:
             why = str(error)
         except BaseError as error:  # a REST call on the way: its text may hold a signed URL
             why = refusal_of(error).reason
+        except asyncio.CancelledError:
+            is_ending = True  # only the feed's own end cancels a link: nobody waits for the news
+            raise
         finally:
             why = self._close_reason or why
             stream, self._stream = self._stream, None
             self.is_up = False
-            if was_connected:
+            if was_connected and not is_ending:
                 self._say("feed_disconnected", reason=why)
-            self._owner.on_link_down(self, why)
+            if not is_ending:
+                self._owner.on_link_down(self, why)
             if stream is not None:
                 await stream.close()
         return why
@@ -181,3 +186,14 @@ class Link:
 
 OnUserConnect = Callable[[], Awaitable[None]]
 """Reconciles after every connection of the user stream, which repeats nothing it missed."""
+
+
+def public_streams(instruments: Sequence[Instrument], depth_rate: str) -> tuple[str, ...]:
+    """Name the streams of depth, trades and best bid/ask of every instrument."""
+    kinds = (f"depth@{depth_rate}", "trade", "bookTicker")
+    return tuple(f"{each.venue_id.lower()}@{kind}" for each in instruments for kind in kinds)
+
+
+def market_streams(instruments: Sequence[Instrument]) -> tuple[str, ...]:
+    """Name the mark price streams of every instrument."""
+    return tuple(f"{each.venue_id.lower()}@markPrice@1s" for each in instruments)

@@ -143,6 +143,16 @@ class DepthAnswer(msgspec.Struct):
     E: Milliseconds = 0
 
 
+class TradeAnswer(msgspec.Struct):
+    """One row of REST trades and historicalTrades."""
+
+    id: Identifier
+    price: str
+    qty: str
+    time: Milliseconds
+    isBuyerMaker: bool
+
+
 class OrderAnswer(msgspec.Struct):
     """REST answer about one order (create, cancel, query, open orders)."""
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from config.settings import FeedSettings
 from kernels.events import (
     DepthDiff,
     DepthSnapshot,
     Fill,
     Funding,
     OrderUpdate,
+    Quote,
     Trade,
     Verdict,
 )
@@ -60,18 +62,176 @@ async def test_a_refused_snapshot_is_asked_again(tmp_path: Path) -> None:
         await rig.until_verdict(Verdict.OK, 2)
 
 
-async def test_lost_and_repeated_trades(tmp_path: Path) -> None:
-    """Skipped trade ids are counted and noted, repeats are dropped."""
+async def test_missing_trades_are_fetched_in_their_place(tmp_path: Path) -> None:
+    """A hole in the numbering is GAP until REST has filled it; ids arrive in order, each once."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        rig.offer_trades(range(1, 8))
+        for trade_id in (1, 2, 5, 5, 4, 6):
+            await rig.trade(trade_id)
+        await rig.until(lambda: rig.feed.counters.trade_count >= 6)
+        await rig.until_verdict(Verdict.OK, 2)
+        assert Verdict.GAP in rig.verdicts()
+        await rig.trade(7)
+        await rig.until(lambda: rig.feed.counters.trade_count >= 7)
+        assert rig.trade_ids() == [1, 2, 3, 4, 5, 6, 7]
+        counters = rig.feed.counters
+        assert counters.lost_count == 0
+        assert counters.recovered_count >= 1
+        assert rig.noted("feed_trades_recovered")
+        assert not rig.noted("feed_trades_lost")
+
+
+async def test_trades_that_cannot_be_fetched_are_lost_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A venue that does not tell them: the rest passes after a while, repeats are dropped."""
+    monkeypatch.setattr("daemon.venues.backfill.GIVE_UP_NS", 100_000_000)
     async with feed_rig(tmp_path) as rig:
         await rig.make_ok()
         for trade_id in (1, 2, 5, 5, 4, 6):
             await rig.trade(trade_id)
-        await rig.until(lambda: rig.feed.counters.trade_count >= 4)
-        trades = [e.trade_id for e in rig.events if isinstance(e, Trade)]
-        assert trades == [1, 2, 5, 6]
-        assert rig.feed.counters.lost_count == 2
-        assert rig.feed.counters.repeated_count == 2
-        assert rig.noted("feed_trades_lost")[0].fields["lost"] == 2
+        await rig.until(lambda: rig.feed.counters.trade_count >= 5)
+        assert rig.trade_ids() == [1, 2, 4, 5, 6]
+        assert rig.feed.counters.lost_count == 1
+        assert rig.feed.counters.repeated_count == 1
+        assert rig.noted("feed_trades_lost")[0].fields["lost"] == 1
+        await rig.until_verdict(Verdict.OK, 2)
+
+
+async def test_trades_out_of_reach_are_given_up_at_once(tmp_path: Path) -> None:
+    """Without a key only the newest trades can be had: what is older is lost, the rest fetched."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        await rig.trade(1)
+        rig.offer_trades(range(10, 15))
+        await rig.trade(15)
+        await rig.until(lambda: rig.feed.counters.trade_count >= 7)
+        assert rig.trade_ids() == [1, *range(10, 16)]
+        assert rig.feed.counters.lost_count == 8
+
+
+async def test_older_trades_are_read_page_by_page(tmp_path: Path) -> None:
+    """With a key the history is read by id until it joins what the stream brought."""
+    async with feed_rig(tmp_path, with_user_stream=True) as rig:
+        await rig.make_ok()
+        await rig.trade(1)
+        rig.offer_trades(range(1, 2000))
+        await rig.venue.close_sockets("public")
+        await rig.venue.connected("public", 2)
+        await rig.until(lambda: rig.feed.counters.trade_count >= 1999)
+        assert rig.trade_ids() == list(range(1, 2000))
+        pages = rig.venue.asked("GET /fapi/v1/historicalTrades")
+        assert [page["fromId"] for page in pages] == ["2", "502"]
+        assert rig.feed.counters.lost_count == 0
+
+
+async def test_an_orderly_end_is_no_outage(tmp_path: Path) -> None:
+    """Closing the feed changes no verdict, warns of nothing and counts no time as not OK."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        await rig.feed.close()
+        before = rig.feed.counters.not_ok_ns
+        assert rig.verdicts() == [Verdict.WARMING, Verdict.OK]
+        assert not rig.noted("feed_disconnected")
+        assert set(before["BTC/USDT:USDT"]) == {"WARMING"}
+        await asyncio.sleep(0.05)
+        assert rig.feed.counters.not_ok_ns == before
+
+
+async def test_an_audit_finds_a_wrong_book(tmp_path: Path) -> None:
+    """A level that differs from the venue's own book is AUDIT_FAILED, then a new book."""
+    async with feed_rig(tmp_path, audit_interval_s=1) as rig:
+        await rig.make_ok()
+        rig.offer_book([["60000.0", "1"], ["59999.0", "7"]], [["60000.2", "1"]])
+        await rig.until_verdict(Verdict.AUDIT_FAILED)
+        note = rig.noted("feed_audit_failed")[0]
+        assert note.fields["reason"] == "BUY 599990 ticks: 0 lots here, 7000 at the venue"
+        await rig.diff()
+        await rig.until_verdict(Verdict.OK, 2)
+        assert rig.feed.counters.audit_failed_count == 1
+
+
+async def test_audits_of_a_right_book_change_nothing(tmp_path: Path) -> None:
+    """Audits go on quietly as long as the venue agrees, also while updates come in."""
+    async with feed_rig(tmp_path, audit_interval_s=1) as rig:
+        await rig.make_ok()
+        rig.offer_book([["60000.0", "1"]], [])
+        while rig.feed.counters.audit_count < 2:
+            await rig.until(lambda: True)
+            await rig.quote()
+            await rig.mark()
+            await asyncio.sleep(0.05)
+        assert rig.verdicts() == [Verdict.WARMING, Verdict.OK]
+        assert rig.feed.counters.audit_failed_count == 0
+
+
+async def test_a_quote_of_the_same_update_judges_the_book(tmp_path: Path) -> None:
+    """A best bid that the book of the same id does not show is AUDIT_FAILED at once."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        rig.offer_book([["60000.0", "2"]], [["60000.1", "1"]])
+        await rig.quote(u=rig.update_id, B="9")
+        await rig.until_verdict(Verdict.AUDIT_FAILED)
+        await rig.diff()
+        await rig.quote(u=rig.update_id + 1)
+        await rig.until_verdict(Verdict.OK, 2)
+
+
+async def test_a_crossed_book_is_reloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A book whose sides overlap is CROSSED, and loaded anew when it stays so."""
+    monkeypatch.setattr("daemon.venues.feeds.CROSSED_NS_MAX", 150_000_000)
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        await rig.diff(a=[["59999.0", "1"]])
+        await rig.until_verdict(Verdict.CROSSED)
+        await rig.until_verdict(Verdict.AUDIT_FAILED)
+        rig.offer_book([["60000.0", "2"]], [["60000.1", "1"]])
+        await rig.diff()
+        await rig.until_verdict(Verdict.OK, 2)
+
+
+async def test_an_older_quote_does_not_replace_a_newer_one(tmp_path: Path) -> None:
+    """A late quote is dropped and counted; ids that start again with later times are taken."""
+    async with feed_rig(tmp_path) as rig:
+        await rig.make_ok()
+        now_ms = rig.now_ms()
+        await rig.quote(u=50, E=now_ms)
+        await rig.quote(bid="59999.0", u=49, E=now_ms)
+        await rig.quote(bid="59998.0", u=3, E=now_ms + 1)
+        await rig.until(lambda: rig.feed.counters.quote_count >= 4)
+        bids = [e.bid_ticks for e in rig.events if isinstance(e, Quote)]
+        assert 599_990 not in bids
+        assert bids[-1] == 599_980
+        assert rig.feed.counters.late_count == 1
+
+
+async def test_frames_that_were_long_under_way_are_old(tmp_path: Path) -> None:
+    """A queue that comes late keeps the feed STALE: age is counted from the venue."""
+    async with feed_rig(tmp_path, quote_stale_ms=300, skew_ms_max=60_000) as rig:
+        await rig.make_ok()
+        await rig.until_verdict(Verdict.STALE)
+        for _ in range(4):
+            await rig.quote(E=rig.now_ms() - 2_000)
+            await asyncio.sleep(0.06)
+        await rig.until(lambda: rig.feed.counters.quote_count >= 5)
+        assert rig.verdicts()[-1] is Verdict.STALE
+        await rig.quote()
+        await rig.until_verdict(Verdict.OK, 2)
+
+
+async def test_a_half_open_socket_is_found_within_five_seconds(tmp_path: Path) -> None:
+    """With the settings as shipped: no pong, no frame, no FIN, and the feed dials anew."""
+    shipped = FeedSettings()
+    async with feed_rig(tmp_path, keepalive_ms=shipped.keepalive_ms) as rig:
+        await rig.make_ok()
+        await asyncio.sleep(
+            shipped.keepalive_ms / 1000 + 0.1
+        )  # the worst moment: just after a pong
+        rig.venue.answers_pings = False
+        died_ns = rig.clock.monotonic_ns()
+        await rig.until(lambda: bool(rig.noted("feed_disconnected")))
+        assert rig.clock.monotonic_ns() - died_ns < 5_000_000_000
 
 
 async def test_a_forced_disconnect_recovers(tmp_path: Path) -> None:

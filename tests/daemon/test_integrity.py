@@ -176,16 +176,20 @@ def test_the_buffer_is_bounded() -> None:
 @settings(max_examples=100, deadline=None)
 @given(trade_ids=st.lists(st.integers(0, 60), max_size=60))
 def test_trade_numbering(trade_ids: list[int]) -> None:
-    """Lost ids are exactly those skipped between first and highest, repeats exactly the rest."""
+    """Only the next id moves on; a later one tells what is missing, an older one is a repeat."""
     track = _track()
-    fresh: list[int] = []
+    passed: list[int] = []
     for trade_id in trade_ids:
-        if track.on_trade_id(trade_id) >= 0:
-            fresh.append(trade_id)
-    assert fresh == sorted(set(fresh))
-    assert track.repeated_trade_count == len(trade_ids) - len(fresh)
-    if fresh:
-        assert track.lost_trade_count == fresh[-1] - fresh[0] + 1 - len(fresh)
+        step = track.on_trade_id(trade_id)
+        if step == 0:
+            passed.append(trade_id)
+        elif step > 0:
+            assert step == trade_id - passed[-1] - 1
+        else:
+            assert trade_id <= passed[-1]
+    if passed:
+        assert passed == list(range(passed[0], passed[0] + len(passed)))
+    assert track.lost_trade_count == 0
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from aiohttp import web
 
 from config.settings import FeedSettings, Settings
 from daemon.clock import SystemClock
@@ -18,7 +19,7 @@ from daemon.lanes import Lanes
 from daemon.venues.connect import connect, load_instruments
 from daemon.venues.feeds import Feed
 from daemon.venues.tap import TapBinanceUsdm
-from kernels.events import Event, FeedStatus, Verdict
+from kernels.events import Event, FeedStatus, Trade, Verdict
 from kernels.units import Instrument
 from tests.fakes.scripted_venue import ScriptedVenue, answer, serve
 
@@ -74,6 +75,29 @@ class FeedRig:
         last = self.update_id if last_update_id is None else last_update_id
         words = {"lastUpdateId": last, "bids": [["60000.0", "2"]], "asks": [["60000.1", "3"]]}
         self.venue.handlers["GET /fapi/v1/depth"] = answer(words)
+
+    def offer_book(self, bids: list[list[str]], asks: list[list[str]]) -> None:
+        """Serve a REST book as of the last depth update."""
+        words = {"lastUpdateId": self.update_id, "bids": bids, "asks": asks}
+        self.venue.handlers["GET /fapi/v1/depth"] = answer(words)
+
+    def offer_trades(self, trade_ids: Sequence[int]) -> None:
+        """Serve these trades by REST: the newest thousand, and all of them by id."""
+        words = {"price": "60000.0", "qty": "0.001", "isBuyerMaker": True}
+        now_ms = self.now_ms()
+        rows = [{"id": each, "time": now_ms, **words} for each in trade_ids]
+
+        async def by_id(request: web.Request) -> web.StreamResponse:
+            first_id, limit = int(request.query["fromId"]), int(request.query["limit"])
+            return web.json_response(rows[first_id - trade_ids[0] :][:limit])
+
+        self.venue.handlers["GET /fapi/v1/trades"] = answer(rows[-1000:])
+        self.venue.handlers["GET /fapi/v1/historicalTrades"] = by_id
+
+    def trade_ids(self) -> list[int]:
+        """List the ids of the trades that came through the lanes, in order."""
+        self.events.extend(self.lanes.drain(10_000))
+        return [event.trade_id for event in self.events if isinstance(event, Trade)]
 
     async def until(self, done: Callable[[], bool], *, what: str = "condition") -> None:
         """Wait for a condition while draining the lanes; TimeoutError with what was waited for."""
