@@ -19,8 +19,10 @@ from daemon.simulated.player import Player
 from daemon.simulated.private_calls import PrivateCalls
 from daemon.simulated.venue import Venue
 from daemon.simulated.venue_errors import VenueError
+from kernels.latencies import OrderLatency, Way
 
 NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
 BOOK_WAIT_S = 10.0
 """How long the depth call waits for a recorded book that has not come yet."""
 
@@ -77,7 +79,8 @@ class RestApi:
         self._clock = clock
         self._api_key = api_key
         self._api_secret = api_secret
-        self._latency_s = latency_s
+        self._latency = latency
+        self._rate_limits = rate_limits
         self.requests: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self._routes = self._public_routes() | self._private_routes(PrivateCalls(venue))
@@ -112,13 +115,19 @@ class RestApi:
 
     async def perform(self, route: Route, parameters: Parameters) -> object:
         """Run a call for a caller who has been let in; orders take their simulated way."""
-        if not route.is_order or not self._latency_s:
+        if not route.is_order:
             return await route.call(parameters, self._now_ms())
-        await asyncio.sleep(self._latency_s)
+        await self._travel(self._latency.inward)
         try:
             return await route.call(parameters, self._now_ms())
         finally:
-            await asyncio.sleep(self._latency_s)
+            await self._travel(self._latency.outward)
+
+    async def _travel(self, way: Way) -> None:
+        now_ns = self._clock.monotonic_ns()
+        wait_ns = way.arrival_ns(now_ns) - now_ns
+        if wait_ns > 0:
+            await asyncio.sleep(wait_ns / NS_PER_S)
 
     @staticmethod
     async def _body(request: web.BaseRequest) -> str:
@@ -197,7 +206,9 @@ class RestApi:
         return {"serverTime": now_ms}
 
     async def _exchange_information(self, parameters: Parameters, now_ms: int) -> object:
-        return market_documents.exchange_document(self._venue.instruments, now_ms)
+        return market_documents.exchange_document(
+            self._venue.instruments, now_ms, self._rate_limits
+        )
 
     async def _currencies(self, parameters: Parameters, now_ms: int) -> object:
         return market_documents.currencies_document()

@@ -43,11 +43,6 @@ def too_precise(name: str) -> VenueError:
     return VenueError(-1111, f"Parameter '{name}' has too much precision.")
 
 
-def bad_depth_limit() -> VenueError:
-    """-1100: a depth limit outside 1 to 5000 is no number the call takes."""
-    return VenueError(-1130, "Data sent for parameter 'limit' is not valid.")
-
-
 def invalid_json() -> VenueError:
     """-1135: a ws-api message that is no JSON object with a method."""
     return VenueError(-1135, "Invalid JSON Request")
