@@ -1,4 +1,7 @@
-"""A recorded market: one file of raw Binance USD-M streams, read and checked whole before serving.
+"""A recorded market: one file of raw Binance streams, read and checked whole before serving.
+
+USD-M futures and spot are two dialects: spot has no previous update id, no times in its quotes and
+depth only every 100 ms.
 
 Format: one record a line, the local receive time in UNIX nanoseconds (19 digits), a blank, one JSON
 document: a combined-stream wrapper, or the REST depth snapshot without one. Gzip or plain text.
@@ -9,6 +12,8 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import IO, NoReturn, cast
 
@@ -16,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.simulated.market_source import Frame, SourceEvent, frame_of
+from daemon.simulated.market_source import NO_STAMP, Frame, SourceEvent, frame_of
 from kernels.events import DepthDiff, DepthSnapshot, Quote, Side, Trade
 from kernels.units import E8, Instrument
 
@@ -53,24 +58,30 @@ class _Record(msgspec.Struct):
     asks: list[tuple[float, float]] = []
 
 
-class _Depth(msgspec.Struct):
+class _SpotDepth(msgspec.Struct):
     E: int
-    T: int
     U: int
     u: int
-    pu: int
     b: list[tuple[float, float]]
     a: list[tuple[float, float]]
 
 
-class _BookTicker(msgspec.Struct):
-    E: int
+class _Depth(_SpotDepth):
     T: int
+    pu: int
+
+
+class _SpotBookTicker(msgspec.Struct):
     u: int
     b: float
     B: float
     a: float
     A: float
+
+
+class _BookTicker(_SpotBookTicker):
+    E: int
+    T: int
 
 
 class _Trade(msgspec.Struct):
@@ -85,21 +96,39 @@ class _Trade(msgspec.Struct):
 _RECORD = msgspec.json.Decoder(_Record, strict=False)  # lax: the wire's decimal strings to floats
 _DEPTH = msgspec.json.Decoder(_Depth, strict=False)
 _BOOK_TICKER = msgspec.json.Decoder(_BookTicker, strict=False)
+_SPOT_DEPTH = msgspec.json.Decoder(_SpotDepth, strict=False)
+_SPOT_BOOK_TICKER = msgspec.json.Decoder(_SpotBookTicker, strict=False)
 _TRADE = msgspec.json.Decoder(_Trade, strict=False)
+
+
+class CaptureDialect(StrEnum):
+    """Whose streams a recording holds."""
+
+    USDM = "usdm"
+    SPOT = "spot"
 
 
 class CaptureSource:
     """A finite source: every frame of the file, in the file's order, at the file's pace.
 
-    Reading happens in the constructor and raises ``CaptureError`` for a file that is missing, cut
-    off, not a capture, without a depth snapshot, or without a stream of a wanted instrument.
+    Times in the documents are overwritten when sent, so that the recording happens now; with
+    ``keeps_time`` they stay what they were, with the skew of their day. Reading happens in the
+    constructor and raises ``CaptureError`` for a file that is missing, cut off, not a capture,
+    without a depth snapshot, or without a stream of a wanted instrument.
     """
 
-    def __init__(self, path: Path, instruments: Sequence[Instrument]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        instruments: Sequence[Instrument],
+        dialect: CaptureDialect = CaptureDialect.USDM,
+        *,
+        keeps_time: bool = False,
+    ) -> None:
         """Read and check the whole file; streams of other instruments are skipped."""
         self.path = path
         self._instruments = tuple(instruments)
-        self._frames = _Reader(path, self._instruments).read()
+        self._frames = _Reader(path, self._instruments, dialect, keeps_time).read()
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
@@ -134,8 +163,16 @@ def capture_venue_ids(path: Path) -> tuple[str, ...]:
 class _Reader:
     """One pass over the file; keeps what the checks at its end need."""
 
-    def __init__(self, path: Path, instruments: tuple[Instrument, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        instruments: tuple[Instrument, ...],
+        dialect: CaptureDialect,
+        keeps_time: bool,
+    ) -> None:
         self._path = path
+        self._dialect = dialect
+        self._keeps_time = keeps_time
         self._by_prefix = {item.venue_id.lower(): item for item in instruments}
         self._instruments = instruments
         self._seen_streams: set[str] = set()
@@ -171,17 +208,34 @@ class _Reader:
         if instrument is None:
             return None
         payload = bytes(record.data)
-        event: SourceEvent
-        match channel:
-            case "depth@0ms":
-                event = _depth_event(instrument, received_ns, _DEPTH.decode(payload))
-            case "bookTicker":
-                event = _quote_event(instrument, received_ns, _BOOK_TICKER.decode(payload))
-            case "trade":
-                event = _trade_event(instrument, received_ns, _TRADE.decode(payload))
-            case _:
+        event = self._event(instrument, channel, received_ns, payload)
+        frame = frame_of(due_ns, record.stream, event, payload)
+        if self._keeps_time:
+            frame = replace(frame, event_time_at=NO_STAMP, transaction_time_at=NO_STAMP)
+        return frame
+
+    def _event(
+        self, instrument: Instrument, channel: str, received_ns: int, payload: bytes
+    ) -> SourceEvent:
+        match self._dialect, channel:
+            case _, "trade":
+                return _trade_event(instrument, received_ns, _TRADE.decode(payload))
+            case CaptureDialect.USDM, "depth@0ms":
+                depth = _DEPTH.decode(payload)
+                return _depth_event(instrument, received_ns, depth, depth.pu)
+            case CaptureDialect.USDM, "bookTicker":
+                quote = _BOOK_TICKER.decode(payload)
+                return _quote_event(instrument, received_ns, quote, quote.E * NS_PER_MS)
+            case CaptureDialect.SPOT, "depth@100ms":
+                spot_depth = _SPOT_DEPTH.decode(payload)
+                return _depth_event(instrument, received_ns, spot_depth, spot_depth.U - 1)
+            case CaptureDialect.SPOT, "bookTicker":
+                spot_quote = _SPOT_BOOK_TICKER.decode(payload)
+                return _quote_event(instrument, received_ns, spot_quote, received_ns)
+            case CaptureDialect.USDM, _:
                 raise ValueError("only depth@0ms, bookTicker and trade of USD-M can be replayed")
-        return frame_of(due_ns, record.stream, event, payload)
+            case _:
+                raise ValueError("only depth@100ms, bookTicker and trade of spot can be replayed")
 
     def _snapshot_frame(self, due_ns: int, received_ns: int, record: _Record) -> Frame | None:
         if record.lastUpdateId < 0:
@@ -199,13 +253,14 @@ class _Reader:
                 "a depth snapshot without symbol, and not exactly one symbol before it"
             )
         self._snapshots.add(instrument.index)
+        has_old_lots = self._dialect is CaptureDialect.SPOT
         event = DepthSnapshot(
             instrument=instrument.index,
             event_ns=record.E * NS_PER_MS,
             received_ns=received_ns,
             last_update_id=record.lastUpdateId,
-            bid_levels_n2=_levels(instrument, record.bids),
-            ask_levels_n2=_levels(instrument, record.asks),
+            bid_levels_n2=_levels(instrument, record.bids, has_old_lots=has_old_lots),
+            ask_levels_n2=_levels(instrument, record.asks, has_old_lots=has_old_lots),
         )
         return frame_of(due_ns, "", event, b"")
 
@@ -264,11 +319,20 @@ def _decode_record(path: Path, line_number: int, document: bytes) -> _Record:
         raise CaptureError(path, line_number, f"not a stream record: {error}") from None
 
 
-def _levels(instrument: Instrument, levels: list[tuple[float, float]]) -> NDArray[np.int64]:
-    """Convert (price, quantity) rows to int64 (ticks, lots); ValueError when off the grid."""
+def _levels(
+    instrument: Instrument, levels: list[tuple[float, float]], *, has_old_lots: bool = False
+) -> NDArray[np.int64]:
+    """Convert (price, quantity) rows to int64 (ticks, lots); ValueError when off the grid.
+
+    On spot, orders from before a change of the lot still rest far away: with ``has_old_lots`` such
+    a quantity becomes the nearest lots, at least one.
+    """
     wire_n2 = np.array(levels, dtype=np.float64).reshape(-1, 2)
     steps_n2 = wire_n2 * E8 / (instrument.tick_size_e8, instrument.lot_size_e8)
     rounded_n2 = np.rint(steps_n2)
+    if has_old_lots:
+        rounded_n2[:, 1] = np.maximum(rounded_n2[:, 1], steps_n2[:, 1] > 0.0)
+        steps_n2[:, 1] = rounded_n2[:, 1]
     if not np.all(np.abs(steps_n2 - rounded_n2) <= GRID_TOLERANCE_STEPS):
         raise ValueError(f"a level is off the grid of {instrument.venue_id}")
     if np.any(rounded_n2[:, 0] <= 0) or np.any(rounded_n2[:, 1] < 0):
@@ -286,24 +350,29 @@ def _steps(value: float, step_e8: int) -> int:
     return rounded
 
 
-def _depth_event(instrument: Instrument, received_ns: int, depth: _Depth) -> DepthDiff:
+def _depth_event(
+    instrument: Instrument, received_ns: int, depth: _SpotDepth, previous_update_id: int
+) -> DepthDiff:
+    has_old_lots = not isinstance(depth, _Depth)
     return DepthDiff(
         instrument=instrument.index,
         event_ns=depth.E * NS_PER_MS,
         received_ns=received_ns,
         first_update_id=depth.U,
         last_update_id=depth.u,
-        previous_update_id=depth.pu,
-        bid_levels_n2=_levels(instrument, depth.b),
-        ask_levels_n2=_levels(instrument, depth.a),
+        previous_update_id=previous_update_id,
+        bid_levels_n2=_levels(instrument, depth.b, has_old_lots=has_old_lots),
+        ask_levels_n2=_levels(instrument, depth.a, has_old_lots=has_old_lots),
     )
 
 
-def _quote_event(instrument: Instrument, received_ns: int, ticker: _BookTicker) -> Quote:
+def _quote_event(
+    instrument: Instrument, received_ns: int, ticker: _SpotBookTicker, event_ns: int
+) -> Quote:
     tick_e8, lot_e8 = instrument.tick_size_e8, instrument.lot_size_e8
     return Quote(
         instrument=instrument.index,
-        event_ns=ticker.E * NS_PER_MS,
+        event_ns=event_ns,
         received_ns=received_ns,
         update_id=ticker.u,
         bid_ticks=_steps(ticker.b, tick_e8),

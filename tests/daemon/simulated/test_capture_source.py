@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from daemon.simulated.capture_source import CaptureError, CaptureSource, capture_venue_ids
+from daemon.simulated.capture_source import (
+    CaptureDialect,
+    CaptureError,
+    CaptureSource,
+    capture_venue_ids,
+)
 from daemon.simulated.listings import listed_instruments
+from daemon.simulated.market_source import NO_STAMP
 from kernels.events import DepthDiff, DepthSnapshot, Quote, Trade
 from tests.fakes.recording import NAMES, btc, recording_lines, write_recording
 
@@ -141,3 +151,76 @@ def test_recordings_of_other_markets_are_refused(name: str) -> None:
     """Spot and coin-margined streams are not mistaken for USD-M."""
     with pytest.raises(CaptureError):
         CaptureSource(CAPTURES / name, (btc(),))
+
+
+def as_spot(line: bytes) -> bytes:
+    """Rewrite a line of USD-M streams as spot would have sent it."""
+    stamp, _, text = line.partition(b" ")
+    record = json.loads(text)
+    if "stream" not in record:
+        kept: Any = {name: record[name] for name in ("lastUpdateId", "bids", "asks")}
+    elif record["stream"].endswith("@bookTicker"):
+        words = {name: value for name, value in record["data"].items() if name not in "eTE"}
+        kept = {"stream": record["stream"], "data": words}
+    elif record["stream"].endswith("@depth@0ms"):
+        words = {name: v for name, v in record["data"].items() if name not in ("T", "pu")}
+        kept = {"stream": record["stream"].replace("@0ms", "@100ms"), "data": words}
+    else:
+        kept = record
+    return stamp + b" " + json.dumps(kept, separators=(",", ":")).encode() + b"\n"
+
+
+def test_spot_streams_are_a_dialect_of_their_own(tmp_path: Path) -> None:
+    """Spot recordings give the same events, their quotes no times, and are refused as USD-M."""
+    path = write_recording(tmp_path / "spot.gz", [as_spot(line) for line in LINES])
+    futures = write_recording(tmp_path / "usdm.gz", LINES)
+    frames = list(CaptureSource(path, (btc(),), CaptureDialect.SPOT).frames())
+    assert len(frames) == len(LINES)
+    for spot, usdm in zip(frames, CaptureSource(futures, (btc(),)).frames(), strict=True):
+        assert type(spot.event) is type(usdm.event)
+        if isinstance(spot.event, Quote):
+            assert (spot.event_time_at, spot.transaction_time_at) == (NO_STAMP, NO_STAMP)
+            assert spot.render(1_800_000_000_000) == spot.payload
+        elif isinstance(spot.event, DepthDiff):
+            assert spot.stream == "btcusdt@depth@100ms"
+            assert spot.event.previous_update_id == spot.event.first_update_id - 1
+            assert json.loads(spot.render(1_800_000_000_000))["E"] == 1_800_000_000_000
+    with pytest.raises(CaptureError, match=r"missing required field|only depth@0ms"):
+        CaptureSource(path, (btc(),))
+    with pytest.raises(CaptureError, match="only depth@100ms"):
+        CaptureSource(futures, (btc(),), CaptureDialect.SPOT)
+
+
+def test_old_lots_of_spot_are_rounded(tmp_path: Path) -> None:
+    """A level finer than today's lot is taken to the nearest lots, at least one, on spot only."""
+    at = next(at for at, line in enumerate(LINES) if b"@depth" in line)
+    record = json.loads(LINES[at].partition(b" ")[2])
+    record["data"]["b"] = [["50000.0", "25.4261"], ["50000.1", "0.0001"], ["50000.2", "0.000"]]
+    spoiled = LINES[at][:20] + json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    lines = [*LINES[:at], spoiled, *LINES[at + 1 :]]
+    path = write_recording(tmp_path / "spot.gz", [as_spot(line) for line in lines])
+    event = list(CaptureSource(path, (btc(),), CaptureDialect.SPOT).frames())[at].event
+    assert isinstance(event, DepthDiff)
+    assert event.bid_levels_n2[:, 1].tolist() == [25_426, 1, 0]
+    with pytest.raises(CaptureError, match="off the grid"):
+        CaptureSource(write_recording(tmp_path / "usdm.gz", lines), (btc(),))
+
+
+def test_a_recording_can_keep_its_own_time(tmp_path: Path) -> None:
+    """With keeps_time every document is sent as it was recorded."""
+    path = write_recording(tmp_path / "good.gz", LINES)
+    for frame in CaptureSource(path, (btc(),), keeps_time=True).frames():
+        assert frame.render(1_800_000_000_000) == frame.payload
+
+
+@needs_captures
+def test_recorded_spot_capture_is_read_whole() -> None:
+    """The recorded spot file gives every frame that its description counts, without a gap."""
+    pair = replace(btc(), tick_size_e8=1_000_000, lot_size_e8=1_000)
+    path = CAPTURES / "binance_spot_btcusdt_20240808.gz"
+    frames = list(CaptureSource(path, (pair,), CaptureDialect.SPOT).frames())
+    kinds = [type(frame.event) for frame in frames]
+    counts = {kind: kinds.count(kind) for kind in set(kinds)}
+    assert counts == {DepthDiff: 3_451, Quote: 28_040, Trade: 9_757, DepthSnapshot: 1}
+    diffs = [frame.event for frame in frames if isinstance(frame.event, DepthDiff)]
+    assert all(b.previous_update_id == a.last_update_id for a, b in pairwise(diffs))
