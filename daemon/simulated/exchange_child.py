@@ -13,13 +13,15 @@ import msgspec
 import orjson
 import uvloop
 
+from config.fault_specs import FaultSpec
+from config.load import ConfigError, load_fault_script
 from config.settings import SimulatedSettings
 from daemon.clock import SystemClock
 from daemon.simulated.capture_source import CaptureError
 from daemon.simulated.certificates import make_identity
 from daemon.simulated.exchange_warmup import warm_up
 from daemon.simulated.market_source import MarketSource
-from daemon.simulated.process import REFUSED_EXIT_CODE, Launch, Ready
+from daemon.simulated.process import REFUSED_EXIT_CODE, SOURCE_FINISHED, Launch, Ready
 from daemon.simulated.server import HOST, ApiKeys, ExchangeServer, make_source
 
 TERMINATE_GRACE_S = 15.0
@@ -39,7 +41,12 @@ class _Parent(asyncio.Protocol):
         self._gone.set()
 
 
-async def _serve(launch: Launch, settings: SimulatedSettings, source: MarketSource) -> None:
+async def _serve(
+    launch: Launch,
+    settings: SimulatedSettings,
+    source: MarketSource,
+    faults: tuple[FaultSpec, ...],
+) -> None:
     loop = asyncio.get_running_loop()
     gone = asyncio.Event()
     # ctrl-C and a stopping service manager reach the child as well as its parent, which still
@@ -54,9 +61,11 @@ async def _serve(launch: Launch, settings: SimulatedSettings, source: MarketSour
     try:
         port = await server.listen(settings.port, identity.context)
         plain_port = await server.listen(0, None) if launch.is_plain else 0
+        control_port = await server.listen_for_control()
     except OSError as error:
         raise _RefusedError(f"cannot listen on port {settings.port}: {error.strerror}") from error
     server.start()
+    armed = tuple(server.faults.arm(fault).name for fault in faults)
     gc.collect()
     gc.freeze()  # a recorded market is hundreds of thousands of objects that never die
     _say(
@@ -65,21 +74,30 @@ async def _serve(launch: Launch, settings: SimulatedSettings, source: MarketSour
                 host=HOST,
                 port=port,
                 plain_port=plain_port,
+                control_port=control_port,
                 ca_pem_path=str(identity.ca_pem_path),
+                faults=armed,
             )
         )
     )
     watch = asyncio.create_task(server.wait_failed())
+    finish = asyncio.create_task(_tell_finish(server))
     parent = asyncio.create_task(gone.wait())
     try:
         await asyncio.wait((watch, parent), return_when=asyncio.FIRST_COMPLETED)
         if watch.done():
             watch.result()
     finally:
-        watch.cancel()
-        parent.cancel()
+        for task in (watch, parent, finish):
+            task.cancel()
         await server.stop()
         _say(server.report())
+
+
+async def _tell_finish(server: ExchangeServer) -> None:
+    """Say when the last frame of a recording has been sent; the exchange serves on."""
+    await server.player.finished.wait()
+    _say(SOURCE_FINISHED)
 
 
 def _say(document: object) -> None:
@@ -106,11 +124,12 @@ def _run(launch: Launch) -> int:
     try:
         settings = SimulatedSettings.model_validate(launch.settings)
         source = make_source(settings, launch.instruments)
-    except (CaptureError, ValueError) as error:
+        faults = load_fault_script(Path(settings.faults)) if settings.faults else ()
+    except (CaptureError, ConfigError, ValueError) as error:
         return _refuse(str(error))
     warm_up()
     try:
-        uvloop.run(_serve(launch, settings, source))
+        uvloop.run(_serve(launch, settings, source, faults))
     except _RefusedError as error:
         return _refuse(str(error))
     return 0

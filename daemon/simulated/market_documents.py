@@ -35,13 +35,15 @@ def next_funding_ms(now_ms: int) -> int:
     return (now_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
 
 
-def exchange_document(instruments: Iterable[Instrument], now_ms: int) -> Document:
+def exchange_document(
+    instruments: Iterable[Instrument], now_ms: int, rate_limits: list[Document]
+) -> Document:
     """Render exchangeInfo."""
     return {
         "timezone": "UTC",
         "serverTime": now_ms,
         "futuresType": "U_MARGINED",
-        "rateLimits": [],
+        "rateLimits": rate_limits,
         "exchangeFilters": [],
         "assets": [{"asset": ASSET, "marginAvailable": True, "autoAssetExchange": "0"}],
         "symbols": [_symbol_document(instrument) for instrument in instruments],

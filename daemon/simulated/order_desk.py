@@ -63,11 +63,17 @@ class OrderDesk:
         self._finished: deque[int] = deque()
         self.fills: deque[VenueFill] = deque(maxlen=FILLS_KEPT)
         self.counts = DeskCounts()
+        self.gate: Callable[[OrderRequest], None] | None = None
         self._next_order_id = 1
         self._next_trade_id = 1
 
     def place(self, request: OrderRequest, now_ms: int) -> VenueOrder:
-        """Accept and match an order, or raise VenueError without a trace in the history."""
+        """Accept and match an order, or raise VenueError without a trace in the history.
+
+        A ``gate`` may refuse it first, by raising.
+        """
+        if self.gate is not None:
+            self.gate(request)
         if request.client_order_id in self._by_client_id:
             raise venue_errors.duplicate_client_order_id()
         market = self._markets[request.instrument]
@@ -134,6 +140,10 @@ class OrderDesk:
         if order is None or order.request.instrument != instrument:
             return None
         return order
+
+    def order(self, order_id: int) -> VenueOrder | None:
+        """Look an order up by its venue id."""
+        return self._by_id.get(order_id)
 
     def working_orders(self, instrument: int | None = None) -> list[VenueOrder]:
         """List working orders, oldest first, of one instrument or of all."""

@@ -85,6 +85,7 @@ class Player:
         self.frames_played = 0
         self.late_ns_max = 0
         self.is_finished = False
+        self.finished = asyncio.Event()
         for market in venue.markets:
             self._prepare(market.instrument)
         while self._next is not None and isinstance(self._next.event, DepthSnapshot):
@@ -126,6 +127,7 @@ class Player:
         self._close_windows(self._last_due_ns + NS_PER_S, self._clock.now_ns() // NS_PER_MS)
         self._hub.flush()
         self.is_finished = True
+        self.finished.set()
 
     def _play_due(self, market_ns: int) -> None:
         """Play what is due; windows close at the times at which the frames say they do."""

@@ -1,7 +1,8 @@
 """The exchange as a child process: start it, reach it, stop it, read its report.
 
 The child gets its configuration as one JSON line on stdin and lives until stdin closes, so it dies
-with its parent however that ends. Its stdout carries two JSON lines: ready, and the final report.
+with its parent however that ends. Its stdout carries JSON lines: ready, the end of a recording if
+it comes, and the final report.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ STOP_TIMEOUT_S = 10.0
 EXIT_PATIENCE_S = 2.0
 REPORT_BYTES_MAX = 1024 * 1024
 REFUSED_EXIT_CODE = 2
+SOURCE_FINISHED: dict[str, Any] = {"event": "source_finished"}
+"""The line that says that a recording has been played to its end."""
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -45,6 +49,7 @@ class SimulatedAccess:
     """Where the exchange listens and what opens its account.
 
     ``plain_port`` serves the same without TLS, for clients that can be given a URL; 0 when off.
+    ``control_port`` arms faults, in plain HTTP; 0 where that is not for us to do.
     """
 
     host: str
@@ -54,6 +59,7 @@ class SimulatedAccess:
     api_key: str
     api_secret: str = field(repr=False)
     pid: int
+    control_port: int = 0
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,25 +79,46 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     plain_port: int
+    control_port: int
     ca_pem_path: str
+    faults: tuple[str, ...]
 
 
 class SimulatedExchange:
     """A running exchange process."""
 
     def __init__(
-        self, child: asyncio.subprocess.Process, access: SimulatedAccess, directory: Path
+        self,
+        child: asyncio.subprocess.Process,
+        access: SimulatedAccess,
+        directory: Path,
+        faults: tuple[str, ...],
     ) -> None:
-        """Take charge of a child that is ready."""
+        """Take charge of a child that is ready; ``faults`` are the names of those armed."""
         self.access = access
+        self.faults = faults
+        self.source_finished = False
         self._child = child
         self._directory = directory
         self._report: dict[str, Any] | None = None
+        self._listener = asyncio.create_task(self._listen(), name="exchange reports")
 
     @property
     def exit_code(self) -> int | None:
         """Exit code of the child, None while it runs."""
         return self._child.returncode
+
+    @property
+    def lifeline(self) -> int:
+        """Descriptor of the pipe whose end is the exchange's end; -1 once it is closed.
+
+        Whoever inherits it keeps the exchange alive, as a real venue outlives its clients.
+        """
+        pipe = self._child.stdin.transport if self._child.stdin is not None else None
+        if pipe is None or pipe.is_closing():
+            return -1
+        found = pipe.get_extra_info("pipe") or pipe.get_extra_info("socket")  # asyncio, uvloop
+        return int(found.fileno())
 
     async def wait_exited(self) -> int:
         """Wait until the child is gone, wanted or not; return its exit code."""
@@ -103,12 +130,14 @@ class SimulatedExchange:
             self._child.stdin.close()
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._read_report()
+                await asyncio.wait((self._listener,))
                 await self._child.wait()
         except TimeoutError:
             self._child.kill()
             await self._child.wait()
+            await asyncio.wait((self._listener,))
         shutil.rmtree(self._directory, ignore_errors=True)
+        self._listener.result()
 
     def report(self) -> dict[str, Any]:
         """Return the child's final report; ExchangeError before ``stop`` or after a crash."""
@@ -116,11 +145,15 @@ class SimulatedExchange:
             raise ExchangeError("the simulated exchange left no report")
         return self._report
 
-    async def _read_report(self) -> None:
+    async def _listen(self) -> None:
+        """Read what the child says until it ends; what is no line of ours is its crash."""
         assert self._child.stdout is not None
-        line = await self._child.stdout.readline()
-        if line:
-            self._report = orjson.loads(line)
+        while line := await self._child.stdout.readline():
+            document = orjson.loads(line)
+            if document == SOURCE_FINISHED:
+                self.source_finished = True
+            else:
+                self._report = document
 
 
 async def start(
@@ -131,9 +164,9 @@ async def start(
     Raises ExchangeError, with the child's own line as the reason, when it refuses its input.
     """
     directory = Path(tempfile.mkdtemp(prefix="metaensemble-exchange-"))
-    if settings.capture:  # the child's working directory is another
-        absolute = str(Path(settings.capture).absolute())
-        settings = settings.model_copy(update={"capture": absolute})
+    for name in ("capture", "faults"):  # the child's working directory is another
+        if path := getattr(settings, name):
+            settings = settings.model_copy(update={name: str(Path(path).absolute())})
     launch = Launch(
         settings=settings.model_dump(),
         instruments=instruments,
@@ -161,12 +194,13 @@ async def start(
         host=ready.host,
         port=ready.port,
         plain_port=ready.plain_port,
+        control_port=ready.control_port,
         ca_pem_path=ready.ca_pem_path,
         api_key=launch.api_key,
         api_secret=launch.api_secret,
         pid=child.pid,
     )
-    return SimulatedExchange(child, access, directory)
+    return SimulatedExchange(child, access, directory, ready.faults)
 
 
 async def _launch(child: asyncio.subprocess.Process, launch: Launch) -> Ready:

@@ -67,10 +67,11 @@ class RestApi:
         *,
         api_key: str,
         api_secret: str,
-        latency_s: float,
+        latency: OrderLatency,
+        rate_limits: list[dict[str, object]],
         more_routes: Mapping[RouteKey, Route] | None = None,
     ) -> None:
-        """Serve one account under one key; ``latency_s`` is one way.
+        """Serve one account under one key; ``rate_limits`` are only told.
 
         ``more_routes`` are the calls of another dialect under the same key.
         """
@@ -219,7 +220,9 @@ class RestApi:
 
     async def _no_coin_contracts(self, parameters: Parameters, now_ms: int) -> object:
         """Answer that no coin-margined contract is listed, which a client of all markets asks."""
-        return market_documents.exchange_document((), now_ms) | {"futuresType": "COIN_MARGINED"}
+        return market_documents.exchange_document((), now_ms, self._rate_limits) | {
+            "futuresType": "COIN_MARGINED"
+        }
 
     async def _depth(self, parameters: Parameters, now_ms: int) -> object:
         instrument = find_instrument(parameters, self._venue.instruments)

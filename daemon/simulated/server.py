@@ -14,19 +14,34 @@ from aiohttp import web
 from config.settings import SimulatedSettings
 from daemon.clock import Clock
 from daemon.simulated.capture_source import CaptureSource, capture_venue_ids
+from daemon.simulated.control_port import ControlPort
+from daemon.simulated.fault_shell import FaultShell
 from daemon.simulated.listings import find_listing, listed_instruments
 from daemon.simulated.market_source import MarketSource
+from daemon.simulated.dialects import is_api_request, split_instruments, unrouted_streams
 from daemon.simulated.player import Player
+from daemon.simulated.request_weights import WeightMeter
 from daemon.simulated.rest import RestApi
+from daemon.simulated.rest_faults import RestFaults
+from daemon.simulated.spot_calls import SpotCalls
+from daemon.simulated.spot_venue import SpotVenue, TradingFloor
 from daemon.simulated.stream_connection import GOING_AWAY, StreamConnection
 from daemon.simulated.streams import StreamHub
 from daemon.simulated.switchboard import Switchboard
 from daemon.simulated.synthetic_source import SyntheticSource
 from daemon.simulated.venue import Venue
+from daemon.simulated.venue_clock import VenueClock
+from daemon.simulated.weight_guard import WeightGuard
+from kernels.latencies import OrderLatency, Way
+from daemon.simulated.ws_api import ApiConnection, ApiDesk, SpotUsers
 from kernels.units import E8, from_e8
 
 HOST = "127.0.0.1"
 NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
+ORDER_SEED, STREAM_SEED, SPOT_SEED = 1, 2, 3
+"""What tells the latencies of the connections apart."""
+
 HOUSEKEEPING_S = 0.05
 SHUTDOWN_S = 2.0
 CLOSING_S = 0.2
@@ -60,13 +75,23 @@ def make_source(settings: SimulatedSettings, names: tuple[str, ...]) -> MarketSo
     return SyntheticSource(instruments, settings.market, settings.seed)
 
 
+def _latency(settings: SimulatedSettings, connection: int) -> OrderLatency:
+    return OrderLatency(
+        settings.latency_kind,
+        settings.latency_ms,
+        settings.latency_sigma,
+        (settings.seed + connection) % 2**63,
+    )
+
+
 class UserLine:
     """The way of user events to the client: one latency long, never out of order."""
 
-    def __init__(self, hub: StreamHub, latency_s: float) -> None:
-        """Deliver to the hub's user streams after ``latency_s``."""
+    def __init__(self, hub: StreamHub | SpotUsers, way: Way, clock: Clock) -> None:
+        """Deliver to the hub's user streams after the time that the ``way`` takes."""
         self._hub = hub
-        self._latency_s = latency_s
+        self._way = way
+        self._clock = clock
         self._waiting: deque[tuple[bytes, str]] = deque()
 
     def send(self, document: Document) -> None:
@@ -80,7 +105,9 @@ class UserLine:
     def _put(self, payload: bytes, listen_key: str) -> None:
         loop = asyncio.get_running_loop()
         self._waiting.append((payload, listen_key))
-        loop.call_later(self._latency_s, self._deliver)
+        now_ns = self._clock.monotonic_ns()
+        delay_s = (self._way.arrival_ns(now_ns) - now_ns) / NS_PER_S
+        loop.call_later(delay_s, self._deliver)
 
     def _deliver(self) -> None:
         """Deliver the oldest event: there is one timer per event, so none is left behind."""
@@ -102,28 +129,46 @@ class ExchangeServer:
         clock: Clock,
     ) -> None:
         """Build everything; nothing is served yet. Needs a running loop."""
-        latency_s = settings.latency_ms / 1000
-        self._clock = clock
+        self._clock = clock = VenueClock(clock)
         self._hub = StreamHub(self._start_market)
-        line = UserLine(self._hub, latency_s)
+        self._connections: set[StreamConnection] = set()
+        line = UserLine(self._hub, _latency(settings, STREAM_SEED).outward, clock)
+        self._users = SpotUsers()
+        spot_line = UserLine(self._users, _latency(settings, SPOT_SEED).outward, clock)
+        contracts, pairs = split_instruments(source.instruments)
+        self.spot = SpotVenue(pairs, round(settings.wallet_quote * E8), spot_line.send)
         self.venue = Venue(
-            source.instruments,
+            contracts,
             round(settings.wallet_quote * E8),
             clock.now_ns() // NS_PER_MS,
-            line.send,
+            lambda document: self.faults.publish_user(document),
             line.send_last,
         )
-        self.player = Player(source, self.venue, self._hub, clock, settings.speed)
+        self.faults = FaultShell(self.venue, self._hub, clock, self._connections, line.send)
+        floor = TradingFloor(self.venue, self.spot)
+        self.player = Player(source, floor, self._hub, clock, settings.speed)
+        meter = WeightMeter(settings.weight_1m_max, settings.orders_10s_max, settings.orders_1m_max)
         self._rest = RestApi(
             self.venue,
             self.player,
             clock,
             api_key=keys.api_key,
             api_secret=keys.api_secret,
-            latency_s=latency_s,
+            latency=_latency(settings, ORDER_SEED),
+            rate_limits=meter.limits(),
+            more_routes=SpotCalls(self.spot, self.player).routes(),
         )
-        self._http = web.Server(self._rest.handle, access_log=None)
-        self._connections: set[StreamConnection] = set()
+        self._api = ApiDesk(
+            self._rest,
+            self._users,
+            lambda: clock.now_ns() // NS_PER_MS,
+            api_key=keys.api_key,
+            api_secret=keys.api_secret,
+        )
+        guard = WeightGuard(meter, self._rest.handle, clock)
+        faulty = RestFaults(self.faults.board, guard.handle, self.faults.now_s)
+        self._http = web.Server(faulty.handle, access_log=None)
+        self._control = web.Server(ControlPort(self.faults, self.report).handle, access_log=None)
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -131,6 +176,14 @@ class ExchangeServer:
         """Serve on loopback, in plain text without a context; port 0 is any; return the port."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(self._switchboard, HOST, port, ssl=context)
+        self._servers.append(server)
+        bound: int = server.sockets[0].getsockname()[1]
+        return bound
+
+    async def listen_for_control(self) -> int:
+        """Serve the control port in plain text on loopback; return it."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(self._control, HOST, 0)
         self._servers.append(server)
         bound: int = server.sockets[0].getsockname()[1]
         return bound
@@ -162,6 +215,7 @@ class ExchangeServer:
         while self._connections and asyncio.get_running_loop().time() < deadline_s:
             await asyncio.sleep(CLOSING_S / 20)
         await self._http.shutdown(SHUTDOWN_S)
+        await self._control.shutdown(SHUTDOWN_S)
 
     def report(self) -> Document:
         """Sum up what was served and what the account holds."""
@@ -174,7 +228,8 @@ class ExchangeServer:
             "late_ms_max": self.player.late_ns_max / NS_PER_MS,
             "frames_sent": dict(self._hub.sent),
             "slow_clients_cut": self._hub.slow_count,
-            "requests": dict(self._rest.requests),
+            "faults_fired": self.faults.board.fired_counts(),
+            "requests": dict(self._rest.requests + self._api.requests),
             "refused": dict(self._rest.refused),
             "orders": {
                 "accepted": counts.accepted,
@@ -192,9 +247,11 @@ class ExchangeServer:
             "equity_quote": from_e8(ledger.equity_quote_e8),
             "fees_quote": from_e8(ledger.fees_quote_e8),
             "funding_quote": from_e8(ledger.funding_quote_e8),
+            "spot": self.spot.report(),
         }
 
     def _start_market(self) -> None:
+        self.faults.board.start_market(self.faults.now_s())
         self.player.start()
 
     def _switchboard(self) -> Switchboard:
@@ -202,7 +259,10 @@ class ExchangeServer:
 
     def _stream_connection(self, head: bytes) -> StreamConnection:
         now_s = asyncio.get_running_loop().time
-        return StreamConnection(self._hub, self._is_listen_key, self._connections, now_s)
+        if is_api_request(head):
+            return ApiConnection(self._api, self._hub, self._connections, now_s)
+        unrouted = unrouted_streams(head, has_spot=bool(self.spot.instruments))
+        return StreamConnection(self._hub, self._is_listen_key, self._connections, now_s, unrouted)
 
     def _is_listen_key(self, key: str) -> bool:
         return self.venue.listen_key.is_valid(key, self._clock.now_ns() // NS_PER_MS)
@@ -210,6 +270,7 @@ class ExchangeServer:
     async def _keep_house(self) -> None:
         while True:
             self.venue.tick(self._clock.now_ns() // NS_PER_MS)
+            self.faults.tick()
             for connection in list(self._connections):
                 connection.keep_alive()
             await asyncio.sleep(HOUSEKEEPING_S)

@@ -65,6 +65,8 @@ class UserFaults:
             execution_type, status = OCCASIONS[fault.spec.kind]
             if words["x"] != execution_type or status not in ("", words["X"]):
                 continue
+            if fault.spec.kind == "overfill" and words["z"] != words["q"]:
+                continue  # its own doing
             is_open = fault.is_open(now_s, market_s)
             if is_open and fault.matches(str(words["c"])) and fault.strikes():
                 return fault
