@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +28,18 @@ from daemon.effects import Effect, Note
 from daemon.exit_codes import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from daemon.identity import new_run_id
 from daemon.places import CONTROL_SOCKET, socket_directory
+from daemon.reload import Reload
 from daemon.self_watch import SelfWatch
 from daemon.summary import RunFacts, closing_lines, summarise
 from daemon.venues.reconcile import cancel_everything, fetch_account
-from kernels.events import AccountEvent, AccountState, Command, CommandName, DrainEnd
+from kernels.events import (
+    AccountEvent,
+    AccountState,
+    Command,
+    CommandName,
+    DrainEnd,
+    SettingsChanged,
+)
 
 TICK_S = 0.05
 """Longest sleep of the main loop: timers, decisions and views are never later than this."""
@@ -45,9 +54,14 @@ NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What the command line asks of one run; ``duration_ns`` None runs until stopped."""
+    """What the command line asks of one run.
+
+    ``reread`` reads preset, file and overrides anew (ConfigError); ``duration_ns`` None runs until
+    stopped.
+    """
 
     settings: Settings
+    reread: Callable[[], Settings]
     duration_ns: int | None
     json_summary: bool
     live_flag: bool
@@ -106,6 +120,8 @@ class Daemon:
         self._heartbeat_ns = self._began_ns
         self._turn_count = 0
         self._self_watch = self._watch_machine()
+        self._reload = Reload(parts, options.reread)
+        self._reloading: set[asyncio.Task[Any]] = set()
         self._control = self._open_control()
 
     async def live(self) -> None:
@@ -178,6 +194,8 @@ class Daemon:
                 answers.append((place, effects))
             if isinstance(event, Command):
                 self._control.applied(event)
+            elif isinstance(event, SettingsChanged):
+                self._reload.applied(event)
         now_ns = parts.clock.now_ns()
         origin_ns = events[-1].received_ns if events else now_ns
         end = DrainEnd(received_ns=now_ns, drained_count=len(events))
@@ -260,9 +278,18 @@ class Daemon:
         async def why(request: dict[str, Any]) -> dict[str, Any]:
             return await control_answers.why(parts, str(request.get("order", "")))
 
+        async def reload(_: dict[str, Any]) -> dict[str, Any]:
+            return await self._reload.reload("operator")
+
         return Control(
             path=directory / CONTROL_SOCKET,
-            questions={"status": status, "positions": positions, "weights": weights, "why": why},
+            questions={
+                "status": status,
+                "positions": positions,
+                "weights": weights,
+                "why": why,
+                "reload": reload,
+            },
             put=parts.lanes.put,
             kill=self._on_kill,
             clock=parts.clock,
@@ -303,7 +330,9 @@ class Daemon:
             self.exit_code = EXIT_INTERRUPTED
 
     def _on_hangup(self) -> None:
-        self._note("command_refused", command="SIGHUP", reason="settings are read at start only")
+        task = asyncio.create_task(self._reload.reload("SIGHUP"), name="reload")
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)
 
     async def _wind_down(self) -> None:
         parts = self.parts

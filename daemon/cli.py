@@ -308,14 +308,20 @@ def _venue_assignments(options: argparse.Namespace) -> list[str]:
 def _run(options: argparse.Namespace) -> int:
     from daemon.kernel_cache import prepare
 
-    settings = _settings(options, [*_venue_assignments(options), *_market_assignments(options)])
+    assignments = [*_venue_assignments(options), *_market_assignments(options)]
+    settings = _settings(options, assignments)
     prepare()
+    from config.load import load_settings
     from daemon import app
+
+    def reread() -> Settings:
+        return load_settings(options.preset, options.config, [*options.set, *assignments])
 
     show_view = not (options.no_view or options.json) and sys.stdout.isatty()
     return app.run(
         app.RunOptions(
             settings=settings,
+            reread=reread,
             duration_ns=options.duration_ns,
             json_summary=options.json,
             live_flag=options.live,

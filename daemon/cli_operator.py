@@ -42,6 +42,13 @@ def register(add: Add) -> None:
         _add_target(parser)
         parser.set_defaults(command=_question(name, show))
     parser = add(
+        "reload",
+        "read preset and file again; applied between two decisions, or refused with the reason",
+        "metaensemble reload",
+    )
+    _add_target(parser)
+    parser.set_defaults(command=_question("reload", _show_reload))
+    parser = add(
         "why",
         "why an order was sent and what became of it",
         "metaensemble why me-2agxcn7xr9da-17",
@@ -188,6 +195,12 @@ def _finish(options: argparse.Namespace, answer: Words, show: Callable[[Words], 
 def _show_breaker(answer: Words) -> None:
     breaker = answer["breaker"]
     print(f"breaker {breaker['state']} ({breaker['trigger']}: {breaker['reason']})")
+
+
+def _show_reload(answer: Words) -> None:
+    print(answer["summary"])
+    for row in answer["applied"]:
+        print(f"  {row['key']}: {row['old']} -> {row['new']}")
 
 
 def _show_status(answer: Words) -> None:

@@ -114,6 +114,10 @@ class Decider:
         self._bars_since_change = [0] * instrument_count
         self._weights_A: NDArray[np.float64] = np.zeros(self.agent_count)
 
+    def use(self, settings: Settings) -> None:
+        """Take sizing, execution, limits and weighing from these settings from now on."""
+        self._settings = settings
+
     def why_not_ready(self, market: InstrumentState, data_age_ns: int) -> str | None:
         """Say why no decision can be taken on this instrument now, or None."""
         if market.verdict is not Verdict.OK:

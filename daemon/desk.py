@@ -102,13 +102,18 @@ class Desk:
         self.approved_count = 0
         self.denied_counts: Counter[str] = Counter()
         self._instruments = instruments
-        self._limits = settings.limits
-        self._query_ns = settings.execution.unknown_query_ms * NS_PER_MS
-        self._working_ns = settings.execution.working_ms_max * NS_PER_MS
+        self.use(settings)
         self._run_id = run_id
         self._notes = notes
         self._last_order_ns = 0
         self._mismatch_count = 0
+
+    def use(self, settings: Settings) -> None:
+        """Take limits and execution from these settings from now on."""
+        self.gate.set_limits(settings.limits)
+        self._limits = settings.limits
+        self._query_ns = settings.execution.unknown_query_ms * NS_PER_MS
+        self._working_ns = settings.execution.working_ms_max * NS_PER_MS
 
     @property
     def breaker(self) -> Breaker:

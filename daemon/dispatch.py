@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from config.settings import Settings
 from daemon import latch
@@ -54,7 +54,7 @@ class Dispatcher:
         send_watch: SendWatch,
     ) -> None:
         """Know every place an effect can go to."""
-        self._detailed = settings.meta.detailed_logging
+        self.use(settings)
         self._instruments = instruments
         self._agent_names = agent_names
         self._journal = journal
@@ -67,11 +67,18 @@ class Dispatcher:
         self.account_wanted = asyncio.Event()
         self.call_guard: Callable[[str], None] | None = None
 
-    def carry_out(self, effects: Iterable[Effect], origin_ns: int) -> None:
+    def use(self, settings: Settings) -> None:
+        """Take what is logged from these settings from now on."""
+        self._detailed = settings.meta.detailed_logging
+
+    def carry_out(self, effects: Sequence[Effect], origin_ns: int) -> None:
         """Carry out effects in order; ``origin_ns`` is when the news behind them was received."""
+        sends = [effect for effect in effects if isinstance(effect, SendOrder)]
+        stored = bool(sends) and self._store(sends)
         for effect in effects:
             if isinstance(effect, SendOrder):
-                self._send(effect, origin_ns)
+                if stored:
+                    self._send(effect, origin_ns)
             elif isinstance(effect, CancelOrder):
                 self._gateway.cancel(effect)
             elif isinstance(effect, CancelAll):
@@ -116,15 +123,25 @@ class Dispatcher:
         fields = {"reason": f"{reason}; and there is no guard"}
         self.note(Note(event="guard_lost", event_ns=self._clock.now_ns(), fields=fields))
 
-    def _send(self, send: SendOrder, origin_ns: int) -> None:
-        intent = send.approved.intent
+    def _store(self, sends: Sequence[SendOrder]) -> bool:
+        """Store all that leave together, at the price of one sync; False when nothing may leave."""
         started_ns = self._clock.monotonic_ns()
         try:
-            self._journal.record_intent(send.client_order_id, intent, send.approved.approved_ns)
+            self._journal.record_intents(
+                [
+                    (send.client_order_id, send.approved.intent, send.approved.approved_ns)
+                    for send in sends
+                ]
+            )
         except JournalError as error:
-            self._refuse(send, error)
-            return
+            for send in sends:
+                self._refuse(send, error)
+            return False
         self._metrics.record("journal", self._clock.monotonic_ns() - started_ns)
+        return True
+
+    def _send(self, send: SendOrder, origin_ns: int) -> None:
+        intent = send.approved.intent
         waited_ns = self._clock.now_ns() - origin_ns
         self._send_watch.begin(send.client_order_id, self._clock.monotonic_ns() - waited_ns)
         self._gateway.submit(send)

@@ -38,6 +38,7 @@ from kernels.events import (
     MarkPrice,
     OrderUpdate,
     Quote,
+    SettingsChanged,
     Trade,
 )
 from kernels.units import Instrument
@@ -139,6 +140,7 @@ class Engine:
             Funding: self._on_funding,
             Command: self._on_command,
             Alarm: self.desk.on_alarm,
+            SettingsChanged: self._on_settings,
             DrainEnd: self._on_drain_end,
         }
 
@@ -265,6 +267,13 @@ class Engine:
         if event.name is CommandName.STOP:
             self.is_stopping = True
         return self.desk.on_command(event)
+
+    def _on_settings(self, event: SettingsChanged) -> tuple[Effect, ...]:
+        settings = Settings.model_validate_json(event.settings_json)
+        self.settings = settings
+        self.desk.use(settings)
+        self.decider.use(settings)
+        return ()
 
     # the end of a batch -----------------------------------------------------------------------
 

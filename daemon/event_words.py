@@ -42,6 +42,7 @@ from kernels.events import (
     MarkPrice,
     OrderUpdate,
     Quote,
+    SettingsChanged,
     Trade,
 )
 from kernels.units import Instrument
@@ -60,6 +61,7 @@ EVENT_TYPES: tuple[type[Any], ...] = (
     Funding,
     Command,
     Alarm,
+    SettingsChanged,
 )
 """Numbers of the event types in the log: append only, never reorder."""
 

@@ -52,6 +52,7 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("run_failed", "ME112", "critical", True, "the run ends because of an error"),
     ("recovery_started", "ME113", "info", False, "settling the orders of earlier runs"),
     ("recovery_finished", "ME114", "info", False, "orders of earlier runs are settled"),
+    ("config_reloaded", "ME116", "info", False, "changed settings are in force"),
     ("instruments_absent", "ME115", "info", False, "the recording lacks configured instruments"),
     # the feed
     ("feed_connected", "ME201", "info", False, "a socket to the venue is open"),

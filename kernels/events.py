@@ -245,6 +245,14 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsChanged:
+    """New settings, whole, as the JSON text of ``config.settings``; only hot keys differ."""
+
+    received_ns: int
+    settings_json: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainEnd:
     """End of one drained batch: the engine may decide now. Also the engine's only clock."""
 
@@ -254,7 +262,7 @@ class DrainEnd:
 
 MarketEvent = Quote | Trade | DepthDiff | DepthSnapshot | MarkPrice | FeedStatus
 AccountEvent = Fill | OrderUpdate | AccountState | Funding
-Event = MarketEvent | AccountEvent | Command | Alarm | DrainEnd
+Event = MarketEvent | AccountEvent | Command | Alarm | SettingsChanged | DrainEnd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

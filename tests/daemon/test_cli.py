@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,7 @@ class Options:
     """Stand-in for ``daemon.app.RunOptions``: the same fields."""
 
     settings: Settings
+    reread: Any
     duration_ns: int | None
     json_summary: bool
     live_flag: bool
