@@ -275,6 +275,9 @@ class SimulatedSettings(Section):
     wallet_quote: PositiveFloat = Field(100_000.0, description="opening balance")
     maker_fee_bps: Annotated[float, Field(ge=-10.0, le=100.0)] = 2.0
     taker_fee_bps: Annotated[float, Field(ge=0.0, le=100.0)] = 5.0
+    spot_fee_bps: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
+        10.0, description="of spot pairs, maker and taker alike"
+    )
     latency_ms: Annotated[float, Field(ge=0.0, le=10_000.0)] = Field(
         1.0, description="order in and answer out, each way; the median where it varies"
     )

@@ -151,7 +151,7 @@ def capture_venue_ids(path: Path) -> tuple[str, ...]:
     Reads at most ``SYMBOL_SCAN_LINES`` lines; raises ``CaptureError`` like ``CaptureSource``.
     """
     found: set[str] = set()
-    for line_number, _, document in _records(path):
+    for line_number, _, document in capture_records(path):
         if line_number > SYMBOL_SCAN_LINES:
             break
         stream = _decode_record(path, line_number, document).stream
@@ -182,7 +182,7 @@ class _Reader:
     def read(self) -> list[Frame]:
         frames: list[Frame] = []
         first_ns = last_ns = 0
-        for line_number, received_ns, document in _records(self._path):
+        for line_number, received_ns, document in capture_records(self._path):
             self._line = line_number
             if not first_ns:
                 first_ns = last_ns = received_ns
@@ -282,7 +282,7 @@ class _Reader:
         raise CaptureError(self._path, self._line, reason)
 
 
-def _records(path: Path) -> Iterator[tuple[int, int, bytes]]:
+def capture_records(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Yield (line number from 1, received_ns, JSON document); CaptureError at the first defect."""
     line_number = 0
     try:

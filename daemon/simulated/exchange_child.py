@@ -22,7 +22,8 @@ from daemon.simulated.certificates import make_identity
 from daemon.simulated.exchange_warmup import warm_up
 from daemon.simulated.market_source import MarketSource
 from daemon.simulated.process import REFUSED_EXIT_CODE, SOURCE_FINISHED, Launch, Ready
-from daemon.simulated.server import HOST, ApiKeys, ExchangeServer, make_source
+from daemon.simulated.server import HOST, ApiKeys, ExchangeServer
+from daemon.simulated.sources import make_source
 
 TERMINATE_GRACE_S = 15.0
 

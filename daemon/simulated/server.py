@@ -6,19 +6,16 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 
 import orjson
 from aiohttp import web
 
 from config.settings import SimulatedSettings
 from daemon.clock import Clock
-from daemon.simulated.capture_source import CaptureSource, capture_venue_ids
 from daemon.simulated.control_port import ControlPort
-from daemon.simulated.fault_shell import FaultShell
-from daemon.simulated.listings import find_listing, listed_instruments
-from daemon.simulated.market_source import MarketSource
 from daemon.simulated.dialects import is_api_request, split_instruments, unrouted_streams
+from daemon.simulated.fault_shell import FaultShell
+from daemon.simulated.market_source import MarketSource
 from daemon.simulated.player import Player
 from daemon.simulated.request_weights import WeightMeter
 from daemon.simulated.rest import RestApi
@@ -28,12 +25,11 @@ from daemon.simulated.spot_venue import SpotVenue, TradingFloor
 from daemon.simulated.stream_connection import GOING_AWAY, StreamConnection
 from daemon.simulated.streams import StreamHub
 from daemon.simulated.switchboard import Switchboard
-from daemon.simulated.synthetic_source import SyntheticSource
 from daemon.simulated.venue import Venue
 from daemon.simulated.venue_clock import VenueClock
 from daemon.simulated.weight_guard import WeightGuard
-from kernels.latencies import OrderLatency, Way
 from daemon.simulated.ws_api import ApiConnection, ApiDesk, SpotUsers
+from kernels.latencies import OrderLatency, Way
 from kernels.units import E8, from_e8
 
 HOST = "127.0.0.1"
@@ -56,23 +52,6 @@ class ApiKeys:
 
     api_key: str
     api_secret: str
-
-
-def make_source(settings: SimulatedSettings, names: tuple[str, ...]) -> MarketSource:
-    """Open the market of these settings; ValueError or CaptureError say what is wrong with it.
-
-    A capture lists those of the named instruments that it holds, and must hold one.
-    """
-    path = Path(settings.capture)
-    if settings.capture:
-        held = capture_venue_ids(path)
-        names = tuple(name for name in names if find_listing(name).venue_id in held) or names
-    instruments = listed_instruments(
-        names, maker_fee_bps=settings.maker_fee_bps, taker_fee_bps=settings.taker_fee_bps
-    )
-    if settings.capture:
-        return CaptureSource(path, instruments)
-    return SyntheticSource(instruments, settings.market, settings.seed)
 
 
 def _latency(settings: SimulatedSettings, connection: int) -> OrderLatency:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.simulated.derived_streams import DepthWindow, Document, TradeRun, TradeWindow
-from daemon.simulated.spot_listings import spot_price, spot_quantity
+from daemon.simulated.market_source import Frame, frame_of
+from daemon.simulated.spot_listings import spot_price, spot_quantity, stream_prefix
 from kernels.events import DepthDiff, Quote, Side, Trade
 from kernels.units import Instrument
 
@@ -57,9 +58,18 @@ class SpotWire:
             f'"T":{STAMP},"m":{maker},"M":true}}'
         ).encode()
 
-    def depth(self, diff: DepthDiff) -> bytes:
-        """Write nothing: spot has no stream of every change, only windows of them."""
-        return b""
+    def frame(self, event: Quote | Trade | DepthDiff) -> Frame:
+        """Render one event as the frame of its stream.
+
+        Spot has no stream of every depth change, only windows of them: such a frame moves the book
+        and is never sent.
+        """
+        prefix = stream_prefix(self._instrument)
+        if isinstance(event, Quote):
+            return frame_of(event.event_ns, f"{prefix}@bookTicker", event, self.quote(event))
+        if isinstance(event, Trade):
+            return frame_of(event.event_ns, f"{prefix}@trade", event, self.trade(event))
+        return frame_of(event.event_ns, f"{prefix}@depth@0ms", event, b"")
 
 
 class SpotDepthWindow(DepthWindow):

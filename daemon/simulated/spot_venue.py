@@ -8,7 +8,7 @@ from daemon.simulated.spot_account import Holdings
 from daemon.simulated.spot_desk import SpotDesk
 from daemon.simulated.venue import Venue
 from daemon.simulated.venue_market import VenueMarket
-from kernels.units import Instrument
+from kernels.units import Instrument, from_e8
 
 
 class SpotVenue:
@@ -33,6 +33,26 @@ class SpotVenue:
         """Set the average price to the mid; False while there is no book."""
         market = self.markets[instrument]
         return market.is_open and market.renew_mark()
+
+    def report(self) -> dict[str, object]:
+        """Sum up orders, fills, and what the account holds and paid in every asset."""
+        counts = self.desk.counts
+        holdings = self.holdings
+        return {
+            "orders": {
+                "accepted": counts.accepted,
+                "filled": counts.filled,
+                "cancelled": counts.cancelled,
+                "expired": counts.expired,
+                "open": len(self.desk.working_orders()),
+            },
+            "fills": counts.fills,
+            "balances": {
+                asset: from_e8(holdings.free_e8[asset] + holdings.locked_e8[asset])
+                for asset in holdings.assets
+            },
+            "fees": {asset: from_e8(holdings.fees_e8[asset]) for asset in holdings.assets},
+        }
 
 
 class TradingFloor:

@@ -9,6 +9,8 @@ import numpy as np
 from daemon.simulated.event_wire import EventWire
 from daemon.simulated.listings import find_listing
 from daemon.simulated.market_source import Frame, frame_of
+from daemon.simulated.spot_listings import find_spot_listing, is_spot
+from daemon.simulated.spot_streams import SpotWire
 from kernels.markets import SyntheticMarket
 from kernels.units import Instrument
 
@@ -26,7 +28,7 @@ class SyntheticSource:
         self._market = market
         self._seed = seed
         self._opening_ticks = tuple(
-            instrument.price_ticks(find_listing(instrument.symbol).opening_price)
+            instrument.price_ticks(_opening_price(instrument.symbol))
             for instrument in self._instruments
         )
         self._served = self._new_market()
@@ -42,7 +44,10 @@ class SyntheticSource:
         market = self._new_market()
         for snapshot in market.snapshots:
             yield frame_of(0, "", snapshot, b"")
-        wires = [EventWire(instrument) for instrument in self._instruments]
+        wires = [
+            SpotWire(item) if is_spot(item.symbol) else EventWire(item)
+            for item in self._instruments
+        ]
         self._served = market
         for event in market.events():
             yield wires[event.instrument].frame(event)
@@ -58,3 +63,9 @@ class SyntheticSource:
     def _new_market(self) -> SyntheticMarket:
         generator = np.random.default_rng(self._seed)
         return SyntheticMarket(self._instruments, self._opening_ticks, self._market, generator)
+
+
+def _opening_price(symbol: str) -> str:
+    if is_spot(symbol):
+        return find_spot_listing(symbol).opening_price
+    return find_listing(symbol).opening_price
