@@ -101,6 +101,8 @@ class TradeBackfill:
                     continue
             if self._clock.monotonic_ns() >= give_up_ns or len(held) >= HELD_TRADES_MAX:
                 is_asked = True
+                if found is not None:
+                    self._disbelieve(track, found.told_until)
                 self._give_up(track, None)
                 continue
             await asyncio.sleep(backoff.next_s())
@@ -137,6 +139,16 @@ class TradeBackfill:
                 self._emit(track, trade)
                 passed_count += 1
         return passed_count
+
+    def _disbelieve(self, track: InstrumentTrack, newest_id: int) -> None:
+        """Drop trades whose ids the venue itself has not reached by now: they were misread."""
+        held = track.held_trades or []
+        track.held_trades = [each for each in held if each.trade_id <= newest_id]
+        for each in held:
+            if each.trade_id > newest_id:
+                reason = f"trade id {each.trade_id} is beyond the venue's newest {newest_id}"
+                symbol = track.instrument.symbol
+                self._say("feed_frame_refused", kind="trade", instrument=symbol, reason=reason)
 
     def _give_up(self, track: InstrumentTrack, oldest_id: int | None) -> None:
         """Leave the hole before the oldest trade that can still be had."""
