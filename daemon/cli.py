@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import sys
@@ -37,6 +38,12 @@ NS_PER_UNIT = {
 }
 DURATION = re.compile(r"(\d+(?:\.\d{1,6})?)(ms|s|m|h|d)", re.ASCII)
 DURATION_NS_MAX = 3_650 * NS_PER_UNIT["d"]
+
+MARKETS = (
+    *("trending", "calm", "volatile", "regimes"),
+    *("matched", "misspecified", "martingale", "flash_crash"),
+)
+"""Synthetic markets, as ``config.settings`` names them; a test holds the two together."""
 
 
 class Refusal(Exception):  # noqa: N818 - a refused input is an outcome, not a fault
@@ -142,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     cli_operator.register(lambda *words: _add(commands, *words))
     _add_replay(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -171,6 +179,14 @@ def _add_configuration(parser: argparse.ArgumentParser) -> None:
 def _add_market(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--capture", type=Path, metavar="FILE", help="replay recorded streams as the market"
+    )
+    parser.add_argument(
+        "--bars",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="play recorded bars (parquet) as the market; once per instrument, in their order",
     )
     parser.add_argument("--speed", type=float, metavar="X", help="times real time")
     parser.add_argument("--seed", type=int, metavar="N", help="of the synthetic market")
@@ -213,8 +229,8 @@ def _add_exchange(commands: Commands) -> None:
     _add_configuration(parser)
     parser.add_argument(
         "--market",
-        choices=("trending", "calm", "volatile", "regimes"),
-        help="synthetic market; not together with --capture",
+        choices=MARKETS,
+        help="synthetic market; not together with --capture or --bars",
     )
     _add_market(parser)
     parser.add_argument("--port", type=int, metavar="N", help="0: any free port")
@@ -270,6 +286,43 @@ def _add_replay(commands: Commands) -> None:
     parser.set_defaults(command=_replay)
 
 
+def _add_bench(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "bench",
+        "what every stage costs on this machine, beside a baseline timed in the same rounds",
+        "metaensemble bench --only feed,features --json",
+    )
+    parser.add_argument(
+        "--only",
+        type=_stages,
+        default=(),
+        metavar="STAGES",
+        help="of feed, features, book, ensemble, gate, journal, matching; with commas",
+    )
+    parser.add_argument("--rounds", type=_rounds, default=7, metavar="N", help="3 to 99, 7 if left")
+    parser.add_argument(
+        "--capture", type=Path, metavar="FILE", help="fold this recording whole as well"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.set_defaults(command=_bench)
+
+
+def _stages(text: str) -> tuple[str, ...]:
+    from daemon.bench.stage_names import parse_stages
+
+    try:
+        return parse_stages(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _rounds(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 3 <= int(text[:9]) <= 99):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rounds: 3 to 99")
+    return int(text)
+
+
 def _settings(options: argparse.Namespace, assignments: Sequence[str]) -> Settings:
     from config.load import ConfigError, load_settings
 
@@ -288,6 +341,14 @@ def _market_assignments(options: argparse.Namespace) -> list[str]:
         if not options.capture.is_file():
             raise Refusal(f"--capture {options.capture}: no such file")
         assignments.append(f"simulated.capture={options.capture.absolute()}")
+    missing = [path for path in options.bars if not path.is_file()]
+    if missing:
+        raise Refusal(f"--bars {missing[0]}: no such file")
+    if options.bars:
+        if options.capture is not None:
+            raise Refusal("--bars and --capture exclude each other")
+        paths = json.dumps([str(path.absolute()) for path in options.bars])
+        assignments += [f"simulated.bars={paths}", "simulated.capture="]
     if options.speed is not None:
         assignments.append(f"simulated.speed={options.speed}")
     if options.seed is not None:
@@ -335,7 +396,13 @@ def _exchange(options: argparse.Namespace) -> int:
     if options.market is not None:
         if options.capture is not None:
             raise Refusal("--market and --capture exclude each other")
-        assignments += [f"simulated.market={options.market}", "simulated.capture="]
+        if options.bars:
+            raise Refusal("--market and --bars exclude each other")
+        assignments += [
+            f"simulated.market={options.market}",
+            "simulated.capture=",
+            "simulated.bars=[]",
+        ]
     if options.port is not None:
         assignments.append(f"simulated.port={options.port}")
     settings = _settings(options, assignments)
@@ -372,3 +439,24 @@ def _replay(options: argparse.Namespace) -> int:
     from daemon import replay
 
     return replay.run(options.journal, options.run, as_json=options.json)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from daemon.bench.stage_names import chosen_stages
+    from daemon.kernel_cache import prepare
+
+    if options.capture is not None and not options.capture.is_file():
+        raise Refusal(f"--capture {options.capture}: no such file")
+    prepare()
+    from daemon.bench import command
+
+    asked = command.BenchOptions(
+        only=chosen_stages(options.only, options.capture is not None),
+        rounds=options.rounds,
+        capture=options.capture,
+        as_json=options.json,
+    )
+    try:
+        return command.run(asked)
+    except command.BenchRefusedError as error:
+        raise Refusal(str(error)) from None

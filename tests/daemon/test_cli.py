@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.settings import Settings
+from config.settings import Settings, SimulatedSettings
 from daemon import cli
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -327,3 +327,24 @@ def test_module_is_the_command() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("metaensemble: argument --for")
+
+
+def test_markets_of_the_option_are_those_of_the_settings() -> None:
+    """The names stand twice, so that help need not load the settings; they are the same."""
+    annotation = SimulatedSettings.model_fields["market"].annotation
+    assert set(cli.MARKETS) == set(get_args(annotation))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--bars", "missing.parquet"),
+        ("--bars", __file__, "--capture", __file__),
+    ],
+)
+def test_bars_that_cannot_be_played_are_refused(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A missing file and two markets at once are refused in one line."""
+    assert cli.main(["run", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("metaensemble: --bars")
