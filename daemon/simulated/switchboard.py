@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 HEAD_BYTES_MAX = 16 * 1024
 HEAD_TIMEOUT_S = 10.0
@@ -45,6 +45,7 @@ class Switchboard(asyncio.Protocol):
             if not _is_upgrade(data):
                 self._rest.data_received(data)
                 return
+            cast(Any, self._rest).transport = None  # aiohttp would close what it is told is lost
             self._rest.connection_lost(None)
             self._rest = None
         self._head += data

@@ -127,6 +127,24 @@ async def test_garbage_on_the_port(
     assert await still_serves(http)
 
 
+async def test_connection_that_carried_rest_may_become_a_stream(
+    exchange: SimulatedExchange,
+) -> None:
+    """An upgrade on a used connection is served; clients with a pool do just that."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", exchange.access.plain_port)
+    for _ in range(2):
+        writer.write(b"GET /fapi/v1/ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await reader.readuntil(b"{}")).startswith(b"HTTP/1.1 200")
+    writer.write(
+        b"GET /public/ws/btcusdt@bookTicker HTTP/1.1\r\nHost: localhost\r\n"
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+    assert b"bookTicker" in await asyncio.wait_for(reader.readuntil(b"}"), WAIT_S)
+    writer.close()
+
+
 async def test_huge_and_undecodable_bodies(
     exchange: SimulatedExchange, http: aiohttp.ClientSession
 ) -> None:
