@@ -13,6 +13,9 @@ from pydantic import Field, model_validator
 from config.safety import AlertSettings, BreakerSettings, GuardSettings
 from config.section import Frac, PositiveFloat, PositiveInt, Section
 
+LimitInt = Annotated[int, Field(ge=0)]
+LimitFloat = Annotated[float, Field(ge=0.0)]
+
 AGENT_COUNT = 5
 """Agents in the ensemble; the weight cap must leave room for a sum of one over them."""
 
@@ -83,27 +86,73 @@ class ExecutionSettings(Section):
 
 
 class SizingSettings(Section):
-    """How large a full-conviction position is."""
+    """How large a full-conviction position is: the smallest of its base share and of every cap.
+
+    A cap whose evidence does not exist yet (None) takes no part; none can enlarge the base share.
+    """
 
     position_frac: Frac = Field(
         0.25, description="share of equity that one instrument holds at full conviction"
     )
+    kelly_fraction: Frac = Field(
+        0.25, description="share of the Kelly bet taken, with meta.kelly_criterion_enabled"
+    )
+    kelly_prior_edge_bps: PositiveFloat = Field(
+        1.0, description="edge per decision thought likely before any evidence; shrinks estimates"
+    )
+    volatility_target_frac: LimitFloat = Field(
+        0.2, description="volatility a year that one full position may add, share of equity"
+    )
+    shortfall_tail_frac: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.05, description="share of worst outcomes that the expected shortfall averages"
+    )
+    shortfall_frac_max: LimitFloat = Field(
+        0.02, description="expected shortfall of one full position a day, share of equity"
+    )
+    drawdown_governor_start_frac: Frac = Field(0.05, description="drawdown from which sizes shrink")
+    drawdown_governor_stop_frac: Frac = Field(
+        0.15, description="drawdown at which sizes have shrunk to nothing"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.drawdown_governor_start_frac >= self.drawdown_governor_stop_frac:
+            raise ValueError(
+                "drawdown_governor_start_frac must be smaller than drawdown_governor_stop_frac"
+            )
+        return self
 
 
 class RiskLimits(Section):
-    """What may never be exceeded; every limit has a value, none can be switched off."""
+    """What may never be exceeded; every limit has a value, none can be switched off.
 
-    order_notional_quote_max: PositiveFloat = Field(25_000.0, description="largest single order")
-    position_notional_quote_max: PositiveFloat = Field(
+    0 means 0: a limit of 0 permits nothing. Ages and windows, where 0 would switch the check off,
+    must be positive.
+    """
+
+    order_notional_quote_max: LimitFloat = Field(25_000.0, description="largest single order")
+    order_depth_frac_max: Frac = Field(
+        0.25, description="largest order as a share of what the other side of the book displays"
+    )
+    position_notional_quote_max: LimitFloat = Field(
         50_000.0, description="largest position per instrument, all working orders counted"
     )
-    gross_notional_quote_max: PositiveFloat = Field(
+    gross_notional_quote_max: LimitFloat = Field(
         90_000.0, description="sum over instruments of the largest position each may reach"
     )
-    leverage_max: PositiveFloat = Field(
+    net_notional_quote_max: LimitFloat = Field(
+        75_000.0, description="longs less shorts, or the reverse, at the worst side of all orders"
+    )
+    leverage_max: LimitFloat = Field(
         1.0, description="gross notional divided by equity, all working orders counted"
     )
-    price_collar_bps: PositiveFloat = Field(
+    initial_margin_frac: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.05, description="initial margin that the venue binds, share of notional"
+    )
+    margin_use_frac_max: Frac = Field(
+        0.5, description="share of equity that may be bound as initial margin"
+    )
+    price_collar_bps: LimitFloat = Field(
         50.0, description="an order's price may differ this much from mid and from mark"
     )
     quote_age_ms_max: PositiveInt = Field(
@@ -112,35 +161,59 @@ class RiskLimits(Section):
     mark_age_ms_max: PositiveInt = Field(
         5_000, description="new risk is denied when the newest mark price is older"
     )
-    messages_per_s_max: PositiveFloat = Field(
+    messages_per_s_max: LimitFloat = Field(
         10.0, description="orders and cancels per second, long-run average"
     )
-    messages_burst_max: PositiveInt = Field(20, description="orders and cancels at once")
-    messages_reserve: PositiveInt = Field(
+    messages_burst_max: LimitInt = Field(20, description="orders and cancels at once")
+    messages_reserve: LimitInt = Field(
         10, description="part of the burst kept for cancels and for reducing a position"
     )
-    daily_loss_frac_max: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+    daily_loss_frac_max: Frac = Field(
         0.05, description="loss since 00:00 UTC, share of the equity then: REDUCE_ONLY"
     )
-    drawdown_frac_max: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        0.15, description="loss from the peak of equity: HALTED"
+    drawdown_frac_max: Frac = Field(0.15, description="loss from the peak of equity: HALTED")
+    agent_daily_loss_frac_max: Frac = Field(
+        0.03, description="loss of one agent since 00:00 UTC, share of equity: agent disarmed"
     )
-    rejects_in_window_max: PositiveInt = Field(
+    agent_executions_max: LimitInt = Field(
+        300, description="orders one agent has a share in per window: agent disarmed"
+    )
+    agent_execution_window_ms: PositiveInt = Field(
+        60_000, description="window in which the orders of an agent are counted"
+    )
+    rejects_in_window_max: LimitInt = Field(
         10, description="venue rejections within reject_window_ms: REDUCE_ONLY"
     )
     reject_window_ms: PositiveInt = Field(60_000, description="window of the rejection count")
     duplicate_window_ms: PositiveInt = Field(
         200, description="same side, price and quantity within this time: denied"
     )
+    model_latency_ms_max: LimitFloat = Field(
+        50.0, description="new risk is denied when the judgement took longer, where it is measured"
+    )
+    model_outlier_frac_max: Frac = Field(
+        0.5, description="share of inputs outside the range the model was fitted on"
+    )
+    model_disagreement_max: Frac = Field(
+        0.95, description="weighted deviation of the agents' votes, 0 unanimous, 1 torn in two"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.order_notional_quote_max > self.position_notional_quote_max:
-            raise ValueError("order_notional_quote_max must not exceed position_notional_quote_max")
-        if self.position_notional_quote_max > self.gross_notional_quote_max:
-            raise ValueError("position_notional_quote_max must not exceed gross_notional_quote_max")
-        if self.messages_reserve >= self.messages_burst_max:
-            raise ValueError("messages_reserve must be smaller than messages_burst_max")
+        for smaller, larger in (
+            ("order_notional_quote_max", "position_notional_quote_max"),
+            ("position_notional_quote_max", "net_notional_quote_max"),
+            ("net_notional_quote_max", "gross_notional_quote_max"),
+            ("daily_loss_frac_max", "drawdown_frac_max"),
+        ):
+            one, other = getattr(self, smaller), getattr(self, larger)
+            if one > other:
+                raise ValueError(f"{smaller} ({one:g}) must not exceed {larger} ({other:g})")
+        burst, reserve = self.messages_burst_max, self.messages_reserve
+        if reserve >= burst and burst + reserve > 0:
+            raise ValueError(
+                f"messages_reserve ({reserve}) must be smaller than messages_burst_max ({burst})"
+            )
         return self
 
 
@@ -334,4 +407,19 @@ class Settings(Section):
             raise ValueError(f"mode {self.mode} needs guard.enabled: true")
         if len(set(self.instruments)) != len(self.instruments):
             raise ValueError("instruments lists one symbol twice")
+        self._sizes_fit_limits()
         return self
+
+    def _sizes_fit_limits(self) -> None:
+        """Refuse knobs of which one could never be reached because of the other."""
+        for smaller, larger in (
+            ("sizing.position_frac", "meta.max_position_risk"),
+            ("execution.taker_offset_bps", "limits.price_collar_bps"),
+        ):
+            one, other = self._knob(smaller), self._knob(larger)
+            if one > other:
+                raise ValueError(f"{smaller} ({one:g}) must not exceed {larger} ({other:g})")
+
+    def _knob(self, path: str) -> float:
+        section, name = path.split(".")
+        return float(getattr(getattr(self, section), name))

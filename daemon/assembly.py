@@ -452,5 +452,6 @@ def load_model(settings: Settings, clock: Clock) -> tuple[Model, Bundle]:
         feature_names=names,
         agent_names=bundle.agents,
         exposure_frac_max=bundle.manifest.limits.exposure_frac_max,
+        expires_ns=bundle.manifest.expires_ns,
     )
     return model, bundle

@@ -8,6 +8,7 @@ without it nothing is done, and either way an alert says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -22,14 +23,20 @@ from daemon.order_table import OrderTable, TrackedOrder
 from kernels.events import REGIMES, OrderIntent, OrderStatus, Side, Verdict
 from kernels.ledger import Ledger
 from risk.breaker import BreakerState
-from risk.sizing import order_lots_max, target_lots
+from risk.model_quality import ModelEvidence, model_verdict
+from risk.sizing import SizingEvidence, order_lots_max, target_lots
+from risk.views import ModelVerdict
 from strategy.ensemble import attribute, combine, weigh
 from strategy.intents import opposes, plan
-from strategy.observation import Normalisation, write_observation
+from strategy.observation import CLIP, Normalisation, write_observation
 from strategy.regime_report import reported_regime
 from strategy.runtime import Judgement
 
 BPS_PER_UNIT = 10_000.0
+YEAR_MS = 365.25 * 86_400_000.0
+VOLATILITY_FEATURE = "volatility_realised_long_bps"
+"""Feature that the volatility target is held against, bps per bar; 0 until it is warm."""
+
 RESTING = (OrderStatus.WORKING, OrderStatus.PARTIALLY_FILLED)
 
 
@@ -49,11 +56,15 @@ class Model:
     feature_names: tuple[str, ...]
     agent_names: tuple[str, ...]
     exposure_frac_max: float
+    expires_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What the engine knows when a decision is due; ``ready`` lists instrument indices."""
+    """What the engine knows when a decision is due; ``ready`` lists instrument indices.
+
+    ``armed_A`` tells which agents may ask for new risk, empty for all of them.
+    """
 
     ready: tuple[int, ...]
     markets: tuple[InstrumentState, ...]
@@ -63,17 +74,22 @@ class Situation:
     now_ns: int
     data_age_ns: int
     next_sequence: int
+    armed_A: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What was decided; ``notes`` are (event, instrument, reason, fields)."""
+    """What was decided; ``notes`` are (event, instrument, reason, fields).
+
+    ``model`` is the verdict on the models for every instrument, ABSENT where none was asked.
+    """
 
     decided: tuple[Decided, ...]
     intents: tuple[OrderIntent, ...]
     cancels: tuple[TrackedOrder, ...]
     weights_A: NDArray[np.float64]
     notes: tuple[tuple[str, int, str, Mapping[str, Any]], ...]
+    model: tuple[ModelVerdict, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +100,7 @@ class _Position:
     full_lots: int
     exposure: float
     unrealised_bps: float
+    evidence: SizingEvidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +163,14 @@ class Decider:
         intents: list[OrderIntent] = []
         cancels: list[TrackedOrder] = []
         notes: list[tuple[str, int, str, Mapping[str, Any]]] = []
+        model = [ModelVerdict.ABSENT] * len(self.reported)
         judgement = self._ask_model(obs_BF, situation.ready[0], notes)
         for row, index in enumerate(situation.ready):
             position = positions[row]
             entry, shares_A = self._judge_one(
                 situation, judgement, row, index, position, equity_e8, notes
             )
+            model[index] = self._verdict(judgement, row, entry)
             against, intent, outcome = self._orders_for(situation, entry, position, shares_A)
             cancels.extend(against)
             if intent is not None:
@@ -169,6 +188,7 @@ class Decider:
             cancels=tuple(cancels),
             weights_A=self._weights_A,
             notes=tuple(notes),
+            model=tuple(model),
         )
 
     @property
@@ -197,7 +217,8 @@ class Decider:
     def _position(self, market: InstrumentState, ledger: Ledger, equity_e8: int) -> _Position:
         index = market.instrument.index
         lots = ledger.position_lots(index)
-        full_lots = self._size(1.0, market, equity_e8, held_lots=0)
+        evidence = self._evidence(market, ledger)
+        full_lots = self._size(1.0, market, equity_e8, evidence, held_lots=0)
         cost_e8 = ledger.entry_quote_e8(index)
         value_e8 = market.mark_ticks * lots * market.instrument.tick_lot_quote_e8
         return _Position(
@@ -205,10 +226,43 @@ class Decider:
             full_lots=full_lots,
             exposure=min(max(lots / full_lots, -1.0), 1.0) if full_lots > 0 else 0.0,
             unrealised_bps=(value_e8 - cost_e8) / abs(cost_e8) * BPS_PER_UNIT if cost_e8 else 0.0,
+            evidence=evidence,
         )
 
+    def _evidence(self, market: InstrumentState, ledger: Ledger) -> SizingEvidence:
+        """Collect what is known for sizing; an edge and tail losses are not estimated yet."""
+        volatility_frac: float | None = None
+        if VOLATILITY_FEATURE in self.feature_names:
+            at = self.feature_names.index(VOLATILITY_FEATURE)
+            bar_frac = float(market.features.values_F[at]) / BPS_PER_UNIT
+            year_bars = YEAR_MS / self._settings.decision.interval_ms
+            volatility_frac = bar_frac * math.sqrt(year_bars) if bar_frac > 0.0 else None
+        return SizingEvidence(drawdown_frac=ledger.drawdown_frac, volatility_frac=volatility_frac)
+
+    def _verdict(self, judgement: Judgement, row: int, entry: Decided) -> ModelVerdict:
+        """Judge the judgement itself; the gate takes no new risk on a bad one.
+
+        The schema was proven when the bundle was loaded; no clock is read here, so the time that
+        the judgement took is not known.
+        """
+        features_F = self._obs_BF[row, : len(self.feature_names)]
+        evidence = ModelEvidence(
+            has_schema=True,
+            is_finite=entry.outcome != "abstained" and bool(judgement.regime_healthy_B[row]),
+            expires_ns=self._model.expires_ns,
+            latency_ns=None,
+            outlier_frac=float(np.count_nonzero(np.abs(features_F) >= CLIP)) / features_F.size,
+            disagreement=entry.disagreement,
+        )
+        return model_verdict(evidence, self._settings.limits, entry.decided_ns)
+
     def _size(
-        self, exposure: float, market: InstrumentState, equity_e8: int, held_lots: int
+        self,
+        exposure: float,
+        market: InstrumentState,
+        equity_e8: int,
+        evidence: SizingEvidence,
+        held_lots: int,
     ) -> int:
         lots = target_lots(
             exposure=exposure,
@@ -219,6 +273,8 @@ class Decider:
             sizing=self._settings.sizing,
             limits=self._settings.limits,
             max_position_risk=self._settings.meta.max_position_risk,
+            is_kelly_enabled=self._settings.meta.kelly_criterion_enabled,
+            evidence=evidence,
         )
         return held_lots if lots is None else lots
 
@@ -283,7 +339,8 @@ class Decider:
             sick = [n for n, ok in zip(self._model.agent_names, healthy_A, strict=True) if not ok]
             fields = {"agents": sick, "error": judgement.error}
             notes.append(("agent_unhealthy", index, ",".join(sick), fields))
-        weights_A = weigh(judgement.predicted_BA[row], healthy_A, self._settings.meta)
+        may_ask_A = healthy_A & situation.armed_A if situation.armed_A else healthy_A
+        weights_A = weigh(judgement.predicted_BA[row], may_ask_A, self._settings.meta)
         if weights_A is None:
             notes.append(("ensemble_abstained", index, "no feasible weights", {}))
             weights_A = np.zeros(self.agent_count)
@@ -300,7 +357,7 @@ class Decider:
             )
             exposure, disagreement, outcome = target.exposure, target.disagreement, "decided"
             self._weights_A = weights_A
-            wanted = self._size(exposure, market, equity_e8, position.lots)
+            wanted = self._size(exposure, market, equity_e8, position.evidence, position.lots)
         wanted = _within_breaker(wanted, position.lots, situation.breaker)
         side = 1 if wanted > position.lots else -1
         shares_A = attribute(action_A, weights_A, side, position.exposure)
@@ -385,7 +442,10 @@ class Decider:
 
     def _cut(self, intent: OrderIntent, market: InstrumentState) -> OrderIntent:
         """Cut new risk to what one order may carry; the rest follows with the next decision."""
-        lots_max = order_lots_max(market.instrument, intent.price_ticks, self._settings.limits)
+        is_buy = intent.side is Side.BUY
+        depth_lots = market.ask_depth_lots if is_buy else market.bid_depth_lots
+        limits = self._settings.limits
+        lots_max = order_lots_max(market.instrument, intent.price_ticks, limits, depth_lots)
         if intent.reduce_only or intent.quantity_lots <= lots_max:
             return intent
         return replace(intent, quantity_lots=max(lots_max, market.instrument.lots_min))

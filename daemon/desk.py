@@ -27,22 +27,28 @@ from daemon.identity import client_order_id
 from daemon.ladder import Ladder, LadderState
 from daemon.notes import NoteBook
 from daemon.order_table import Applied, OrderTable, TableState, TrackedOrder
+from kernels.attribution import AgentLedger
 from kernels.events import (
+    AGENTS,
     TERMINAL_STATUSES,
     AccountState,
     Alarm,
     Command,
     CommandName,
     Fill,
+    Funding,
+    MarkPrice,
     OrderIntent,
     OrderStatus,
     OrderUpdate,
 )
 from kernels.ledger import Ledger, reset_peaks
 from kernels.units import Instrument, from_e8
+from risk.agent_latches import DisarmCause
 from risk.breaker import Breaker, BreakerState, Trigger, loss_trigger
 from risk.closing import closing_intent
 from risk.gate import Approved, Denied, Gate, GateState, MarketView
+from risk.views import ModelVerdict
 
 NS_PER_MS = 1_000_000
 SETTLE_NS = 1_000_000_000
@@ -72,6 +78,7 @@ class DeskState:
     """All that the desk remembers; live objects inside, so write it out at once."""
 
     ledger: NDArray[np.int64]
+    agents: tuple[NDArray[np.int64], NDArray[np.int64]]
     gate: GateState
     orders: TableState
     ladder: LadderState
@@ -92,16 +99,20 @@ class Desk:
         run_id: str,
         opening: AccountState,
         notes: NoteBook,
+        agent_names: tuple[str, ...] = AGENTS,
     ) -> None:
         """Start from the venue's own account."""
         self.ledger = Ledger(instruments, opening.wallet_quote_e8)
         self.ledger.adopt(opening)
-        self.gate = Gate(instruments, settings.limits)
+        self.agents = AgentLedger(instruments, len(agent_names))
+        self.agents.adopt(self.ledger)
+        self.gate = Gate(instruments, settings.limits, len(agent_names))
         self.orders = OrderTable(len(instruments))
         self.ladder = Ladder(len(instruments), settings, notes)
         self.approved_count = 0
         self.denied_counts: Counter[str] = Counter()
         self._instruments = instruments
+        self._agent_names = agent_names
         self.use(settings)
         self._run_id = run_id
         self._notes = notes
@@ -128,6 +139,8 @@ class Desk:
         if applied is Applied.REPEATED:
             return ()
         self.ledger.apply_fill(fill)
+        order = self.orders.get(fill.client_order_id)
+        self.agents.apply_fill(fill, () if order is None else order.intent.agent_share_A)
         self._last_order_ns = fill.received_ns
         instrument = self._instruments[fill.instrument]
         filled = self._notes.note(
@@ -204,12 +217,28 @@ class Desk:
             return ()
         self._mismatch_count = 0
         self.ledger.adopt(account)
+        self.agents.adopt(self.ledger)
         return (
             self._notes.note(
                 "position_mismatch", ours=list(ours), venue=list(account.position_lots)
             ),
             *self.trip(Trigger.POSITION_MISMATCH, "position differs from the venue's"),
         )
+
+    def on_mark(self, mark: MarkPrice) -> None:
+        """Value an instrument in the account and for every agent."""
+        self.ledger.mark(mark.instrument, mark.mark_ticks, mark.received_ns)
+        self.agents.mark(mark.instrument, mark.mark_ticks)
+
+    def on_funding(self, funding: Funding) -> None:
+        """Book a funding payment for the account and its holders."""
+        self.ledger.apply_funding(funding)
+        self.agents.apply_funding(funding)
+
+    def roll_day(self, now_ns: int) -> None:
+        """Measure the day's losses from now on once 00:00 UTC has passed."""
+        self.ledger.roll_day(now_ns)
+        self.agents.roll_day(now_ns)
 
     def on_command(self, command: Command) -> tuple[Effect, ...]:
         """Obey an operator; STOP cancels everything and is remembered by the engine."""
@@ -219,6 +248,7 @@ class Desk:
         if command.name is CommandName.STOP:
             return (heard, *self._cancel_everything("stop"))
         if command.name is CommandName.RESUME:
+            self.gate.agents.rearm()
             self._forget_losses()
         return (heard, *self.trip(TRIGGERS_BY_COMMAND[command.name], command.reason))
 
@@ -230,16 +260,25 @@ class Desk:
     # what we do -----------------------------------------------------------------------------
 
     def review(
-        self, intents: Sequence[OrderIntent], market: MarketView, now_ns: int
+        self,
+        intents: Sequence[OrderIntent],
+        market: MarketView,
+        now_ns: int,
+        model: Sequence[ModelVerdict] | None = None,
     ) -> list[Effect]:
-        """Pass intents through the gate; what is approved counts as working from here on."""
+        """Pass intents through the gate; what is approved counts as working from here on.
+
+        Without ``model``, the verdict on the models by instrument, only reductions can pass.
+        """
         effects: list[Effect] = []
+        disarmed_before = self.gate.agents.causes
         verdicts = self.gate.review(
             intents,
             ledger=self.ledger,
             market=market,
             working=self.orders.working_view(),
             breaker=self.breaker.state,
+            model=model,
             now_ns=now_ns,
         )
         for verdict in verdicts:
@@ -252,7 +291,13 @@ class Desk:
                 effects.append(SendOrder(client_order_id=identity, approved=verdict))
             else:
                 effects.extend(self._denied(verdict))
+        effects.extend(self._newly_disarmed(disarmed_before))
         return effects
+
+    @property
+    def armed_agents(self) -> tuple[bool, ...]:
+        """Which agents may ask for new risk."""
+        return tuple(cause is None for cause in self.gate.agents.causes)
 
     def tend(self, now_ns: int) -> list[Effect]:
         """Ask about what is not proven and cancel what has rested too long."""
@@ -301,9 +346,9 @@ class Desk:
                 sequence=next_sequence + len(intents),
                 instrument=instrument,
                 position_lots=position_lots,
-                bid_ticks=market.bid_ticks[index],
-                ask_ticks=market.ask_ticks[index],
-                mark_ticks=market.mark_ticks[index],
+                bid_ticks=market[index].bid_ticks,
+                ask_ticks=market[index].ask_ticks,
+                mark_ticks=market[index].mark_ticks,
                 price_collar_bps=self._limits.price_collar_bps,
                 attempt=attempt,
                 decided_ns=now_ns,
@@ -332,9 +377,10 @@ class Desk:
         )
 
     def check_losses(self) -> tuple[Effect, ...]:
-        """Move the breaker where a loss limit is reached."""
+        """Move the breaker where a loss limit is reached, disarm agents that lost too much."""
         trigger = loss_trigger(self.ledger.day_loss_frac, self.ledger.drawdown_frac, self._limits)
-        return () if trigger is None else self.trip(trigger, f"{trigger.value} limit")
+        tripped = () if trigger is None else self.trip(trigger, f"{trigger.value} limit")
+        return (*self._check_agents(), *tripped)
 
     def trip(self, trigger: Trigger, reason: str) -> tuple[Effect, ...]:
         """Apply a trigger to the breaker."""
@@ -345,6 +391,7 @@ class Desk:
         """Give all that the desk remembers."""
         return DeskState(
             ledger=self.ledger.state,
+            agents=self.agents.state,
             gate=self.gate.state,
             orders=self.orders.state,
             ladder=self.ladder.state,
@@ -357,6 +404,7 @@ class Desk:
     def restore(self, state: DeskState) -> None:
         """Take over what was remembered; ValueError when it belongs to other instruments."""
         self.ledger.restore(state.ledger)
+        self.agents.restore(state.agents)
         self.gate.restore(state.gate)
         self.orders.restore(state.orders)
         self.ladder.restore(state.ladder)
@@ -366,6 +414,22 @@ class Desk:
         self._mismatch_count = state.mismatch_count
 
     # inner ----------------------------------------------------------------------------------
+
+    def _check_agents(self) -> tuple[Effect, ...]:
+        before = self.gate.agents.causes
+        tolerated_e8 = self._limits.agent_daily_loss_frac_max * self.ledger.day_start_quote_e8
+        for agent, lost_e8 in enumerate(self.agents.day_losses_quote_e8()):
+            if lost_e8 > 0 and not lost_e8 < tolerated_e8:
+                self.gate.agents.disarm(agent, DisarmCause.LOSS)
+        return self._newly_disarmed(before)
+
+    def _newly_disarmed(self, before: Sequence[DisarmCause | None]) -> tuple[Effect, ...]:
+        after = self.gate.agents.causes
+        return tuple(
+            self._notes.note("agent_disarmed", agent=self._agent_names[agent], reason=cause.value)
+            for agent, cause in enumerate(after)
+            if cause is not None and before[agent] is None
+        )
 
     def _wants_query(self, order: TrackedOrder, now_ns: int) -> bool:
         if order.status is OrderStatus.SENT:
@@ -392,6 +456,7 @@ class Desk:
         state_S = self.ledger.state
         reset_peaks(state_S)
         self.ledger.restore(state_S)
+        self.agents.forget_losses()
 
     def _cancel_everything(self, reason: str) -> tuple[Effect, ...]:
         return tuple(

@@ -42,7 +42,6 @@ from kernels.events import (
     Trade,
 )
 from kernels.units import Instrument
-from risk.gate import MarketView
 
 NS_PER_MS = 1_000_000
 
@@ -110,6 +109,7 @@ class Engine:
             run_id=run_id,
             opening=opening,
             notes=self.notes,
+            agent_names=decider.agent_names,
         )
         bar_ns = settings.decision.interval_ms * NS_PER_MS
         self.markets = tuple(
@@ -200,20 +200,6 @@ class Engine:
         self.regime_counts = list(state.regime_counts)
         self.weights_A = state.weights_A.copy()
 
-    def market_view(self) -> MarketView:
-        """Collect what the gate may know of the market."""
-        markets = self.markets
-        return MarketView(
-            verdict=[m.verdict for m in markets],
-            bid_ticks=[m.bid_ticks for m in markets],
-            ask_ticks=[m.ask_ticks for m in markets],
-            bid_lots=[m.bid_lots for m in markets],
-            ask_lots=[m.ask_lots for m in markets],
-            mark_ticks=[m.mark_ticks for m in markets],
-            quote_received_ns=[m.quote_received_ns for m in markets],
-            mark_received_ns=[m.mark_received_ns for m in markets],
-        )
-
     # market -----------------------------------------------------------------------------------
 
     def _on_quote(self, event: Quote) -> tuple[Effect, ...]:
@@ -250,7 +236,7 @@ class Engine:
 
     def _on_mark(self, event: MarkPrice) -> tuple[Effect, ...]:
         self.markets[event.instrument].on_mark(event)
-        self.desk.ledger.mark(event.instrument, event.mark_ticks)
+        self.desk.on_mark(event)
         return ()
 
     def _on_status(self, event: FeedStatus) -> tuple[Effect, ...]:
@@ -260,7 +246,7 @@ class Engine:
     # account ----------------------------------------------------------------------------------
 
     def _on_funding(self, event: Funding) -> tuple[Effect, ...]:
-        self.desk.ledger.apply_funding(event)
+        self.desk.on_funding(event)
         return ()
 
     def _on_command(self, event: Command) -> tuple[Effect, ...]:
@@ -279,14 +265,12 @@ class Engine:
 
     def _on_drain_end(self, event: DrainEnd) -> tuple[Effect, ...]:
         now_ns = event.received_ns
-        self.desk.ledger.roll_day(now_ns)
+        self.desk.roll_day(now_ns)
         effects: list[Effect] = [*self.desk.check_losses(), *self.desk.tend(now_ns)]
         verdicts = [market.verdict for market in self.markets]
         effects.extend(self.desk.ladder.watch_feeds(verdicts, now_ns))
         if self.desk.ladder.is_closing and not self.is_stopping:
-            closing, planned = self.desk.close_positions(
-                self.market_view(), now_ns, self.intent_count
-            )
+            closing, planned = self.desk.close_positions(self.markets, now_ns, self.intent_count)
             self.intent_count += planned
             effects.extend(closing)
         if self._is_due(now_ns):
@@ -337,6 +321,7 @@ class Engine:
                 now_ns=now_ns,
                 data_age_ns=data_age_ns,
                 next_sequence=self.intent_count,
+                armed_A=self.desk.armed_agents,
             )
         )
         self._probe.lap("decide")
@@ -351,7 +336,7 @@ class Engine:
             effects.extend(self.desk.cancel(order, "target moved", now_ns))
         if outcome.intents:
             self._probe.begin()
-            effects.extend(self.desk.review(outcome.intents, self.market_view(), now_ns))
+            effects.extend(self.desk.review(outcome.intents, self.markets, now_ns, outcome.model))
             self._probe.lap("gate")
         effects.extend(outcome.decided)
         for name, instrument, reason, fields in outcome.notes:

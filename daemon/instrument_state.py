@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.book import Book
+from kernels.book import ASK, BID, Book, depth_lots
 from kernels.events import DepthDiff, DepthSnapshot, FeedStatus, MarkPrice, Quote, Trade, Verdict
 from kernels.features import FeatureEngine
 from kernels.units import Instrument
+
+VISIBLE_LEVELS = 20
+"""Best levels of a side that count as its visible depth."""
 
 RECENT_QUOTES = 4096
 """Quotes remembered by update id, to hold the depth book against them."""
@@ -114,6 +117,16 @@ class InstrumentState:
         if self.bid_ticks <= 0 or self.ask_ticks <= 0:
             return 0.0
         return 0.5 * (self.bid_ticks + self.ask_ticks)
+
+    @property
+    def bid_depth_lots(self) -> int:
+        """What the best bids display together, by the book or by the newest quote."""
+        return max(self.bid_lots, int(depth_lots(self.book.state, BID, VISIBLE_LEVELS)))
+
+    @property
+    def ask_depth_lots(self) -> int:
+        """What the best asks display together, by the book or by the newest quote."""
+        return max(self.ask_lots, int(depth_lots(self.book.state, ASK, VISIBLE_LEVELS)))
 
     def on_quote(self, quote: Quote) -> None:
         """Take over a best bid and ask."""

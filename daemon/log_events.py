@@ -124,6 +124,7 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("sharpe_low", "ME509", "warning", True, "the recent Sharpe ratio is low"),
     ("drawdown_recent", "ME510", "warning", True, "the recent drawdown is large"),
     ("regime_unstable", "ME511", "warning", True, "the regime changes too often to be of use"),
+    ("agent_disarmed", "ME512", "error", True, "an agent may not ask for new risk until resumed"),
     # the guard
     ("guard_started", "ME701", "info", False, "the guard watches this daemon"),
     ("guard_lost", "ME702", "error", True, "nobody watches this daemon any more"),

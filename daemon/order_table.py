@@ -12,7 +12,14 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from enum import IntEnum
 
-from kernels.events import TERMINAL_STATUSES, Fill, OrderIntent, OrderStatus, OrderUpdate
+from kernels.events import (
+    TERMINAL_STATUSES,
+    Fill,
+    OrderIntent,
+    OrderStatus,
+    OrderType,
+    OrderUpdate,
+)
 from risk.views import WorkingOrder, WorkingView, tally
 
 _S = OrderStatus
@@ -34,6 +41,8 @@ _STALE_NEWS: frozenset[OrderStatus] = frozenset(
     {_S.SENT, _S.UNKNOWN, _S.WORKING, _S.PARTIALLY_FILLED}
 )
 """Statuses that a slower channel may still report after the order has gone further."""
+
+_MAY_REST: frozenset[OrderStatus] = frozenset({_S.SENT, _S.WORKING, _S.PARTIALLY_FILLED})
 
 SETTLED_KEPT = 1024
 """Settled orders remembered, so that late or doubled news about them is recognised."""
@@ -75,6 +84,12 @@ class TrackedOrder:
         if self.status in TERMINAL_STATUSES:
             return max(self.claimed_lots - self.seen_lots, 0)
         return max(self.intent.quantity_lots - self.seen_lots, 0)
+
+    @property
+    def resting_ticks(self) -> int:
+        """Price at which the order may rest in the book, 0 where it cannot or nobody knows."""
+        may_rest = self.intent.order_type is not OrderType.IOC
+        return self.intent.price_ticks if may_rest and self.status in _MAY_REST else 0
 
     @property
     def is_settled(self) -> bool:
@@ -177,6 +192,7 @@ class OrderTable:
                     remaining_lots=order.at_stake_lots,
                     reduce_only=order.intent.reduce_only,
                     is_unknown=order.status is OrderStatus.UNKNOWN,
+                    resting_ticks=order.resting_ticks,
                 )
                 for order in self._open.values()
             ),
@@ -200,7 +216,10 @@ class OrderTable:
         self.counts = dict(state.counts)
 
     def _settle(self, order: TrackedOrder) -> None:
-        if order.is_settled and order.client_order_id in self._open:
+        if not order.is_settled:
+            if self._settled.pop(order.client_order_id, None) is not None:
+                self._open[order.client_order_id] = order  # a late claim: its lots are at stake
+        elif order.client_order_id in self._open:
             del self._open[order.client_order_id]
             self._settled[order.client_order_id] = order
             if len(self._settled) > SETTLED_KEPT:

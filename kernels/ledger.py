@@ -42,11 +42,12 @@ MARK = 2
 ROW_UNREALISED = 3
 TICK_LOT = 4
 IS_UNPRICED = 5
-ROW_COUNT = 6
+MARK_NS = 6
+ROW_COUNT = 7
 """Columns of an instrument's row; COST is signed like POSITION, MARK is 0 while unknown.
 
 IS_UNPRICED is 1 for a position taken over before any price was known; the first price sets its
-cost.
+cost. MARK_NS is when the newest mark came, UNIX ns, 0 where nobody said.
 """
 
 LOTS_BOUND = 3_000_000_000
@@ -121,6 +122,16 @@ def fold_fill(
     state_S[row + POSITION] += opened
     state_S[row + COST] += opened * price_ticks * tick_lot
     state_S[FEES] += fee_e8
+    fold_value(state_S, instrument)
+
+
+@njit
+def fold_unpriced(state_S: NDArray[np.int64], instrument: int, signed_lots: int) -> None:
+    """Take over a change of position before any price is known; the first price sets its cost."""
+    row = TOTALS_COUNT + instrument * ROW_COUNT
+    state_S[row + POSITION] += signed_lots
+    state_S[row + COST] = 0
+    state_S[row + IS_UNPRICED] = 0 if state_S[row + POSITION] == 0 else 1
     fold_value(state_S, instrument)
 
 
@@ -221,12 +232,16 @@ class Ledger:
         """Book a funding payment of the venue."""
         fold_funding(self._state_S, funding.amount_quote_e8)
 
-    def mark(self, instrument: int, mark_ticks: int) -> None:
-        """Value one instrument at the venue's mark price; ValueError unless positive."""
+    def mark(self, instrument: int, mark_ticks: int, received_ns: int = 0) -> None:
+        """Value one instrument at the venue's mark price; ValueError unless positive.
+
+        Without ``received_ns`` the age of the mark is unknown, and a gate will call it stale.
+        """
         row = self._row(instrument)
         self._demand_price(instrument, mark_ticks)
         self._demand_room(instrument, abs(self._state_S.item(row + POSITION)), mark_ticks)
         fold_mark(self._state_S, instrument, mark_ticks)
+        self._state_S[row + MARK_NS] = received_ns
 
     def roll_day(self, now_ns: int) -> None:
         """Measure the day's loss from the equity of now once 00:00 UTC has passed."""
@@ -253,10 +268,7 @@ class Ledger:
             if change and mark_ticks:
                 fold_fill(state_S, instrument, change, mark_ticks, 0)
             elif change:
-                state_S[row + POSITION] = lots
-                state_S[row + COST] = 0
-                state_S[row + IS_UNPRICED] = 1 if lots else 0
-                fold_value(state_S, instrument)
+                fold_unpriced(state_S, instrument, change)
         state_S[OPENING] += account.wallet_quote_e8 - self.wallet_quote_e8
         if not state_S[ADOPTED]:
             state_S[ADOPTED] = 1
@@ -270,6 +282,10 @@ class Ledger:
     def entry_quote_e8(self, instrument: int) -> int:
         """Signed cost basis of the open position, 1e-8 quote."""
         return self._state_S.item(self._row(instrument) + COST)
+
+    def mark_ticks(self, instrument: int) -> int:
+        """Newest mark price of one instrument, 0 while unknown."""
+        return self._state_S.item(self._row(instrument) + MARK)
 
     def is_marked(self, instrument: int) -> bool:
         """Tell whether a mark price has ever been set."""
@@ -303,9 +319,19 @@ class Ledger:
         return state_S.item(OPENING) + settled
 
     @property
+    def cash_quote_e8(self) -> int:
+        """Wallet less the cost of what is held: the quote balance of a spot account."""
+        return self.wallet_quote_e8 - int(self._state_S[TOTALS_COUNT + COST :: ROW_COUNT].sum())
+
+    @property
     def equity_quote_e8(self) -> int:
         """Wallet plus unrealised result."""
         return self.wallet_quote_e8 + self._state_S.item(UNREALISED)
+
+    @property
+    def day_start_quote_e8(self) -> int:
+        """Equity when the day began, from which its loss counts."""
+        return self._state_S.item(DAY_START)
 
     @property
     def peak_quote_e8(self) -> int:
@@ -349,6 +375,11 @@ class Ledger:
     def is_adopted(self) -> bool:
         """Tell whether the venue's own account has been taken over."""
         return self._state_S.item(ADOPTED) == 1
+
+    @property
+    def live_state(self) -> NDArray[np.int64]:
+        """The state itself, int64 (S,), for kernels that read it; nobody else writes to it."""
+        return self._state_S
 
     @property
     def state(self) -> NDArray[np.int64]:

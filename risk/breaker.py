@@ -122,7 +122,7 @@ class Breaker:
         """Remember one rejection by the venue; too many within the window: REJECTS."""
         oldest_ns = now_ns - limits.reject_window_ms * NS_PER_MS
         recent = tuple(each for each in self.rejected_ns if each > oldest_ns)
-        recent = (*recent, now_ns)[-limits.rejects_in_window_max :]
+        recent = (*recent, now_ns)[-max(limits.rejects_in_window_max, 1) :]
         counted = replace(self, rejected_ns=recent)
         if len(recent) < limits.rejects_in_window_max:
             return counted

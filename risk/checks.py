@@ -1,7 +1,9 @@
-"""One function per limit: ``check(intent, scene) -> Denial | None``; ``CHECKS`` is their order.
+"""One function per limit: ``check(intent, scene) -> Denial | None``, and which apply to what.
 
-A check answers for one thing only and is skipped by nobody: what does not apply to a reduction is
-said inside. Whoever adds a limit adds a function here, and a test that fails without it.
+``SHAPE_CHECKS`` come first, for every intent: only what they let through can be looked at. Then
+either ``NEW_RISK_CHECKS`` or, for reduce-only intents, ``REDUCTION_CHECKS``. A check answers for
+one thing only. Whoever adds a limit adds a function, a place in a table and a test that fails
+without it. How much an account may hold and lose stands in ``risk.exposure_checks``.
 """
 
 from __future__ import annotations
@@ -11,10 +13,28 @@ from collections.abc import Callable
 from kernels.events import OrderIntent, OrderType, Side, Verdict
 from kernels.units import BPS_PER_UNIT, E8
 from risk.breaker import NS_PER_MS, BreakerState
-from risk.reasons import Denial, DenialCode
-from risk.scene import Scene, duplicate_key, whole
+from risk.exposure_checks import (
+    agents_armed,
+    daily_loss,
+    drawdown,
+    equity_known,
+    gross_notional,
+    leverage,
+    margin,
+    marks_fresh,
+    marks_known,
+    net_notional,
+    order_notional,
+    position_notional,
+)
+from risk.reasons import Denial, DenialCode, beyond
+from risk.scene import Scene, duplicate_key
+from risk.views import ModelVerdict
 
 Check = Callable[[OrderIntent, Scene], Denial | None]
+
+SHARE_SUM_ERROR_MAX = 1e-6
+"""Shares of agents sum to 1 within this."""
 
 
 def instrument_known(intent: OrderIntent, scene: Scene) -> Denial | None:
@@ -31,27 +51,29 @@ def instrument_known(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 
 def well_formed(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny prices and quantities that are not positive whole numbers, and wrong enums."""
-    for name in ("price_ticks", "quantity_lots"):
-        number = getattr(intent, name)
-        if type(number) is not int or number <= 0:
-            return _malformed(f"{name} is {number!r}")
-    if not isinstance(intent.side, Side) or not isinstance(intent.order_type, OrderType):
+    """Deny prices and quantities that are not positive whole numbers, wrong enums and shares."""
+    price, lots = intent.price_ticks, intent.quantity_lots
+    if not (type(price) is int and price > 0 and type(lots) is int and lots > 0):
+        return _malformed(f"price_ticks is {price!r}, quantity_lots is {lots!r}")
+    if type(intent.side) is not Side or type(intent.order_type) is not OrderType:
         return _malformed(f"side {intent.side!r}, order type {intent.order_type!r}")
     if type(intent.reduce_only) is not bool:
         return _malformed(f"reduce_only is {intent.reduce_only!r}")
+    shares = intent.agent_share_A
+    if shares and not _is_whole(shares, scene.memory.agents.count_A):
+        return _malformed(f"shares of the agents are {shares!r}")
     return None
 
 
 def sequence_fresh(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny a sequence not above every approved one: it would reuse a client order id."""
-    if type(intent.sequence) is int and intent.sequence > scene.last_sequence:
+    if type(intent.sequence) is int and intent.sequence > scene.memory.last_sequence:
         return None
     return Denial(
         code=DenialCode.SEQUENCE_REUSED,
-        limit=float(scene.last_sequence + 1),
+        limit=float(scene.memory.last_sequence + 1),
         observed=0.0,
-        detail=f"sequence {intent.sequence!r}, lowest free {scene.last_sequence + 1}",
+        detail=f"sequence {intent.sequence!r}, lowest free {scene.memory.last_sequence + 1}",
     )
 
 
@@ -76,15 +98,13 @@ def truly_reduces(intent: OrderIntent, scene: Scene) -> Denial | None:
     All working lots of the closing side count, reduce-only or not: what they may close already,
     this order cannot close again, whatever the venue's own flag does.
     """
-    if not intent.reduce_only:
-        return None
-    position = scene.account.position_lots[intent.instrument]
+    position = scene.position_lots
     if position == 0:
         return _not_reducing(DenialCode.REDUCE_FROM_FLAT, intent, 0)
     if (position > 0) == (intent.side is Side.BUY):
         return _not_reducing(DenialCode.REDUCE_WRONG_SIDE, intent, 0)
     closing = scene.sell_lots if position > 0 else scene.buy_lots
-    left = max(0, abs(position) - closing[intent.instrument])
+    left = max(0, abs(position) - closing)
     if intent.quantity_lots > left:
         return _not_reducing(DenialCode.REDUCE_TOO_LARGE, intent, left)
     return None
@@ -97,247 +117,199 @@ def lots_filter(intent: OrderIntent, scene: Scene) -> Denial | None:
         return None
     is_small = intent.quantity_lots < instrument.lots_min
     limit = instrument.lots_min if is_small else instrument.lots_max
-    return _over(DenialCode.LOTS_FILTER, limit, intent.quantity_lots, "lots, venue filter")
+    return beyond(DenialCode.LOTS_FILTER, limit, intent.quantity_lots, "lots, venue filter")
 
 
 def notional_filter(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny new risk below the venue's smallest notional; it exempts reduce-only orders."""
-    instrument = scene.instruments[intent.instrument]
-    lot_quote_e8 = intent.price_ticks * scene.tick_lot_quote_e8[intent.instrument]
-    notional_e8 = intent.quantity_lots * lot_quote_e8
-    if intent.reduce_only or notional_e8 >= instrument.notional_min_quote_e8:
+    """Deny new risk below the venue's smallest notional; the venue exempts reductions."""
+    at = intent.instrument
+    limit_e8 = scene.instruments[at].notional_min_quote_e8
+    notional_e8 = intent.quantity_lots * intent.price_ticks * scene.tick_lot_quote_e8[at]
+    if notional_e8 >= limit_e8:
         return None
-    limit = instrument.notional_min_quote_e8 / E8
-    return _over(DenialCode.NOTIONAL_FILTER, limit, notional_e8 / E8, "quote, venue filter")
+    detail = "quote, venue filter"
+    return beyond(DenialCode.NOTIONAL_FILTER, limit_e8 / E8, notional_e8 / E8, detail)
 
 
 def feed_ok(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk on a feed whose integrity is not proven."""
-    verdict = scene.market.verdict[intent.instrument]
-    if intent.reduce_only or verdict is Verdict.OK:
+    if scene.verdict is Verdict.OK:
         return None
-    return Denial(
-        code=DenialCode.FEED_NOT_OK, limit=0.0, observed=0.0, detail=f"feed verdict {verdict!r}"
-    )
+    return beyond(DenialCode.FEED_NOT_OK, 0, 0, f"feed verdict {scene.verdict!r}")
+
+
+def model_ok(intent: OrderIntent, scene: Scene) -> Denial | None:
+    """Deny new risk unless the models' judgement of this instrument is proven usable."""
+    model, at = scene.model, intent.instrument
+    verdict = model[at] if model is not None and at < len(model) else ModelVerdict.ABSENT
+    if verdict is ModelVerdict.OK:
+        return None
+    return beyond(DenialCode.MODEL_NOT_OK, 0, 0, f"model verdict {verdict!r}")
 
 
 def price_known(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny new risk without a two-sided, uncrossed quote; a reduction without any price at all."""
-    bid_ticks, ask_ticks, mark_ticks = scene.prices(intent.instrument)
-    if intent.reduce_only:
-        is_known = (bid_ticks > 0 and ask_ticks > 0) or mark_ticks > 0
-    else:
-        market, at = scene.market, intent.instrument
-        is_known = (
-            0 < bid_ticks < ask_ticks
-            and whole(market.bid_lots[at]) > 0
-            and whole(market.ask_lots[at]) > 0
-        )
-    if is_known:
+    """Deny new risk without a two-sided, uncrossed quote with something displayed."""
+    bid_ticks, ask_ticks = scene.bid_ticks, scene.ask_ticks
+    if 0 < bid_ticks < ask_ticks and scene.bid_lots and scene.ask_lots:
         return None
     detail = f"no usable price: bid {bid_ticks}, ask {ask_ticks} ticks"
-    return Denial(code=DenialCode.QUOTE_MISSING, limit=0.0, observed=0.0, detail=detail)
+    return beyond(DenialCode.QUOTE_MISSING, 0, 0, detail)
+
+
+def last_price_known(intent: OrderIntent, scene: Scene) -> Denial | None:
+    """Deny a reduction without any price at all, quote or mark, however old."""
+    if (scene.bid_ticks and scene.ask_ticks) or scene.mark_ticks:
+        return None
+    return beyond(DenialCode.QUOTE_MISSING, 0, 0, "no price was ever known")
 
 
 def quote_fresh(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk on an old quote; one stamped later than now proves nothing either."""
-    if intent.reduce_only:
-        return None
-    received_ns = whole(scene.market.quote_received_ns[intent.instrument])
+    received_ns = scene.quote_received_ns
     age_ns, limit_ms = scene.now_ns - received_ns, scene.limits.quote_age_ms_max
     if received_ns and 0 <= age_ns <= limit_ms * NS_PER_MS:
         return None
-    return _over(DenialCode.QUOTE_STALE, limit_ms, age_ns / NS_PER_MS, "ms, age of the quote")
-
-
-def marks_known(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny new risk unless this and every exposed instrument has a mark price."""
-    if intent.reduce_only:
-        return None
-    for at, lots in enumerate(scene.worst_lots):
-        if at != intent.instrument and not lots:
-            continue
-        if not scene.prices(at)[2]:
-            return _over(DenialCode.MARK_MISSING, 0, 0, f"no mark of instrument {at}")
-    return None
-
-
-def marks_fresh(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny new risk while this or any exposed instrument is valued at an old mark price."""
-    if intent.reduce_only:
-        return None
-    limit_ms = scene.limits.mark_age_ms_max
-    for at, lots in enumerate(scene.worst_lots):
-        if at != intent.instrument and not lots:
-            continue
-        received_ns = whole(scene.market.mark_received_ns[at])
-        age_ns = scene.now_ns - received_ns
-        if not (received_ns and 0 <= age_ns <= limit_ms * NS_PER_MS):
-            age_ms = age_ns / NS_PER_MS
-            return _over(DenialCode.MARK_STALE, limit_ms, age_ms, f"ms, mark of instrument {at}")
-    return None
+    return beyond(DenialCode.QUOTE_STALE, limit_ms, age_ns / NS_PER_MS, "ms, age of the quote")
 
 
 def collar_mid(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny a price too far from the middle of the newest quote, on either side."""
-    bid_ticks, ask_ticks, _ = scene.prices(intent.instrument)
+    bid_ticks, ask_ticks = scene.bid_ticks, scene.ask_ticks
     if not (bid_ticks and ask_ticks):
-        return None  # new risk was denied by price_known; a reduction is held by collar_mark
+        return None  # new risk was denied by price_known; a reduction is held by its own collar
     # twice the mid, to stay with whole numbers
     return _collar(DenialCode.COLLAR_MID, 2 * intent.price_ticks, bid_ticks + ask_ticks, scene)
 
 
 def collar_mark(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny new risk priced too far from the mark; a reduction only where there is no quote."""
-    bid_ticks, ask_ticks, mark_ticks = scene.prices(intent.instrument)
-    if not mark_ticks or (intent.reduce_only and bid_ticks and ask_ticks):
-        return None  # new risk without a mark was denied by marks_known
-    return _collar(DenialCode.COLLAR_MARK, intent.price_ticks, mark_ticks, scene)
+    """Deny new risk priced too far from the mark."""
+    if not scene.mark_ticks:
+        return None  # denied by marks_known
+    return _collar(DenialCode.COLLAR_MARK, intent.price_ticks, scene.mark_ticks, scene)
+
+
+def last_collar_mark(intent: OrderIntent, scene: Scene) -> Denial | None:
+    """Deny a reduction priced too far from the mark where there is no quote to hold it against."""
+    if scene.bid_ticks and scene.ask_ticks:
+        return None
+    return collar_mark(intent, scene)
+
+
+def no_self_trade(intent: OrderIntent, scene: Scene) -> Denial | None:
+    """Deny a price at which the order could trade with an order of our own that rests.
+
+    Cancel that one first. Only FLATTEN is worth a trade with ourselves: it may not wait.
+    """
+    if intent.side > 0:
+        own_ticks = scene.resting_sell_ticks
+        crosses = own_ticks and intent.price_ticks >= own_ticks
+    else:
+        own_ticks = scene.resting_buy_ticks
+        crosses = own_ticks and intent.price_ticks <= own_ticks
+    if not crosses or (scene.breaker is BreakerState.FLATTEN and intent.reduce_only):
+        return None
+    detail = "ticks, our own order rests at the limit"
+    return beyond(DenialCode.SELF_TRADE, own_ticks, intent.price_ticks, detail)
+
+
+def depth_share(intent: OrderIntent, scene: Scene) -> Denial | None:
+    """Deny new risk that is too large a part of what the other side of the book displays."""
+    depth_lots = scene.ask_depth_lots if intent.side > 0 else scene.bid_depth_lots
+    limit = scene.limits.order_depth_frac_max
+    if intent.quantity_lots <= limit * depth_lots:
+        return None
+    observed = intent.quantity_lots / depth_lots if depth_lots else float("inf")
+    return beyond(DenialCode.DEPTH_SHARE, limit, observed, "share of the visible depth")
 
 
 def fate_known(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk on an instrument while the fate of one of its orders is UNKNOWN."""
-    is_open = scene.has_unknown[intent.instrument]
-    if intent.reduce_only or (is_open is not None and not is_open):
+    if scene.unknown_count == 0:
         return None
-    return _over(DenialCode.UNKNOWN_ORDER, 0, 1, "an order of unknown fate is open")
-
-
-def equity_known(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny new risk without positive equity, or with a position the ledger could never value."""
-    if intent.reduce_only:
-        return None
-    for at, lots in enumerate(scene.account.position_lots):
-        if lots and not scene.account.mark_ticks[at]:
-            return _over(DenialCode.EQUITY_MISSING, 0, 0, f"position {at} was never valued")
-    equity_e8 = scene.account.equity_quote_e8
-    if equity_e8 > 0:
-        return None
-    return _over(DenialCode.EQUITY_MISSING, 0, equity_e8 / E8, "quote, equity")
-
-
-def order_notional(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny a single order of new risk that is too large."""
-    if intent.reduce_only:
-        return None
-    scene.weigh(intent)
-    value_e8 = scene.asked_value_e8
-    limit = scene.limits.order_notional_quote_max
-    if value_e8 <= limit * E8:
-        return None
-    return _over(DenialCode.ORDER_NOTIONAL, limit, value_e8 / E8, "quote, one order")
-
-
-def position_notional(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny new risk when the instrument's worst position would be too large."""
-    limit = scene.limits.position_notional_quote_max
-    if intent.reduce_only:
-        return None
-    scene.weigh(intent)
-    worst_e8 = scene.asked_worst_e8
-    if worst_e8 <= limit * E8:
-        return None
-    return _over(DenialCode.POSITION_NOTIONAL, limit, worst_e8 / E8, "quote, worst position")
-
-
-def gross_notional(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny new risk when the worst positions together would be too large."""
-    limit = scene.limits.gross_notional_quote_max
-    if intent.reduce_only:
-        return None
-    scene.weigh(intent)
-    gross_e8 = scene.asked_gross_e8
-    if gross_e8 <= limit * E8:
-        return None
-    return _over(DenialCode.GROSS_NOTIONAL, limit, gross_e8 / E8, "quote, worst gross")
-
-
-def leverage(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny new risk when worst gross notional over equity would be too high."""
-    limit = scene.limits.leverage_max
-    if intent.reduce_only:
-        return None
-    scene.weigh(intent)
-    gross_e8, equity_e8 = scene.asked_gross_e8, scene.account.equity_quote_e8
-    if gross_e8 <= limit * equity_e8:
-        return None
-    observed = gross_e8 / equity_e8 if equity_e8 > 0 else float("inf")
-    return _over(DenialCode.LEVERAGE, limit, observed, "worst gross over equity")
-
-
-def daily_loss(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny new risk once the day has lost its share, marked to market."""
-    limit, observed = scene.limits.daily_loss_frac_max, scene.account.day_loss_frac
-    if intent.reduce_only or observed < limit:
-        return None
-    return _over(DenialCode.DAILY_LOSS, limit, observed, "share of the day's first equity")
-
-
-def drawdown(intent: OrderIntent, scene: Scene) -> Denial | None:
-    """Deny new risk once the loss from the peak of equity is too large, marked to market."""
-    limit, observed = scene.limits.drawdown_frac_max, scene.account.drawdown_frac
-    if intent.reduce_only or observed < limit:
-        return None
-    return _over(DenialCode.DRAWDOWN, limit, observed, "share of the peak of equity")
+    detail = "orders of unknown fate are open"
+    return beyond(DenialCode.UNKNOWN_ORDER, 0, scene.unknown_count, detail)
 
 
 def not_duplicate(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny the same side, price and quantity again within the window, reductions included."""
+    approved_ns = scene.memory.approved_ns_by_key.get(duplicate_key(intent))
     window_ms = scene.limits.duplicate_window_ms
-    approved_ns = scene.approved_ns_by_key.get(duplicate_key(intent))
     if approved_ns is None or scene.now_ns - approved_ns >= window_ms * NS_PER_MS:
         return None
     age_ms = (scene.now_ns - approved_ns) / NS_PER_MS
-    return _over(DenialCode.DUPLICATE, window_ms, age_ms, "ms since the same order")
+    return beyond(DenialCode.DUPLICATE, window_ms, age_ms, "ms since the same order")
 
 
 def message_budget(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny when the bucket is empty; only reductions (and cancels) may use its reserve."""
-    room = scene.throttle.room(may_use_reserve=intent.reduce_only)
+    room = scene.memory.throttle.room(may_use_reserve=intent.reduce_only)
     if room >= 1.0:
         return None
-    return _over(DenialCode.MESSAGE_BUDGET, 1, room, "messages left")
+    return beyond(DenialCode.MESSAGE_BUDGET, 1, room, "messages left")
 
 
-CHECKS: tuple[Check, ...] = (
-    instrument_known,
-    well_formed,
-    sequence_fresh,
+SHAPE_CHECKS: tuple[Check, ...] = (instrument_known, well_formed, sequence_fresh)
+"""What every intent must pass before anything else is read."""
+
+NEW_RISK_CHECKS: tuple[Check, ...] = (
     breaker_permits,
-    truly_reduces,
     lots_filter,
     notional_filter,
     feed_ok,
+    model_ok,
+    agents_armed,
     price_known,
     quote_fresh,
     marks_known,
     marks_fresh,
     collar_mid,
     collar_mark,
+    no_self_trade,
     fate_known,
     equity_known,
     order_notional,
+    depth_share,
     position_notional,
     gross_notional,
+    net_notional,
     leverage,
+    margin,
     daily_loss,
     drawdown,
     not_duplicate,
     message_budget,
 )
-"""Every check in the order of asking: what makes later ones meaningful comes first."""
+"""Every check of new risk in the order of asking: what makes later ones meaningful comes first."""
+
+REDUCTION_CHECKS: tuple[Check, ...] = (
+    breaker_permits,
+    truly_reduces,
+    lots_filter,
+    last_price_known,
+    collar_mid,
+    last_collar_mark,
+    no_self_trade,
+    not_duplicate,
+    message_budget,
+)
+"""What holds a reduction back; nothing that is missing does, as long as it is provably one."""
 
 
-def _over(code: DenialCode, limit: float, observed: float, detail: str) -> Denial:
-    return Denial(code=code, limit=float(limit), observed=float(observed), detail=detail)
+def _is_whole(shares_A: tuple[float, ...], count: int) -> bool:
+    """Tell whether these are the shares of all agents: not negative, together 1, numbers at all."""
+    try:
+        error = abs(sum(shares_A) - 1.0)
+        return error <= SHARE_SUM_ERROR_MAX and min(shares_A) >= 0.0 and len(shares_A) == count
+    except TypeError:
+        return False
 
 
 def _malformed(detail: str) -> Denial:
-    return Denial(code=DenialCode.MALFORMED, limit=0.0, observed=0.0, detail=detail)
+    return beyond(DenialCode.MALFORMED, 0, 0, detail)
 
 
 def _not_reducing(code: DenialCode, intent: OrderIntent, left_lots: int) -> Denial:
-    return _over(code, left_lots, intent.quantity_lots, "lots left to close")
+    return beyond(code, left_lots, intent.quantity_lots, "lots left to close")
 
 
 def _collar(code: DenialCode, price: int, reference: int, scene: Scene) -> Denial | None:
@@ -345,4 +317,4 @@ def _collar(code: DenialCode, price: int, reference: int, scene: Scene) -> Denia
     away = abs(price - reference) * BPS_PER_UNIT
     if away <= limit_bps * reference:
         return None
-    return _over(code, limit_bps, away / reference, "bps, price against reference")
+    return beyond(code, limit_bps, away / reference, "bps, price against reference")

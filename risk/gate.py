@@ -7,11 +7,13 @@ included.
 
 Two kinds of intent:
 
-- New risk must pass every check; any input that is missing denies it.
+- New risk must pass every check; any input that is missing denies it. It is attributed to agents
+  by ``agent_share_A``; what carries no shares (nobody's wish) is held by the account's limits only.
 - A proven reduction is ``reduce_only`` and no larger than the position less all that already works
   on the closing side. It passes in REDUCE_ONLY and FLATTEN, in CANCEL when it cannot rest, never
   in HALTED; it needs a last known price and a price inside the collar of it, and may use the
-  reserve of the message budget. Feed quality, ages, notional and loss limits do not hold it back.
+  reserve of the message budget. Feed and model quality, ages, notional and loss limits, disarmed
+  agents and missing model verdicts do not hold it back.
 """
 
 from __future__ import annotations
@@ -21,15 +23,17 @@ from dataclasses import InitVar, dataclass
 from typing import NoReturn
 
 from config.settings import RiskLimits
-from kernels.events import OrderIntent
-from kernels.ledger import Ledger
+from kernels.events import AGENTS, OrderIntent
+from kernels.ledger import Ledger, new_state
 from kernels.units import Instrument
+from risk.agent_latches import AgentLatches, AgentsState
 from risk.breaker import NS_PER_MS, BreakerState
-from risk.checks import CHECKS
-from risk.reasons import Denial, DenialCode
-from risk.scene import DuplicateKey, Scene, is_complete, whole_lots, worst_of
+from risk.checks import NEW_RISK_CHECKS, REDUCTION_CHECKS, SHAPE_CHECKS
+from risk.reasons import Denial, DenialCode, beyond
+from risk.scene import DuplicateKey, Memory, Scene
+from risk.survey import survey
 from risk.throttle import Throttle
-from risk.views import MarketView, WorkingView
+from risk.views import MarketView, ModelVerdict, WorkingView, tally
 
 __all__ = ["Approved", "Denied", "Gate", "GateState", "MarketView", "WorkingView"]
 
@@ -68,7 +72,7 @@ class Approved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denied:
-    """An intent that we refuse to send; ```detail`` names the unit of both numbers."""
+    """An intent that we refuse to send; ``detail`` names the unit of both numbers."""
 
     intent: OrderIntent
     code: DenialCode
@@ -87,32 +91,36 @@ class GateState:
     throttle: Throttle
     approved: tuple[tuple[DuplicateKey, int], ...]
     last_sequence: int
+    agents: AgentsState
 
 
 class Gate:
     """Judge intents against the limits; deterministic, for one thread."""
 
-    __slots__ = (
-        "_approved",
-        "_instruments",
-        "_last_sequence",
-        "_limits",
-        "_throttle",
-        "_tick_lot_quote_e8",
-    )
+    __slots__ = ("_count", "_memory", "_scene")
 
-    def __init__(self, instruments: tuple[Instrument, ...], limits: RiskLimits) -> None:
-        """Start with a full message budget and no memory."""
-        self._instruments = instruments
-        self._tick_lot_quote_e8 = tuple(each.tick_lot_quote_e8 for each in instruments)
-        self._limits = limits
-        self._approved: dict[DuplicateKey, int] = {}
-        self._last_sequence = -1
-        self._throttle = Throttle.full(
-            rate_per_s=limits.messages_per_s_max,
-            burst=limits.messages_burst_max,
-            reserve=limits.messages_reserve,
+    def __init__(
+        self,
+        instruments: tuple[Instrument, ...],
+        limits: RiskLimits,
+        agent_count: int = len(AGENTS),
+    ) -> None:
+        """Start with a full message budget, every agent armed and no memory."""
+        self._count = len(instruments)
+        self._scene = scene = Scene()
+        scene.instruments = instruments
+        scene.tick_lot_quote_e8 = tuple(each.tick_lot_quote_e8 for each in instruments)
+        scene.limits = limits
+        self._memory = scene.memory = Memory(
+            throttle=Throttle.full(
+                rate_per_s=limits.messages_per_s_max,
+                burst=limits.messages_burst_max,
+                reserve=limits.messages_reserve,
+            ),
+            agents=AgentLatches(agent_count, limits),
         )
+        # compile now: no order waits for it
+        survey(new_state(scene.tick_lot_quote_e8, 0), tally(self._count, ()).table_NC, 0)
 
     def review(
         self,
@@ -122,110 +130,112 @@ class Gate:
         market: MarketView | None,
         working: WorkingView | None,
         breaker: BreakerState | None,
+        model: Sequence[ModelVerdict] | None,
         now_ns: int,
     ) -> tuple[Approved | Denied, ...]:
         """Answer every intent, in order; an approval counts as working for those behind it.
 
-        Put reductions first. None for an input that is not known: everything is denied then.
+        Put reductions first. None for an input that is not known: without a model verdict new risk
+        is denied, without any of the others everything is, for nothing is a proven reduction then.
         """
-        scene = self._scene(ledger, market, working, breaker, now_ns)
-        if isinstance(scene, str):
-            absent = Denial(
-                code=DenialCode.INPUT_MISSING, limit=0.0, observed=0.0, detail=f"lacks {scene}"
-            )
-            return tuple(_denied(intent, absent) for intent in intents)
-        answers = tuple(self._judge(intent, scene) for intent in intents)
-        self._throttle = scene.throttle
-        self._last_sequence = scene.last_sequence
-        return answers
+        scene = self._scene
+        if ledger is None or market is None or working is None:
+            return _without(intents, "the account, its orders or the market")
+        if not len(market) == len(working.table_NC) == self._count:
+            return _without(intents, "market and orders of every instrument")
+        if type(breaker) is not BreakerState:
+            return _without(intents, "the state of the breaker")
+        scene.state_S = ledger.live_state
+        scene.table_NC = working.table_NC
+        scene.owns_table = False
+        scene.market = market
+        scene.model = model
+        scene.breaker = breaker
+        scene.now_ns = now_ns
+        memory = self._memory
+        memory.throttle = memory.throttle.refill(now_ns)
+        self._forget(now_ns - scene.limits.duplicate_window_ms * NS_PER_MS)
+        if len(intents) == 1:
+            return (self._judge(intents[0], scene),)
+        answers: list[Approved | Denied] = []
+        for intent in intents:
+            answer = self._judge(intent, scene)
+            if type(answer) is Approved:
+                scene.count_as_working(intent)
+            answers.append(answer)
+        return tuple(answers)
 
     def allow_cancel(self, now_ns: int) -> bool:
         """Take one message for a cancel, from the reserve if need be; False when none is left."""
-        refilled = self._throttle.refill(now_ns)
+        memory = self._memory
+        refilled = memory.throttle.refill(now_ns)
         spent = refilled.take(may_use_reserve=True)
-        self._throttle = refilled if spent is None else spent
+        memory.throttle = refilled if spent is None else spent
         return spent is not None
 
     def set_limits(self, limits: RiskLimits) -> None:
-        """Judge by other limits from now on; what was spent stays spent."""
-        self._limits = limits
-        self._throttle = self._throttle.limited(
+        """Judge by other limits from now on; what was spent stays spent, who is disarmed too."""
+        memory = self._memory
+        self._scene.limits = limits
+        memory.agents.set_limits(limits)
+        memory.throttle = memory.throttle.limited(
             rate_per_s=limits.messages_per_s_max,
             burst=limits.messages_burst_max,
             reserve=limits.messages_reserve,
         )
 
     @property
+    def agents(self) -> AgentLatches:
+        """Who may still ask for new risk; disarm and re-arm here."""
+        return self._memory.agents
+
+    @property
     def state(self) -> GateState:
         """Give all that the gate remembers."""
+        memory = self._memory
         return GateState(
-            throttle=self._throttle,
-            approved=tuple(self._approved.items()),
-            last_sequence=self._last_sequence,
+            throttle=memory.throttle,
+            approved=tuple(memory.approved_ns_by_key.items()),
+            last_sequence=memory.last_sequence,
+            agents=memory.agents.state,
         )
 
     def restore(self, state: GateState) -> None:
         """Take over what a gate with the same limits remembered."""
-        self._throttle = state.throttle
-        self._approved = dict(state.approved)
-        self._last_sequence = state.last_sequence
+        memory = self._memory
+        memory.throttle = state.throttle
+        memory.approved_ns_by_key = dict(state.approved)
+        memory.last_sequence = state.last_sequence
+        memory.agents.restore(state.agents)
 
     def _judge(self, intent: OrderIntent, scene: Scene) -> Approved | Denied:
-        for check in CHECKS:
+        for check in SHAPE_CHECKS:
             denial = check(intent, scene)
             if denial is not None:
                 return _denied(intent, denial)
-        scene.count_as_working(intent)
+        scene.look(intent)
+        if not scene.is_whole:
+            return _without((intent,), "working orders that agree with the account")[0]
+        for check in REDUCTION_CHECKS if intent.reduce_only else NEW_RISK_CHECKS:
+            denial = check(intent, scene)
+            if denial is not None:
+                return _denied(intent, denial)
+        scene.remember(intent)
         return Approved(intent=intent, approved_ns=scene.now_ns, token=_TOKEN)
-
-    def _scene(
-        self,
-        ledger: Ledger | None,
-        market: MarketView | None,
-        working: WorkingView | None,
-        breaker: BreakerState | None,
-        now_ns: int,
-    ) -> Scene | str:
-        """Gather what the checks need, or name the input that is absent or inconsistent."""
-        count = len(self._instruments)
-        if ledger is None or len((account := ledger.read()).position_lots) != count:
-            return "the account"
-        if market is None or not is_complete(market, count):
-            return "the market of every instrument"
-        if working is None or len(working.has_unknown) != count:
-            return "the working orders of every instrument"
-        buy_lots = whole_lots(working.buy_lots, working.reduce_buy_lots, count)
-        sell_lots = whole_lots(working.sell_lots, working.reduce_sell_lots, count)
-        if buy_lots is None or sell_lots is None:
-            return "consistent working orders"
-        if not isinstance(breaker, BreakerState):
-            return "the state of the breaker"
-        self._forget(now_ns - self._limits.duplicate_window_ms * NS_PER_MS)
-        return Scene(
-            instruments=self._instruments,
-            limits=self._limits,
-            tick_lot_quote_e8=self._tick_lot_quote_e8,
-            account=account,
-            market=market,
-            breaker=breaker,
-            now_ns=now_ns,
-            buy_lots=buy_lots,
-            sell_lots=sell_lots,
-            worst_lots=worst_of(account.position_lots, buy_lots, sell_lots),
-            has_unknown=working.has_unknown,
-            approved_ns_by_key=self._approved,
-            last_sequence=self._last_sequence,
-            throttle=self._throttle.refill(now_ns),
-            prices_by_instrument=[None] * count,
-        )
 
     def _forget(self, oldest_ns: int) -> None:
         """Drop approvals that left the duplicate window; the oldest come first."""
-        while self._approved:
-            key = next(iter(self._approved))
-            if self._approved[key] > oldest_ns:
+        approved = self._memory.approved_ns_by_key
+        while approved:
+            key = next(iter(approved))
+            if approved[key] > oldest_ns:
                 return
-            del self._approved[key]
+            del approved[key]
+
+
+def _without(intents: Sequence[OrderIntent], what: str) -> tuple[Denied, ...]:
+    absent = beyond(DenialCode.INPUT_MISSING, 0, 0, f"lacks {what}")
+    return tuple(_denied(intent, absent) for intent in intents)
 
 
 def _denied(intent: OrderIntent, denial: Denial) -> Denied:

@@ -26,18 +26,24 @@ class DenialCode(StrEnum):
     LOTS_FILTER = "lots_filter"
     NOTIONAL_FILTER = "notional_filter"
     FEED_NOT_OK = "feed_not_ok"
+    MODEL_NOT_OK = "model_not_ok"
+    AGENT_DISARMED = "agent_disarmed"
     QUOTE_MISSING = "quote_missing"
     QUOTE_STALE = "quote_stale"
     MARK_MISSING = "mark_missing"
     MARK_STALE = "mark_stale"
     COLLAR_MID = "collar_mid"
     COLLAR_MARK = "collar_mark"
+    SELF_TRADE = "self_trade"
+    DEPTH_SHARE = "depth_share"
     UNKNOWN_ORDER = "unknown_order"
     EQUITY_MISSING = "equity_missing"
     ORDER_NOTIONAL = "order_notional"
     POSITION_NOTIONAL = "position_notional"
     GROSS_NOTIONAL = "gross_notional"
+    NET_NOTIONAL = "net_notional"
     LEVERAGE = "leverage"
+    MARGIN = "margin"
     DAILY_LOSS = "daily_loss"
     DRAWDOWN = "drawdown"
     MESSAGE_BUDGET = "message_budget"
@@ -51,3 +57,8 @@ class Denial:
     limit: float
     observed: float
     detail: str
+
+
+def beyond(code: DenialCode, limit: float, observed: float, detail: str) -> Denial:
+    """Build a denial; ``detail`` names the unit of both numbers."""
+    return Denial(code=code, limit=float(limit), observed=float(observed), detail=detail)

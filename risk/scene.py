@@ -3,105 +3,228 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import index
 
+import numpy as np
+from numpy.typing import NDArray
+
 from config.settings import RiskLimits
-from kernels.events import OrderIntent, Side
-from kernels.ledger import LedgerReading
+from kernels.events import OrderIntent, OrderType, Side, Verdict
 from kernels.units import Instrument
+from risk.agent_latches import AgentLatches
 from risk.breaker import BreakerState
+from risk.survey import survey
 from risk.throttle import Throttle
-from risk.views import MarketView
+from risk.views import (
+    BUY_LOTS,
+    RESTING_BUY_TICKS,
+    RESTING_SELL_TICKS,
+    SELL_LOTS,
+    MarketView,
+    ModelVerdict,
+)
 
 DuplicateKey = tuple[int, int, int, int]
 """(instrument, side, price_ticks, quantity_lots) of an approved order."""
 
-Prices = tuple[int, int, int]
-"""(bid_ticks, ask_ticks, mark_ticks), 0 where unknown."""
+
+@dataclass(slots=True, kw_only=True)  # not frozen: every approval changes it
+class Memory:
+    """All that outlives a review; ``approved_ns_by_key`` is in the order of the approvals."""
+
+    throttle: Throttle
+    agents: AgentLatches
+    approved_ns_by_key: dict[DuplicateKey, int] = field(default_factory=dict)
+    last_sequence: int = -1
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: one object serves all intents of a review
 class Scene:
-    """Everything the checks may know; owned by one review of the gate.
+    """Everything the checks may know; the gate keeps one and fills it anew for every review.
 
-    The lots lists start as the working view and grow by what this review approves; ``worst_lots``
-    is the largest absolute position that the orders alive can lead to, by instrument.
+    ``begin`` sets what holds for the whole review, ``look`` what concerns one intent: its market
+    (0 for every number that is not known), the account as ``risk.survey`` finds it, and the
+    ``asked_*`` fields: what it means if the intent works too. ``asked_high_lots`` and
+    ``asked_low_lots`` are the ends its position can reach, ``asked_value_e8`` is the order's own
+    value, ``asked_worst_e8`` that of the worst position, gross and net those of all instruments.
+    Its own instrument is valued at the mark or the limit price, whichever is higher, others at
+    their marks.
     """
+
+    __slots__ = (
+        "ask_depth_lots",
+        "ask_lots",
+        "ask_ticks",
+        "asked_gross_e8",
+        "asked_high_lots",
+        "asked_low_lots",
+        "asked_net_e8",
+        "asked_value_e8",
+        "asked_worst_e8",
+        "bid_depth_lots",
+        "bid_lots",
+        "bid_ticks",
+        "breaker",
+        "buy_lots",
+        "day_start_e8",
+        "equity_e8",
+        "instruments",
+        "is_whole",
+        "ledger_mark_ticks",
+        "limits",
+        "mark_received_ns",
+        "mark_ticks",
+        "market",
+        "memory",
+        "model",
+        "now_ns",
+        "oldest_mark_ns",
+        "owns_table",
+        "peak_e8",
+        "position_lots",
+        "quote_received_ns",
+        "resting_buy_ticks",
+        "resting_sell_ticks",
+        "sell_lots",
+        "state_S",
+        "table_NC",
+        "tick_lot_e8",
+        "tick_lot_quote_e8",
+        "unknown_count",
+        "unmarked",
+        "verdict",
+    )
 
     instruments: tuple[Instrument, ...]
     tick_lot_quote_e8: tuple[int, ...]
     limits: RiskLimits
-    account: LedgerReading
+    memory: Memory
     market: MarketView
+    model: Sequence[ModelVerdict] | None
     breaker: BreakerState
     now_ns: int
-    buy_lots: list[int]
-    sell_lots: list[int]
-    worst_lots: list[int]
-    has_unknown: Sequence[bool]
-    approved_ns_by_key: dict[DuplicateKey, int]
-    last_sequence: int
-    throttle: Throttle
-    prices_by_instrument: list[Prices | None]
-    asked: OrderIntent | None = None
-    asked_lots: int = 0
-    asked_value_e8: int = 0
-    asked_worst_e8: int = 0
-    asked_gross_e8: int = 0
+    state_S: NDArray[np.int64]
+    table_NC: NDArray[np.int64]
+    owns_table: bool
+    # the market of the intent's instrument
+    verdict: Verdict | None
+    bid_ticks: int
+    ask_ticks: int
+    bid_lots: int
+    ask_lots: int
+    bid_depth_lots: int
+    ask_depth_lots: int
+    mark_ticks: int
+    quote_received_ns: int
+    mark_received_ns: int
+    # the account
+    is_whole: int
+    position_lots: int
+    buy_lots: int
+    sell_lots: int
+    unknown_count: int
+    resting_buy_ticks: int
+    resting_sell_ticks: int
+    ledger_mark_ticks: int
+    unmarked: int
+    oldest_mark_ns: int
+    equity_e8: int
+    day_start_e8: int
+    peak_e8: int
+    # with the intent
+    tick_lot_e8: int
+    asked_high_lots: int
+    asked_low_lots: int
+    asked_value_e8: int
+    asked_worst_e8: int
+    asked_gross_e8: int
+    asked_net_e8: int
 
-    def prices(self, instrument: int) -> Prices:
-        """Give (bid, ask, mark) in ticks, 0 for each that is not known; read once per review."""
-        known = self.prices_by_instrument[instrument]
-        if known is None:
-            market = self.market
-            known = (
-                whole(market.bid_ticks[instrument]),
-                whole(market.ask_ticks[instrument]),
-                whole(market.mark_ticks[instrument]),
-            )
-            self.prices_by_instrument[instrument] = known
-        return known
-
-    def weigh(self, intent: OrderIntent) -> None:
-        """Fill the ``asked_*`` fields: what it means if the intent works too; once per intent.
-
-        ``asked_lots`` is the largest absolute position its instrument can reach, ``asked_value_e8``
-        the order's own value, ``asked_worst_e8`` that of the position, ``asked_gross_e8`` the sum
-        with every other instrument's worst position. Its instrument is valued at the mark or the
-        limit price, whichever is higher, the others at their marks.
-        """
-        if self.asked is intent:
-            return
+    def look(self, intent: OrderIntent) -> None:
+        """Read market and account around a well-formed intent."""
         at = intent.instrument
-        highest = self.account.position_lots[at] + self.buy_lots[at]
-        lowest = self.account.position_lots[at] - self.sell_lots[at]
-        if intent.side is Side.BUY:
-            highest += intent.quantity_lots
+        row = self.market[at]
+        self.verdict = row.verdict
+        self.bid_ticks = whole(row.bid_ticks)
+        self.ask_ticks = whole(row.ask_ticks)
+        self.mark_ticks = mark_ticks = whole(row.mark_ticks)
+        if not intent.reduce_only:
+            self.bid_lots = whole(row.bid_lots)
+            self.ask_lots = whole(row.ask_lots)
+            self.quote_received_ns = whole(row.quote_received_ns)
+            self.mark_received_ns = whole(row.mark_received_ns)
+            if intent.side > 0:
+                self.ask_depth_lots = whole(row.ask_depth_lots)
+            else:
+                self.bid_depth_lots = whole(row.bid_depth_lots)
+        (
+            self.is_whole,
+            position,
+            buy_lots,
+            sell_lots,
+            self.unknown_count,
+            self.resting_buy_ticks,
+            self.resting_sell_ticks,
+            self.ledger_mark_ticks,
+            others_gross_e8,
+            others_high_e8,
+            others_low_e8,
+            self.unmarked,
+            self.oldest_mark_ns,
+            self.equity_e8,
+            self.day_start_e8,
+            self.peak_e8,
+        ) = survey(self.state_S, self.table_NC, at)
+        self.position_lots = position
+        self.buy_lots = buy_lots
+        self.sell_lots = sell_lots
+        if intent.reduce_only:
+            return
+        price_ticks, lots = intent.price_ticks, intent.quantity_lots
+        highest = position + buy_lots
+        lowest = position - sell_lots
+        if intent.side > 0:
+            highest += lots
         else:
-            lowest -= intent.quantity_lots
-        self.asked_lots = max(abs(highest), abs(lowest))
-        lot_quote_e8 = max(self.prices(at)[2], intent.price_ticks) * self.tick_lot_quote_e8[at]
-        self.asked_value_e8 = lot_quote_e8 * intent.quantity_lots
-        self.asked_worst_e8 = gross_e8 = lot_quote_e8 * self.asked_lots
-        for other, lots in enumerate(self.worst_lots):
-            if lots and other != at:
-                gross_e8 += lots * self.prices(other)[2] * self.tick_lot_quote_e8[other]
-        self.asked_gross_e8 = gross_e8
-        self.asked = intent
+            lowest -= lots
+        self.asked_high_lots = highest
+        self.asked_low_lots = lowest
+        valued_ticks = mark_ticks if mark_ticks > price_ticks else price_ticks
+        lot_e8 = valued_ticks * self.tick_lot_quote_e8[at]
+        self.asked_value_e8 = lot_e8 * lots
+        self.asked_worst_e8 = worst_e8 = lot_e8 * (highest if highest > -lowest else -lowest)
+        self.asked_gross_e8 = worst_e8 + others_gross_e8
+        high_e8 = others_high_e8 + lot_e8 * highest
+        low_e8 = -(others_low_e8 + lot_e8 * lowest)
+        self.asked_net_e8 = high_e8 if high_e8 > low_e8 else low_e8
+
+    def remember(self, intent: OrderIntent) -> None:
+        """Let an approval count for every later intent, in this review or another."""
+        memory = self.memory
+        memory.throttle = memory.throttle.spend()
+        memory.last_sequence = intent.sequence
+        key = duplicate_key(intent)
+        memory.approved_ns_by_key.pop(key, None)  # so that the newest approval comes last
+        memory.approved_ns_by_key[key] = self.now_ns
+        if intent.agent_share_A and not intent.reduce_only:
+            memory.agents.count(intent.agent_share_A, self.now_ns)
 
     def count_as_working(self, intent: OrderIntent) -> None:
-        """Let an approval count for the intents behind it."""
-        self.weigh(intent)
-        self.worst_lots[intent.instrument] = self.asked_lots
-        self.asked = None
-        lots = self.buy_lots if intent.side is Side.BUY else self.sell_lots
-        lots[intent.instrument] += intent.quantity_lots
-        self.throttle = self.throttle.spend()
-        self.last_sequence = intent.sequence
-        key = duplicate_key(intent)
-        self.approved_ns_by_key.pop(key, None)  # so that the newest approval comes last
-        self.approved_ns_by_key[key] = self.now_ns
+        """Let an approval count for the intents behind it in this review."""
+        if not self.owns_table:
+            self.table_NC = self.table_NC.copy()
+            self.owns_table = True
+        row = self.table_NC[intent.instrument]
+        rests = intent.order_type is not OrderType.IOC
+        if intent.side is Side.BUY:
+            row[BUY_LOTS] += intent.quantity_lots
+            if rests and intent.price_ticks > row[RESTING_BUY_TICKS]:
+                row[RESTING_BUY_TICKS] = intent.price_ticks
+        else:
+            row[SELL_LOTS] += intent.quantity_lots
+            held_ticks = row[RESTING_SELL_TICKS]
+            if rests and (held_ticks == 0 or intent.price_ticks < held_ticks):
+                row[RESTING_SELL_TICKS] = intent.price_ticks
 
 
 def duplicate_key(intent: OrderIntent) -> DuplicateKey:
@@ -117,43 +240,3 @@ def whole(number: object) -> int:
         except TypeError:
             return 0
     return number if number > 0 else 0
-
-
-def whole_lots(lots: Sequence[int], reducing: Sequence[int], count: int) -> list[int] | None:
-    """Read working lots as Python ints (numpy's wrap around in silence); None if inconsistent."""
-    if len(lots) != count or len(reducing) != count:
-        return None
-    counted: list[int] = []
-    for all_lots, reducing_lots in zip(lots, reducing, strict=True):
-        if type(all_lots) is not int or type(reducing_lots) is not int:
-            try:
-                all_lots, reducing_lots = index(all_lots), index(reducing_lots)
-            except TypeError:
-                return None
-        if not 0 <= reducing_lots <= all_lots:
-            return None
-        counted.append(all_lots)
-    return counted
-
-
-def worst_of(position_lots: list[int], buy_lots: list[int], sell_lots: list[int]) -> list[int]:
-    """Largest absolute position each instrument can reach when one side fills entirely."""
-    worst: list[int] = []
-    for position, buying, selling in zip(position_lots, buy_lots, sell_lots, strict=True):
-        highest, lowest = abs(position + buying), abs(position - selling)
-        worst.append(highest if highest > lowest else lowest)
-    return worst
-
-
-def is_complete(market: MarketView, count: int) -> bool:
-    """Tell whether every field of the market speaks of every instrument."""
-    return (
-        len(market.verdict) == count
-        and len(market.bid_ticks) == count
-        and len(market.ask_ticks) == count
-        and len(market.bid_lots) == count
-        and len(market.ask_lots) == count
-        and len(market.mark_ticks) == count
-        and len(market.quote_received_ns) == count
-        and len(market.mark_received_ns) == count
-    )

@@ -1,72 +1,169 @@
-"""What the gate may look at besides the ledger: prices and the orders that are still alive."""
+"""What the gate may look at besides the ledger: prices, living orders, the model's own health."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kernels.events import Side, Verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarketView:
-    """Newest prices, every field indexed by instrument; UNIX ns, ticks and lots.
+class ModelVerdict(IntEnum):
+    """Quality of what the models said of one instrument; only OK allows new risk."""
 
-    ``mark_ticks`` is 0 while unknown. ``quote_received_ns`` and ``mark_received_ns`` are our own
-    stamps of the newest quote and mark, 0 for never. Prices stay when they grow old: the gate
-    judges their age, and a reduction may still use the last known one.
+    OK = 0
+    ABSENT = 1
+    WRONG_SCHEMA = 2
+    NOT_FINITE = 3
+    EXPIRED = 4
+    SLOW = 5
+    OUT_OF_DISTRIBUTION = 6
+    DISAGREEMENT = 7
+
+
+class MarketRow(Protocol):
+    """Newest prices of one instrument; UNIX ns, ticks and lots.
+
+    ``*_depth_lots`` is what the best levels of one side display together. ``mark_ticks`` is 0 while
+    unknown; the stamps are our own of the newest quote and mark, 0 for never. Prices stay when they
+    grow old: the gate judges their age, and a reduction may still use the last known one.
     """
 
-    verdict: Sequence[Verdict]
-    bid_ticks: Sequence[int]
-    ask_ticks: Sequence[int]
-    bid_lots: Sequence[int]
-    ask_lots: Sequence[int]
-    mark_ticks: Sequence[int]
-    quote_received_ns: Sequence[int]
-    mark_received_ns: Sequence[int]
+    @property
+    def verdict(self) -> Verdict:
+        """Integrity of the feed."""
+
+    @property
+    def bid_ticks(self) -> int:
+        """Best bid."""
+
+    @property
+    def ask_ticks(self) -> int:
+        """Best ask."""
+
+    @property
+    def bid_lots(self) -> int:
+        """Displayed at the best bid."""
+
+    @property
+    def ask_lots(self) -> int:
+        """Displayed at the best ask."""
+
+    @property
+    def bid_depth_lots(self) -> int:
+        """Displayed at the best bids together."""
+
+    @property
+    def ask_depth_lots(self) -> int:
+        """Displayed at the best asks together."""
+
+    @property
+    def mark_ticks(self) -> int:
+        """Mark price."""
+
+    @property
+    def quote_received_ns(self) -> int:
+        """When the quote came."""
+
+    @property
+    def mark_received_ns(self) -> int:
+        """When the mark came."""
+
+
+MarketView = Sequence[MarketRow]
+"""Prices by instrument; whoever holds an instrument's state hands it in as it is, uncopied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StillMarket:
+    """A ``MarketRow`` that does not move: for tests, and for whoever keeps a copy."""
+
+    verdict: Verdict
+    bid_ticks: int
+    ask_ticks: int
+    bid_lots: int
+    ask_lots: int
+    bid_depth_lots: int
+    ask_depth_lots: int
+    mark_ticks: int
+    quote_received_ns: int
+    mark_received_ns: int
+
+
+BUY_LOTS = 0
+SELL_LOTS = 1
+REDUCE_BUY_LOTS = 2
+REDUCE_SELL_LOTS = 3
+UNKNOWN_COUNT = 4
+RESTING_BUY_TICKS = 5
+RESTING_SELL_TICKS = 6
+WORKING_COLUMNS = 7
+"""Columns of ``WorkingView.table_NC``."""
+
+TALLY_BOUND = 2**60
+"""Sums of lots are cut here, far above every limit, so that no kernel overflows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WorkingView:
-    """Remaining lots of every order that is not terminal (SENT and UNKNOWN too), by instrument.
+    """Every order that is not terminal (SENT and UNKNOWN too), summed by instrument.
 
-    ``buy_lots`` and ``sell_lots`` count ALL of them; ``reduce_buy_lots`` and ``reduce_sell_lots``
-    are the reduce-only part of the same lots, never more. ``tally`` builds it.
+    ``table_NC`` is int64, one row an instrument. BUY_LOTS and SELL_LOTS count the remaining lots of
+    ALL orders, the REDUCE columns the reduce-only part of the same lots. RESTING_BUY_TICKS is the
+    highest price at which a buy order of ours is known to rest, RESTING_SELL_TICKS the lowest of a
+    sell order, 0 for none. ``tally`` builds it.
     """
 
-    buy_lots: Sequence[int]
-    sell_lots: Sequence[int]
-    reduce_buy_lots: Sequence[int]
-    reduce_sell_lots: Sequence[int]
-    has_unknown: Sequence[bool]
+    table_NC: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """Refuse another type or shape: the gate reads it without asking again."""
+        table = self.table_NC
+        if table.dtype != np.int64 or table.ndim != 2 or table.shape[1] != WORKING_COLUMNS:
+            raise ValueError(f"working orders have type {table.dtype}, shape {table.shape}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkingOrder:
-    """What ``tally`` needs of one living order; ``remaining_lots`` is never negative."""
+    """What ``tally`` needs of one living order; ``remaining_lots`` is never negative.
+
+    ``resting_ticks`` is its price where it is known to rest in the book, 0 where it cannot (IOC) or
+    where its fate is UNKNOWN.
+    """
 
     instrument: int
     side: Side
     remaining_lots: int
     reduce_only: bool
     is_unknown: bool
+    resting_ticks: int = 0
 
 
 def tally(instrument_count: int, orders: Iterable[WorkingOrder]) -> WorkingView:
     """Sum living orders into the view of the gate."""
-    buy, sell, reduce_buy, reduce_sell = ([0] * instrument_count for _ in range(4))
-    has_unknown = [False] * instrument_count
+    rows = [[0] * WORKING_COLUMNS for _ in range(instrument_count)]
     for order in orders:
-        total, reducing = (buy, reduce_buy) if order.side is Side.BUY else (sell, reduce_sell)
-        total[order.instrument] += order.remaining_lots
+        row = rows[order.instrument]
+        is_buy = order.side is Side.BUY
+        total = BUY_LOTS if is_buy else SELL_LOTS
+        row[total] += order.remaining_lots
         if order.reduce_only:
-            reducing[order.instrument] += order.remaining_lots
-        has_unknown[order.instrument] |= order.is_unknown
-    return WorkingView(
-        buy_lots=buy,
-        sell_lots=sell,
-        reduce_buy_lots=reduce_buy,
-        reduce_sell_lots=reduce_sell,
-        has_unknown=has_unknown,
-    )
+            row[total + REDUCE_BUY_LOTS] += order.remaining_lots
+        row[UNKNOWN_COUNT] += order.is_unknown
+        price_ticks = order.resting_ticks
+        if price_ticks:
+            best = RESTING_BUY_TICKS if is_buy else RESTING_SELL_TICKS
+            held = row[best]
+            nearer = price_ticks > held if is_buy else price_ticks < held
+            if not held or nearer:
+                row[best] = price_ticks
+    for row in rows:
+        for total in (BUY_LOTS, SELL_LOTS, REDUCE_BUY_LOTS, REDUCE_SELL_LOTS):
+            row[total] = min(row[total], TALLY_BOUND)
+    table_NC = np.array(rows, dtype=np.int64).reshape(instrument_count, WORKING_COLUMNS)
+    return WorkingView(table_NC=table_NC)

@@ -72,7 +72,7 @@ BROKEN: list[tuple[str | bytes, int | None, str]] = [
     ("feed:\n  snapshot_levels: 400\n", 2, "must be one of 100, 500, 1000, got 400"),
     ("simulated:\n  seed: " + "9" * 5000 + "\n", 2, "simulated.seed: not a number"),
     # out of range
-    ("limits:\n  order_notional_quote_max: -1\n", 2, "must be greater than 0, got -1"),
+    ("limits:\n  order_notional_quote_max: -1\n", 2, "must be greater than or equal to 0, got -1"),
     ("limits:\n  leverage_max: .nan\n", 2, "must be a finite number"),
     ("limits:\n  leverage_max: 1e999\n", 2, "must be a finite number"),
     ("decision:\n  interval_ms: 1.5\n", 2, "decision.interval_ms: must be a whole number, got 1.5"),
@@ -82,7 +82,7 @@ BROKEN: list[tuple[str | bytes, int | None, str]] = [
     # rules over several keys
     ("instruments: [BTC/USDT:USDT, BTC/USDT:USDT]\n", 1, "lists one symbol twice"),
     ("limits:\n  order_notional_quote_max: 60000\n", 2, "must not exceed position_notional"),
-    ("limits:\n  messages_reserve: 20\n", 2, "limits.messages_reserve: messages_reserve must be"),
+    ("limits:\n  messages_reserve: 20\n", 2, "limits.messages_reserve: messages_reserve (20) must"),
     ("meta:\n  max_agent_weight: 0.19\n", 2, "meta.max_agent_weight: max_agent_weight 0.19"),
     ("log: {level: info}\nmode: testnet\n", 2, "venue sim and mode testnet"),
     ("venue: binanceusdm\nmode: live\n", 2, "mode live needs live.armed: true"),
@@ -145,7 +145,7 @@ def test_secret_in_a_file_is_not_repeated(tmp_path: Path) -> None:
         ("limits.leverage_max=", "has no value"),
         ("limits.leverage_max=[", "--set: limits.leverage_max: not valid YAML"),
         ("limits.leverage_max=abc", "must be a number, got 'abc'"),
-        ("limits.leverage_max=-1", "must be greater than 0, got -1"),
+        ("limits.leverage_max=-1", "must be greater than or equal to 0, got -1"),
         ("log.level=loud", "must be one of debug, info, warning, error, got 'loud'"),
         ("log.level.deep=info", "log.level: must be one of"),
         ("preset=balancd", "did you mean balanced?"),

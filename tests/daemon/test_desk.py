@@ -16,6 +16,7 @@ from kernels.events import (
     Command,
     CommandName,
     Fill,
+    MarkPrice,
     OrderIntent,
     OrderStatus,
     OrderType,
@@ -25,9 +26,10 @@ from kernels.events import (
 )
 from kernels.units import E8, Instrument
 from risk.breaker import BreakerState
-from risk.gate import MarketView
+from risk.views import ModelVerdict, StillMarket
 
 RUN_ID = "0123456789ab"
+MODEL = (ModelVerdict.OK,)
 S = 1_000_000_000
 NOW = 1_700_000_000 * S
 
@@ -66,17 +68,20 @@ def make_desk(limits: RiskLimits | None = None, position_lots: int = 0) -> Desk:
     return desk
 
 
-def market() -> MarketView:
-    return MarketView(
-        verdict=[Verdict.OK],
-        bid_ticks=[599_999],
-        ask_ticks=[600_001],
-        bid_lots=[5000],
-        ask_lots=[5000],
-        mark_ticks=[600_000],
-        quote_received_ns=[NOW],
-        mark_received_ns=[NOW],
+def market() -> tuple[StillMarket, ...]:
+    row = StillMarket(
+        verdict=Verdict.OK,
+        bid_ticks=599_999,
+        ask_ticks=600_001,
+        bid_lots=5000,
+        ask_lots=5000,
+        bid_depth_lots=9000,
+        ask_depth_lots=9000,
+        mark_ticks=600_000,
+        quote_received_ns=NOW,
+        mark_received_ns=NOW,
     )
+    return (row,)
 
 
 def intent(lots: int = 10, sequence: int = 0, **changes: Any) -> OrderIntent:
@@ -95,7 +100,7 @@ def intent(lots: int = 10, sequence: int = 0, **changes: Any) -> OrderIntent:
 
 
 def send(desk: Desk, lots: int = 10, sequence: int = 0, now_ns: int = NOW) -> str:
-    (effect,) = desk.review([intent(lots, sequence)], market(), now_ns)
+    (effect,) = desk.review([intent(lots, sequence)], market(), now_ns, MODEL)
     assert isinstance(effect, SendOrder)
     return effect.client_order_id
 
@@ -144,8 +149,8 @@ def test_denied_order_is_counted_every_time_and_noted_once() -> None:
     """A denial that repeats does not flood the log."""
     desk = make_desk()
     too_large = [intent(lots=500_000, sequence=s) for s in range(2)]
-    first = desk.review(too_large[:1], market(), NOW)
-    second = desk.review(too_large[1:], market(), NOW + S)
+    first = desk.review(too_large[:1], market(), NOW, MODEL)
+    second = desk.review(too_large[1:], market(), NOW + S, MODEL)
     assert notes(first) == ["order_denied"]
     assert second == []
     assert sum(desk.denied_counts.values()) == 2
@@ -206,7 +211,7 @@ def test_storm_of_rejections_stops_new_risk() -> None:
     desk = make_desk(limits)
     for sequence in range(3):
         at_ns = NOW + sequence * S
-        (effect,) = desk.review([intent(sequence=sequence)], market(), at_ns)
+        (effect,) = desk.review([intent(sequence=sequence)], market(), at_ns, MODEL)
         assert isinstance(effect, SendOrder)
         desk.on_update(update(effect.client_order_id, OrderStatus.REJECTED, 0, at_ns))
     assert desk.breaker.state is BreakerState.REDUCE_ONLY
@@ -214,7 +219,9 @@ def test_storm_of_rejections_stops_new_risk() -> None:
 
 def test_drawdown_limit_halts_and_cancels_everything() -> None:
     """A loss beyond the drawdown limit ends the sending of orders."""
-    desk = make_desk(RiskLimits(drawdown_frac_max=0.01), position_lots=1000)
+    desk = make_desk(
+        RiskLimits(daily_loss_frac_max=0.01, drawdown_frac_max=0.01), position_lots=1000
+    )
     desk.ledger.mark(0, 570_000)
     effects = desk.check_losses()
     assert desk.breaker.state is BreakerState.HALTED
@@ -269,3 +276,56 @@ def test_operator_resumes_after_a_halt() -> None:
     desk.check_losses()
     desk.on_command(Command(received_ns=NOW, name=CommandName.RESUME, reason="checked"))
     assert desk.breaker.state is BreakerState.NORMAL
+
+
+ONE_AGENT = (1.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_agent_that_loses_too_much_is_disarmed_until_resumed() -> None:
+    """The loss belongs to who wished for the position; others may go on, and RESUME re-arms."""
+    desk = make_desk(RiskLimits(agent_daily_loss_frac_max=0.001))
+    desk.roll_day(NOW)
+    (effect,) = desk.review([intent(agent_share_A=ONE_AGENT)], market(), NOW, MODEL)
+    assert isinstance(effect, SendOrder)
+    desk.on_fill(fill(effect.client_order_id))
+    assert desk.agents.position_lots(0, 0) == 10
+    assert desk.check_losses() == ()
+    fallen = MarkPrice(
+        instrument=0, event_ns=NOW, received_ns=NOW, mark_ticks=500_000, funding_rate_frac=0.0
+    )
+    desk.on_mark(fallen)
+    assert notes(desk.check_losses()) == ["agent_disarmed"]
+    assert desk.check_losses() == ()
+    assert desk.armed_agents == (False, True, True, True, True)
+    desk.on_command(Command(received_ns=NOW, name=CommandName.RESUME, reason="looked at"))
+    assert desk.check_losses() == ()
+    assert desk.armed_agents == (True,) * 5
+
+
+def test_agent_that_orders_too_often_is_disarmed() -> None:
+    """The order after the last permitted one is denied, and the latch is told once."""
+    desk = make_desk(RiskLimits(agent_executions_max=1))
+    first, second = (
+        [intent(10 + sequence, sequence, agent_share_A=ONE_AGENT)] for sequence in range(2)
+    )
+    assert notes(desk.review(first, market(), NOW, MODEL)) == ["agent_disarmed"]
+    assert notes(desk.review(second, market(), NOW, MODEL)) == ["order_denied"]
+    assert desk.denied_counts["agent_disarmed"] == 1
+
+
+def test_without_a_verdict_on_the_models_only_reductions_pass() -> None:
+    """Whoever reviews without having asked the models can close, not open."""
+    desk = make_desk(position_lots=10)
+    (denied,) = desk.review([intent()], market(), NOW)
+    assert notes([denied]) == ["order_denied"]
+    closing = intent(10, 1, side=Side.SELL, reduce_only=True, price_ticks=599_990)
+    (effect,) = desk.review([closing], market(), NOW)
+    assert isinstance(effect, SendOrder)
+
+
+def test_state_of_the_desk_holds_the_agents() -> None:
+    """A desk restored after a restart knows who is disarmed and who holds what."""
+    desk, twin = make_desk(RiskLimits(agent_executions_max=1)), make_desk()
+    desk.review([intent(agent_share_A=ONE_AGENT)], market(), NOW, MODEL)
+    twin.restore(desk.state)
+    assert twin.armed_agents == desk.armed_agents == (False, True, True, True, True)

@@ -35,11 +35,13 @@ from kernels.events import (
 )
 from kernels.units import E8
 from risk.breaker import Breaker, BreakerState, Trigger
+from risk.views import ModelVerdict
 from tests.fakes.gate_scene import INSTRUMENTS, NOW_NS, make_intent, make_market
 
 S = 1_000_000_000
 MS = 1_000_000
 NOW = NOW_NS
+MODEL = (ModelVerdict.OK, ModelVerdict.OK)
 
 
 def make_desk(position_lots: tuple[int, int] = (0, 0), **breaker: int) -> Desk:
@@ -55,7 +57,7 @@ def make_desk(position_lots: tuple[int, int] = (0, 0), **breaker: int) -> Desk:
         notes=NoteBook(INSTRUMENTS, NOW),
     )
     for index in range(2):
-        desk.ledger.mark(index, make_market().mark_ticks[index])
+        desk.ledger.mark(index, make_market()[index].mark_ticks, NOW)
     desk.ledger.roll_day(NOW)
     return desk
 
@@ -207,7 +209,7 @@ def test_resting_orders_are_cancelled_at_once_from_cancel_on() -> None:
     """An order that would have been left to work is withdrawn."""
     desk = make_desk()
     intent = make_intent(order_type=OrderType.GTC)
-    (order,) = sent(desk.review([intent], make_market(), NOW))
+    (order,) = sent(desk.review([intent], make_market(), NOW, MODEL))
     end(desk, order, NOW, OrderStatus.WORKING)
     assert desk.tend(NOW + MS) == []
     desk.on_command(command(CommandName.CANCEL))

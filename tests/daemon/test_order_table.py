@@ -16,6 +16,7 @@ from kernels.events import (
     OrderUpdate,
     Side,
 )
+from risk.views import BUY_LOTS, REDUCE_SELL_LOTS, SELL_LOTS, UNKNOWN_COUNT
 
 QUANTITY = 10
 
@@ -71,13 +72,13 @@ def table() -> OrderTable:
 
 def test_sent_order_counts_in_full_before_any_answer(table: OrderTable) -> None:
     """What is on its way may fill completely."""
-    assert table.working_view().buy_lots == [QUANTITY]
+    assert table.working_view().table_NC[0, BUY_LOTS] == QUANTITY
 
 
 def test_answer_before_fills_keeps_the_claimed_lots_at_stake(table: OrderTable) -> None:
     """A terminal answer that claims fills we have not seen is not settled yet."""
     table.apply_update(update(OrderStatus.FILLED, QUANTITY))
-    assert table.working_view().buy_lots == [QUANTITY]
+    assert table.working_view().table_NC[0, BUY_LOTS] == QUANTITY
     assert table.apply_fill(fill(QUANTITY, 1)) is Applied.CHANGED
     assert table.open_orders() == []
     assert table.counts["filled"] == 1
@@ -86,7 +87,7 @@ def test_answer_before_fills_keeps_the_claimed_lots_at_stake(table: OrderTable) 
 def test_fills_before_the_answer_reduce_what_is_at_stake(table: OrderTable) -> None:
     """The user stream may be quicker than the answer to the request."""
     table.apply_fill(fill(4, 1))
-    assert table.working_view().buy_lots == [QUANTITY - 4]
+    assert table.working_view().table_NC[0, BUY_LOTS] == QUANTITY - 4
     table.apply_update(update(OrderStatus.EXPIRED, 4))
     assert table.open_orders() == []
     assert table.counts["partially_filled"] == 1
@@ -96,7 +97,7 @@ def test_fill_with_a_known_trade_id_is_applied_once(table: OrderTable) -> None:
     """A repeated execution changes nothing."""
     assert table.apply_fill(fill(4, 7)) is Applied.CHANGED
     assert table.apply_fill(fill(4, 7)) is Applied.REPEATED
-    assert table.working_view().buy_lots == [QUANTITY - 4]
+    assert table.working_view().table_NC[0, BUY_LOTS] == QUANTITY - 4
 
 
 def test_overfill_is_reported(table: OrderTable) -> None:
@@ -130,9 +131,19 @@ def test_reduce_only_and_unknown_are_shown_to_the_gate() -> None:
     orders = OrderTable(1)
     orders.add("a", intent(Side.SELL, reduce_only=True), sent_ns=1)
     orders.apply_update(update(OrderStatus.UNKNOWN))
-    view = orders.working_view()
-    assert view.sell_lots == view.reduce_sell_lots == [QUANTITY]
-    assert view.has_unknown == [True]
+    row = orders.working_view().table_NC[0]
+    assert row[SELL_LOTS] == row[REDUCE_SELL_LOTS] == QUANTITY
+    assert row[UNKNOWN_COUNT] == 1
+
+
+def test_late_claim_counts_again(table: OrderTable) -> None:
+    """An order that ended without fills and later claims one is at stake until the fill comes."""
+    table.apply_update(update(OrderStatus.CANCELLED, 0))
+    assert table.open_orders() == []
+    table.apply_update(update(OrderStatus.CANCELLED, 3))
+    assert table.working_view().table_NC[0, BUY_LOTS] == 3
+    table.apply_fill(fill(3, 1))
+    assert table.open_orders() == []
 
 
 @given(
@@ -164,5 +175,5 @@ def test_random_news_never_breaks_the_table(
         else:
             remaining = max(QUANTITY - order.seen_lots, 0)
             if order.status not in TERMINAL_STATUSES:
-                assert orders.working_view().buy_lots == [remaining]
+                assert orders.working_view().table_NC[0, BUY_LOTS] == remaining
         assert (order in orders.open_orders()) is not order.is_settled

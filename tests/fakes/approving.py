@@ -8,12 +8,14 @@ from kernels.ledger import Ledger
 from kernels.units import E8, Instrument
 from risk.breaker import BreakerState
 from risk.gate import Approved, Gate
-from risk.views import MarketView, tally
+from risk.views import ModelVerdict, StillMarket, tally
 
 NOW_NS = 1_700_000_000_000_000_000
 WIDE = RiskLimits(
     order_notional_quote_max=1e9,
+    order_depth_frac_max=1.0,
     position_notional_quote_max=1e9,
+    net_notional_quote_max=1e9,
     gross_notional_quote_max=1e9,
     leverage_max=1e6,
     messages_burst_max=1_000_000,
@@ -32,26 +34,29 @@ def approve(
     if intent.reduce_only:
         lots[intent.instrument] = -int(intent.side) * intent.quantity_lots
     for each in instruments:
-        ledger.mark(each.index, intent.price_ticks)
+        ledger.mark(each.index, intent.price_ticks, now_ns)
     ledger.adopt(
         AccountState(received_ns=now_ns, wallet_quote_e8=10**9 * E8, position_lots=tuple(lots))
     )
-    market = MarketView(
-        verdict=[Verdict.OK] * count,
-        bid_ticks=[max(1, intent.price_ticks - 1)] * count,
-        ask_ticks=[intent.price_ticks + 1] * count,
-        bid_lots=[1] * count,
-        ask_lots=[1] * count,
-        mark_ticks=[intent.price_ticks] * count,
-        quote_received_ns=[now_ns] * count,
-        mark_received_ns=[now_ns] * count,
+    row = StillMarket(
+        verdict=Verdict.OK,
+        bid_ticks=max(1, intent.price_ticks - 1),
+        ask_ticks=intent.price_ticks + 1,
+        bid_lots=1,
+        ask_lots=1,
+        bid_depth_lots=intent.quantity_lots,
+        ask_depth_lots=intent.quantity_lots,
+        mark_ticks=intent.price_ticks,
+        quote_received_ns=now_ns,
+        mark_received_ns=now_ns,
     )
     (answer,) = Gate(instruments, WIDE).review(
         [intent],
         ledger=ledger,
-        market=market,
+        market=(row,) * count,
         working=tally(count, []),
         breaker=BreakerState.NORMAL,
+        model=(ModelVerdict.OK,) * count,
         now_ns=now_ns,
     )
     assert isinstance(answer, Approved), answer

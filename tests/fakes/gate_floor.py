@@ -7,12 +7,13 @@ from collections import Counter
 import numpy as np
 
 from config.settings import RiskLimits
-from kernels.events import OrderIntent, OrderType, Side, Verdict
+from kernels.events import Fill, OrderIntent, OrderType, Side, Verdict
+from kernels.ledger import NS_PER_DAY
 from kernels.units import E8
 from risk.breaker import BreakerState
 from risk.gate import Approved, Denied, Gate
 from risk.reasons import DenialCode
-from risk.views import WorkingView, tally
+from risk.views import ModelVerdict, WorkingView, tally
 from tests.fakes.gate_scene import (
     BTC,
     BTC_TICKS,
@@ -30,25 +31,39 @@ from tests.fakes.gate_scene import (
 AGES_NS = (0, 10**9, 4 * 10**9, 10**10)
 """Ages of quotes and marks on a broken feed; the limits are 3 s and 5 s."""
 
+SHARES = ((), (1.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.5, 0.5, 0.0, 0.0), (0.2,) * 5)
+ROUNDING = 1.0 + 1e-12
+
 
 class Floor:
     """A simulated account, market and order list that a random walk pushes around.
 
-    Everything it asserts is computed from its own lists, not from the gate's scene.
+    The gate sees a ledger that folds the fills and marks; everything asserted here is computed from
+    the floor's own lists and its own cash book.
     """
 
     def __init__(self, seed: int) -> None:
         """Draw limits tight enough that every one of them binds now and then."""
         self.draw = np.random.default_rng(seed)
-        position = float(self.draw.uniform(5_000, 40_000))
+        uniform = self.draw.uniform
+        position = float(uniform(5_000, 40_000))
+        gross = position * float(uniform(1.0, 2.0))
+        daily = float(uniform(0.005, 0.05))
         self.limits = RiskLimits(
-            order_notional_quote_max=position * float(self.draw.uniform(0.2, 1.0)),
+            order_notional_quote_max=position * float(uniform(0.2, 1.0)),
+            order_depth_frac_max=float(uniform(0.05, 1.0)),
             position_notional_quote_max=position,
-            gross_notional_quote_max=position * float(self.draw.uniform(1.0, 2.0)),
-            leverage_max=float(self.draw.uniform(0.2, 3.0)),
-            messages_per_s_max=float(self.draw.uniform(1.0, 20.0)),
+            net_notional_quote_max=float(uniform(position, gross)),
+            gross_notional_quote_max=gross,
+            leverage_max=float(uniform(0.2, 3.0)),
+            margin_use_frac_max=float(uniform(0.01, 0.2)),
+            messages_per_s_max=float(uniform(1.0, 20.0)),
             messages_burst_max=int(self.draw.integers(11, 20)),
             messages_reserve=int(self.draw.integers(1, 11)),
+            daily_loss_frac_max=daily,
+            drawdown_frac_max=daily * float(uniform(1.0, 1.3)),
+            agent_executions_max=int(self.draw.integers(4, 40)),
+            agent_execution_window_ms=2000,
         )
         self.gate = Gate(INSTRUMENTS, self.limits)
         self.positions = [int(each) for each in self.draw.integers(-150, 150, 2)]
@@ -56,12 +71,28 @@ class Floor:
             self.positions = [0, 0]
         self.ticks = [BTC_TICKS, ETH_TICKS]
         self.orders: list[tuple[OrderIntent, int, bool]] = []  # intent, remaining lots, unknown
-        self.wallet_quote = int(self.draw.integers(10_000, 100_000))
+        wallet_quote = int(self.draw.integers(10_000, 100_000))
+        self.ledger = make_ledger(tuple(self.positions), wallet_quote)
+        self.cash_e8 = wallet_quote * E8 - sum(self.values_e8())
+        self.day_e8 = self.peak_e8 = wallet_quote * E8
         self.now_ns = NOW_NS
+        self.day = NOW_NS // NS_PER_DAY
         self.sequence = 0
         self.sent_ns: list[int] = []
+        self.executed_ns: list[list[int]] = [[] for _ in range(5)]
         self.codes: Counter[DenialCode] = Counter()
         self.approved_count = 0
+
+    def values_e8(self) -> list[int]:
+        """Value both positions at their newest prices."""
+        return [
+            lots * ticks * each.tick_lot_quote_e8
+            for lots, ticks, each in zip(self.positions, self.ticks, INSTRUMENTS, strict=True)
+        ]
+
+    def equity_e8(self) -> int:
+        """Equity by the cash book: what was paid and received, and what is held."""
+        return self.cash_e8 + sum(self.values_e8())
 
     def working(self) -> WorkingView:
         """Sum the living orders."""
@@ -74,6 +105,9 @@ class Floor:
                     lots,
                     reduce_only=intent.reduce_only,
                     is_unknown=unknown,
+                    resting_ticks=0
+                    if unknown or intent.order_type is OrderType.IOC
+                    else intent.price_ticks,
                 )
                 for intent, lots, unknown in self.orders
             ),
@@ -87,13 +121,17 @@ class Floor:
             if intent.instrument == instrument and intent.side is side
         )
 
-    def worst(self, instrument: int) -> int:
-        """Worst absolute position, by filling each side alone."""
+    def ends(self, instrument: int) -> tuple[int, int]:
+        """Highest and lowest position, by filling each side alone."""
         position = self.positions[instrument]
-        return max(
-            abs(position + self.closing_lots(instrument, Side.BUY)),
-            abs(position - self.closing_lots(instrument, Side.SELL)),
+        return (
+            position + self.closing_lots(instrument, Side.BUY),
+            position - self.closing_lots(instrument, Side.SELL),
         )
+
+    def worst(self, instrument: int) -> int:
+        """Largest absolute position that can be reached."""
+        return max(map(abs, self.ends(instrument)))
 
     def random_intent(self) -> OrderIntent:
         """Draw an intent that is plausible about half of the time."""
@@ -117,6 +155,7 @@ class Floor:
             price_ticks=self.ticks[at] + drift,
             order_type=OrderType(int(draw.integers(0, 3))),
             reduce_only=reduce_only,
+            agent_share_A=SHARES[int(draw.integers(0, len(SHARES)))],
         )
 
     def scene(self) -> GateScene:
@@ -129,18 +168,23 @@ class Floor:
         marks = tuple(0 if broken and draw.random() < 0.3 else each for each in self.ticks)
         verdict = Verdict(int(draw.integers(0, 8))) if broken else Verdict.OK
         states = (BreakerState.NORMAL,) * 20 + tuple(BreakerState)
+        models = (ModelVerdict.OK,) * 90 + tuple(ModelVerdict)
+        depth = tuple(int(each) for each in draw.integers(300, 4000, 2) * (1, 20))
         return GateScene(
-            ledger=make_ledger(tuple(self.positions), self.wallet_quote, marks=self.ticks),
+            ledger=self.ledger,
             market=make_market(
                 verdict=(verdict, Verdict.OK),
                 bid_ticks=tuple(each - 1 for each in self.ticks),
                 ask_ticks=tuple(each + 1 for each in self.ticks),
+                bid_depth_lots=depth,
+                ask_depth_lots=depth,
                 mark_ticks=marks,
                 quote_received_ns=(quoted_ns, self.now_ns),
                 mark_received_ns=(marked_ns, self.now_ns),
             ),
             working=self.working(),
             breaker=states[int(draw.integers(0, len(states)))],
+            model=(models[int(draw.integers(0, len(models)))],) * 2,
             now_ns=self.now_ns,
         )
 
@@ -154,12 +198,16 @@ class Floor:
             self.approved_count += 1
             before = self.worst(intent.instrument)
             self.check_reduction(intent, scene)
-            self.orders.append((intent, intent.quantity_lots, bool(self.draw.random() < 0.1)))
+            self.check_own_orders(intent, scene)
+            self.orders.append((intent, intent.quantity_lots, False))
             self.sent_ns.append(self.now_ns)
             if intent.reduce_only:
                 assert self.worst(intent.instrument) <= before
             else:
-                self.check_new_risk(intent, scene)
+                self.check_inputs(intent, scene)
+                self.check_worst_case(intent)
+                self.check_losses()
+                self.check_agents(intent)
 
     def check_reduction(self, intent: OrderIntent, scene: GateScene) -> None:
         """A reduction closes only, beside everything that works already."""
@@ -172,46 +220,125 @@ class Floor:
         taken = self.closing_lots(intent.instrument, intent.side)
         assert intent.quantity_lots + taken <= abs(position)
 
-    def check_new_risk(self, intent: OrderIntent, scene: GateScene) -> None:
-        """New risk came from good inputs and leaves every limit kept in the worst case."""
+    def check_own_orders(self, intent: OrderIntent, scene: GateScene) -> None:
+        """No order can trade with one of ours that is known to rest."""
+        if intent.reduce_only and scene.breaker is BreakerState.FLATTEN:
+            return
+        for other, _, unknown in self.orders:
+            meets = other.instrument == intent.instrument and other.side is not intent.side
+            if meets and not unknown and other.order_type is not OrderType.IOC:
+                assert int(intent.side) * (intent.price_ticks - other.price_ticks) < 0
+
+    def check_inputs(self, intent: OrderIntent, scene: GateScene) -> None:
+        """New risk came from good inputs."""
         at = intent.instrument
-        market = scene.market
-        assert market is not None
-        assert market.verdict[at] is Verdict.OK
-        assert self.now_ns - market.quote_received_ns[at] <= 3 * 10**9
-        assert market.mark_ticks[at] > 0
-        assert scene.working is not None
-        assert not scene.working.has_unknown[at]
+        assert scene.market is not None
+        row = scene.market[at]
+        assert row.verdict is Verdict.OK
+        assert scene.model is not None
+        assert scene.model[at] is ModelVerdict.OK
+        assert self.now_ns - row.quote_received_ns <= 3 * 10**9
+        assert self.now_ns - row.mark_received_ns <= 5 * 10**9
+        assert row.mark_ticks > 0
+        assert not any(unknown for each, _, unknown in self.orders if each.instrument == at)
         assert abs(intent.price_ticks - self.ticks[at]) * 200 <= self.ticks[at]
-        values = [
-            self.worst(each) * self.ticks[each] * INSTRUMENTS[each].tick_lot_quote_e8 / E8
-            for each in (BTC, ETH)
+        assert intent.quantity_lots <= self.limits.order_depth_frac_max * row.ask_depth_lots
+
+    def check_worst_case(self, intent: OrderIntent) -> None:
+        """New risk leaves every limit kept, whatever of the working orders is filled."""
+        at, limits = intent.instrument, self.limits
+        prices = [
+            ticks * each.tick_lot_quote_e8 / E8
+            for ticks, each in zip(self.ticks, INSTRUMENTS, strict=True)
         ]
-        one = intent.quantity_lots * self.ticks[at] * INSTRUMENTS[at].tick_lot_quote_e8 / E8
-        rounding = 1.0 + 1e-12
-        assert one <= self.limits.order_notional_quote_max * rounding
-        assert values[at] <= self.limits.position_notional_quote_max * rounding
-        assert sum(values) <= self.limits.gross_notional_quote_max * rounding
-        assert sum(values) <= self.limits.leverage_max * self.wallet_quote * rounding
+        values = [self.worst(each) * prices[each] for each in (BTC, ETH)]
+        highest = sum(self.ends(each)[0] * prices[each] for each in (BTC, ETH))
+        lowest = sum(self.ends(each)[1] * prices[each] for each in (BTC, ETH))
+        equity = self.equity_e8() / E8
+        assert intent.quantity_lots * prices[at] <= limits.order_notional_quote_max * ROUNDING
+        assert values[at] <= limits.position_notional_quote_max * ROUNDING
+        assert sum(values) <= limits.gross_notional_quote_max * ROUNDING
+        assert max(highest, -lowest) <= limits.net_notional_quote_max * ROUNDING
+        assert sum(values) <= limits.leverage_max * equity * ROUNDING
+        bound = sum(values) * limits.initial_margin_frac
+        assert bound <= limits.margin_use_frac_max * equity * ROUNDING
+
+    def check_losses(self) -> None:
+        """New risk came while no loss limit was reached, by the floor's own cash book."""
+        equity_e8 = self.equity_e8()
+        assert self.ledger.equity_quote_e8 == equity_e8
+        assert self.day_e8 - equity_e8 < self.limits.daily_loss_frac_max * self.day_e8 * ROUNDING
+        lost_e8 = self.peak_e8 - equity_e8
+        assert lost_e8 < self.limits.drawdown_frac_max * self.peak_e8 * ROUNDING
+
+    def check_agents(self, intent: OrderIntent) -> None:
+        """No agent with a share had used up its executions of any window, ever."""
+        most = self.limits.agent_executions_max
+        for executed_ns, share in zip(self.executed_ns, intent.agent_share_A, strict=False):
+            if share > 0.0:
+                for first, last in zip(executed_ns, executed_ns[most - 1 :], strict=False):
+                    assert last - first >= 2 * 10**9
+                executed_ns.append(self.now_ns)
 
     def move(self) -> None:
         """Let time pass, prices move, orders fill, vanish or become unknown; send cancels."""
         draw = self.draw
         self.now_ns += int(draw.exponential(6e7))
-        self.ticks = [max(10, int(each * (1 + draw.normal(0, 0.001)))) for each in self.ticks]
+        if draw.random() < 0.04:
+            self.now_ns += NS_PER_DAY // 3
+        self.roll_day()
+        jump = 0.02 if draw.random() < 0.06 else 0.001
+        self.ticks = [max(10, int(each * (1 + draw.normal(0, jump)))) for each in self.ticks]
+        for at, ticks in enumerate(self.ticks):
+            self.ledger.mark(at, ticks, self.now_ns)
+        # the ledger values one instrument after the other: its peak counts the states between
+        self.peak_e8 = max(self.peak_e8, self.ledger.peak_quote_e8)
         living = []
         for intent, lots, unknown in self.orders:
             fate = draw.random()
-            position = self.positions[intent.instrument]
             filled = int(draw.integers(1, lots + 1)) if fate < 0.4 else 0
             if intent.reduce_only:  # the venue's own flag: what would flip is cut off
+                position = self.positions[intent.instrument]
                 filled = min(filled, max(0, -position * int(intent.side)))
-            self.positions[intent.instrument] += filled * int(intent.side)
+            if filled:
+                self.fill(intent, filled)
             if fate < 0.7 and lots > filled:
-                living.append((intent, lots - filled, unknown and fate > 0.1))
+                is_lost = unknown if fate > 0.1 else bool(draw.random() < 0.5)
+                living.append((intent, lots - filled, is_lost))
         self.orders = living
         if draw.random() < 0.3 and self.gate.allow_cancel(self.now_ns):
             self.sent_ns.append(self.now_ns)
+
+    def roll_day(self) -> None:
+        """Start a loss day at midnight, in both books."""
+        day = self.now_ns // NS_PER_DAY
+        if day > self.day:
+            self.day = day
+            self.day_e8 = self.equity_e8()
+        self.ledger.roll_day(self.now_ns)
+
+    def fill(self, intent: OrderIntent, lots: int) -> None:
+        """Execute some lots at the order's price for a fee, in both books."""
+        at = intent.instrument
+        fee_e8 = lots * 10**6
+        self.positions[at] += lots * int(intent.side)
+        paid_e8 = lots * intent.price_ticks * INSTRUMENTS[at].tick_lot_quote_e8
+        self.cash_e8 -= int(intent.side) * paid_e8 + fee_e8
+        self.ledger.apply_fill(
+            Fill(
+                instrument=at,
+                event_ns=self.now_ns,
+                received_ns=self.now_ns,
+                client_order_id="",
+                trade_id=0,
+                side=intent.side,
+                price_ticks=intent.price_ticks,
+                quantity_lots=lots,
+                fee_quote_e8=fee_e8,
+                is_maker=False,
+            )
+        )
+        self.peak_e8 = max(self.peak_e8, self.equity_e8())
 
     def check_messages(self) -> None:
         """No span of time holds more messages than burst plus rate times its length."""

@@ -12,7 +12,7 @@ from kernels.ledger import NS_PER_DAY, Ledger
 from kernels.units import E8, Instrument
 from risk.breaker import BreakerState
 from risk.gate import Approved, Denied, Gate
-from risk.views import MarketView, WorkingOrder, WorkingView, tally
+from risk.views import MarketView, ModelVerdict, StillMarket, WorkingOrder, WorkingView, tally
 
 NOW_NS = 19_675 * NS_PER_DAY + NS_PER_DAY // 2
 BTC, ETH = 0, 1
@@ -58,20 +58,24 @@ def make_intent(sequence: int = 1, **changes: Any) -> OrderIntent:
     return OrderIntent(sequence=sequence, **values)
 
 
-def make_market(**changes: Any) -> MarketView:
-    """Build a market that is OK, fresh and one tick wide on both instruments."""
+def make_market(**changes: Any) -> tuple[StillMarket, ...]:
+    """Build a market that is OK, fresh and one tick wide; changes are given by instrument."""
     values: dict[str, Any] = {
         "verdict": (Verdict.OK, Verdict.OK),
         "bid_ticks": (BTC_TICKS - 1, ETH_TICKS - 1),
         "ask_ticks": (BTC_TICKS + 1, ETH_TICKS + 1),
         "bid_lots": (10, 10),
         "ask_lots": (10, 10),
+        "bid_depth_lots": (10_000, 100_000),
+        "ask_depth_lots": (10_000, 100_000),
         "mark_ticks": (BTC_TICKS, ETH_TICKS),
         "quote_received_ns": (NOW_NS, NOW_NS),
         "mark_received_ns": (NOW_NS, NOW_NS),
         **changes,
     }
-    return MarketView(**values)
+    names = list(values)
+    columns = zip(*values.values(), strict=True)
+    return tuple(StillMarket(**dict(zip(names, column, strict=True))) for column in columns)
 
 
 def make_ledger(
@@ -79,12 +83,13 @@ def make_ledger(
     wallet_quote: int = 100_000,
     *,
     marks: Sequence[int] = (BTC_TICKS, ETH_TICKS),
+    marked_ns: Sequence[int] = (NOW_NS, NOW_NS),
 ) -> Ledger:
     """Build an account taken over at ``marks`` (0: left unmarked), its day begun."""
     ledger = Ledger(INSTRUMENTS, 0)
-    for instrument, mark_ticks in enumerate(marks):
+    for instrument, (mark_ticks, received_ns) in enumerate(zip(marks, marked_ns, strict=True)):
         if mark_ticks:
-            ledger.mark(instrument, mark_ticks)
+            ledger.mark(instrument, mark_ticks, received_ns)
     ledger.adopt(
         AccountState(
             received_ns=NOW_NS, wallet_quote_e8=wallet_quote * E8, position_lots=position_lots
@@ -114,6 +119,7 @@ class GateScene:
     market: MarketView | None = field(default_factory=make_market)
     working: WorkingView | None = field(default_factory=no_orders)
     breaker: BreakerState | None = BreakerState.NORMAL
+    model: Sequence[ModelVerdict] | None = (ModelVerdict.OK, ModelVerdict.OK)
     now_ns: int = NOW_NS
     limits: RiskLimits = field(default_factory=RiskLimits)
     instruments: tuple[Instrument, ...] = INSTRUMENTS
@@ -131,6 +137,7 @@ class GateScene:
             market=self.market,
             working=self.working,
             breaker=self.breaker,
+            model=self.model,
             now_ns=self.now_ns,
         )
 

@@ -9,14 +9,24 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from config.settings import RiskLimits
-from kernels.events import Side
+from kernels.events import OrderType, Side
+from kernels.ledger import Ledger
 from risk.breaker import BreakerState
 from risk.gate import Approved, Denied, Gate
 from risk.reasons import DenialCode
-from risk.views import tally
+from risk.views import (
+    BUY_LOTS,
+    REDUCE_BUY_LOTS,
+    REDUCE_SELL_LOTS,
+    SELL_LOTS,
+    UNKNOWN_COUNT,
+    WorkingView,
+    tally,
+)
 from tests.fakes.approving import approve
 from tests.fakes.gate_scene import (
     BTC_TICKS,
@@ -28,6 +38,7 @@ from tests.fakes.gate_scene import (
     make_intent,
     make_ledger,
     make_market,
+    make_order,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,48 +58,72 @@ def test_missing_input_denies_everything(name: str, reduce_only: bool) -> None:
     assert answer.code is DenialCode.INPUT_MISSING
 
 
-@pytest.mark.parametrize("name", [each.name for each in dataclasses.fields(make_market())])
-def test_short_market_denies(name: str) -> None:
-    """A market field that does not speak of every instrument is a missing input."""
-    market = dataclasses.replace(make_market(), **{name: getattr(make_market(), name)[:1]})
-    answer = GateScene(market=market).answer()
-    assert isinstance(answer, Denied)
-    assert answer.code is DenialCode.INPUT_MISSING
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_short_market_denies(count: int) -> None:
+    """A market or orders that do not speak of every instrument are a missing input."""
+    market = (make_market() * 2)[:count]
+    for scene in (GateScene(market=market), GateScene(working=tally(count, []))):
+        answer = scene.answer()
+        assert isinstance(answer, Denied)
+        assert answer.code is DenialCode.INPUT_MISSING
 
 
+@pytest.mark.parametrize("row", [0, 1])
 @pytest.mark.parametrize(
-    "changes",
+    ("column", "number"),
     [
-        {"buy_lots": [0]},
-        {"sell_lots": [0, 0, 0]},
-        {"has_unknown": [False]},
-        {"buy_lots": [-1, 0]},
-        {"reduce_sell_lots": [1, 0]},  # more reducers than orders: the totals exclude them
-        {"sell_lots": [float("nan"), 0]},
-        {"buy_lots": [0.0, 0]},
-        {"buy_lots": [None, 0]},
+        (BUY_LOTS, -1),
+        (SELL_LOTS, -1),
+        (REDUCE_BUY_LOTS, 1),  # more reducers than orders: the totals exclude them
+        (REDUCE_SELL_LOTS, -1),
+        (UNKNOWN_COUNT, -1),
     ],
 )
-def test_inconsistent_orders_deny(changes: dict[str, Any]) -> None:
-    """Working orders that cannot be true are a missing input."""
-    working = dataclasses.replace(tally(2, []), **changes)
-    answer = GateScene(working=working).answer()
+def test_inconsistent_orders_deny(row: int, column: int, number: int) -> None:
+    """Working orders that cannot be true are a missing input, whatever instrument they are of."""
+    table_NC = tally(2, []).table_NC.copy()
+    table_NC[row, column] = number
+    answer = GateScene(working=WorkingView(table_NC=table_NC)).answer()
     assert isinstance(answer, Denied)
     assert answer.code is DenialCode.INPUT_MISSING
 
 
-def test_unstated_fate_counts_as_unknown() -> None:
-    """A fate that nobody stated denies like UNKNOWN."""
-    nothing: Any = None
-    working = dataclasses.replace(tally(2, []), has_unknown=[nothing, False])
-    answer = GateScene(working=working).answer()
+@pytest.mark.parametrize("bad", [np.zeros((2, 7)), np.zeros((2, 6), np.int64), np.zeros(7, int)])
+def test_orders_of_another_shape_are_no_view(bad: Any) -> None:
+    """A table of another type or shape cannot become the gate's input."""
+    with pytest.raises(ValueError, match="working orders"):
+        WorkingView(table_NC=bad)
+
+
+def test_foreign_account_denies() -> None:
+    """An account over other instruments than the gate's is a missing input."""
+    answer = GateScene(ledger=Ledger(INSTRUMENTS[:1], 10**13)).answer()
     assert isinstance(answer, Denied)
-    assert answer.code is DenialCode.UNKNOWN_ORDER
+    assert answer.code is DenialCode.INPUT_MISSING
+
+
+def test_absurd_sums_saturate() -> None:
+    """Positions and orders beyond 64 bits count as too large instead of wrapping around."""
+    orders = [make_order(ETH, Side.BUY, 2**62), make_order(ETH, Side.BUY, 2**62)]
+    answer = GateScene(working=tally(2, orders)).answer()
+    assert isinstance(answer, Denied)
+    assert answer.code is DenialCode.GROSS_NOTIONAL
+    assert answer.observed > 1e10
 
 
 @pytest.mark.parametrize("absent", [float("nan"), float("inf"), None, 0, -5])
 @pytest.mark.parametrize(
-    "name", ["bid_ticks", "ask_ticks", "bid_lots", "ask_lots", "mark_ticks", "quote_received_ns"]
+    "name",
+    [
+        "bid_ticks",
+        "ask_ticks",
+        "bid_lots",
+        "ask_lots",
+        "ask_depth_lots",
+        "mark_ticks",
+        "quote_received_ns",
+        "mark_received_ns",
+    ],
 )
 def test_absent_price_denies_new_risk(name: str, absent: float | None) -> None:
     """Each price, size or stamp that is no positive whole number denies new risk."""
@@ -145,6 +180,22 @@ def test_one_review_counts_its_own_approvals() -> None:
     ]
 
 
+def test_one_review_does_not_trade_with_itself() -> None:
+    """Two agents' orders that would meet each other: the second is denied, where the first rests.
+
+    An order that cannot rest can be met by nobody.
+    """
+    for order_type, code in ((OrderType.GTC, DenialCode.SELF_TRADE), (OrderType.IOC, None)):
+        scene = GateScene(ledger=make_ledger((0, 0)))
+        buy = make_intent(1, order_type=order_type, price_ticks=BTC_TICKS + 1)
+        sell = make_intent(2, side=Side.SELL, price_ticks=BTC_TICKS)
+        first, second = scene.review(scene.gate(), buy, sell)
+        assert isinstance(first, Approved)
+        assert getattr(second, "code", None) is code
+    assert scene.working is not None
+    assert not scene.working.table_NC.any(), "the review wrote into its input"
+
+
 def test_replay_is_exact() -> None:
     """A gate restored from its state answers and remembers like the original."""
     scene = GateScene()
@@ -169,6 +220,7 @@ def test_memory_of_duplicates_is_bounded() -> None:
         scene.now_ns = NOW_NS + sequence * 200_000_000
         stamps = (scene.now_ns, scene.now_ns)
         scene.market = make_market(quote_received_ns=stamps, mark_received_ns=stamps)
+        scene.ledger = make_ledger(marked_ns=stamps)
         (answer,) = scene.review(gate, make_intent(sequence))
         assert isinstance(answer, Approved), answer
         assert len(gate.state.approved) == 1
