@@ -161,6 +161,13 @@ def book_ticker_document(market: VenueMarket, now_ms: int) -> Document:
     }
 
 
+def price_document(market: VenueMarket, now_ms: int) -> Document:
+    """Render the price of the newest trade, before the first the mark price."""
+    ticks = market.trades[-1][0].price_ticks if market.trades else market.mark_ticks
+    price = price_wire(market.instrument, ticks)
+    return {"symbol": market.instrument.venue_id, "price": price, "time": now_ms}
+
+
 def premium_document(market: VenueMarket, now_ms: int) -> Document:
     """Render premiumIndex: mark price and funding."""
     mark = from_e8(market.mark_e8)

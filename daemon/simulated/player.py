@@ -9,7 +9,7 @@ from typing import Protocol
 import orjson
 
 from daemon.clock import Clock
-from daemon.simulated import market_documents
+from daemon.simulated import market_documents, tape_documents
 from daemon.simulated.derived_streams import (
     DEPTH_INTERVALS_NS,
     MARK_INTERVALS_NS,
@@ -35,6 +35,9 @@ BATCH_FRAMES_MAX = 512
 
 WINDOWS_CHECK_NS = 10 * NS_PER_MS
 """Market time between two looks at the windows of the derived streams."""
+
+TAPE_INTERVAL_NS = NS_PER_S
+"""Market time between two events of a candle or of the day's statistics."""
 
 SLEEP_S_MIN = 0.001
 SLEEP_S_MAX = 0.05
@@ -80,6 +83,8 @@ class Player:
         self._depth_windows: dict[str, tuple[int, DepthWindow]] = {}
         self._trade_windows: dict[str, tuple[int, TradeWindow]] = {}
         self._mark_due_ns: dict[str, tuple[int, int, int]] = {}
+        self._tapes: dict[str, VenueMarket] = {}
+        self._tapes_due_ns = 0
         self._windows_due_ns = 0
         self._last_due_ns = 0
         self.frames_played = 0
@@ -168,11 +173,12 @@ class Player:
     def _play_trade(self, trade: Trade, due_ns: int, now_ms: int) -> None:
         for name, (instrument, window) in self._trade_windows.items():
             if instrument == trade.instrument:
-                self._publish(name, window.add(trade, due_ns, now_ms))
+                self._publish_aggregate(name, instrument, window.add(trade, due_ns, now_ms))
 
     def _prepare(self, instrument: Instrument) -> None:
         index, prefix = instrument.index, stream_prefix(instrument)
         is_pair = is_spot(instrument.symbol)
+        self._tapes[prefix] = self._venue.markets[index]
         intervals_ns = SPOT_DEPTH_INTERVALS_NS if is_pair else DEPTH_INTERVALS_NS
         depth_window = SpotDepthWindow if is_pair else DepthWindow
         trade_window = SpotTradeWindow if is_pair else TradeWindow
@@ -189,14 +195,40 @@ class Player:
         self._windows_due_ns = market_ns + WINDOWS_CHECK_NS
         for name, (_, depth_window) in self._depth_windows.items():
             self._publish(name, depth_window.close(market_ns, now_ms))
-        for name, (_, trade_window) in self._trade_windows.items():
-            self._publish(name, trade_window.close(market_ns, now_ms))
+        for name, (index, trade_window) in self._trade_windows.items():
+            self._publish_aggregate(name, index, trade_window.close(market_ns, now_ms))
+        if market_ns >= self._tapes_due_ns:
+            self._tapes_due_ns = market_ns + TAPE_INTERVAL_NS
+            self._publish_tapes(now_ms)
         for name, (index, interval_ns, due_ns) in self._mark_due_ns.items():
             if market_ns >= due_ns and self._venue.renew_mark(index):
                 next_ns = (market_ns // interval_ns + 1) * interval_ns
                 self._mark_due_ns[name] = (index, interval_ns, next_ns)
                 market = self._venue.markets[index]
                 self._publish(name, market_documents.mark_event(market, now_ms))
+
+    def _publish_aggregate(
+        self, stream: str, instrument: int, document: dict[str, object] | None
+    ) -> None:
+        if document is not None:
+            self._venue.markets[instrument].tape.aggregates.append(document)
+            self._publish(stream, document)
+
+    def _publish_tapes(self, now_ms: int) -> None:
+        """Send the minute's candle, the one before in its final state, and the day's figures."""
+        for prefix, market in self._tapes.items():
+            name = f"{prefix}@kline_1m"
+            if self._hub.has(name):
+                for candle in market.tape.unsent(now_ms):
+                    self._publish(
+                        name, tape_documents.kline_event(market.instrument, candle, now_ms)
+                    )
+            day = market.tape.day() if self._hub.has(f"{prefix}@miniTicker") else None
+            if day is not None:
+                self._publish(
+                    f"{prefix}@miniTicker",
+                    tape_documents.mini_ticker_event(market.instrument, day, now_ms),
+                )
 
     def _publish(self, stream: str, document: dict[str, object] | None) -> None:
         if document is not None and self._hub.has(stream):

@@ -12,13 +12,14 @@ import orjson
 from aiohttp import web
 
 from daemon.clock import Clock
-from daemon.simulated import market_documents, signing, venue_errors
+from daemon.simulated import market_documents, signing, tape_documents, venue_errors
 from daemon.simulated.market_documents import DEPTH_LIMIT_DEFAULT, DEPTH_LIMITS
 from daemon.simulated.order_request import find_instrument, integer
 from daemon.simulated.player import Player
 from daemon.simulated.private_calls import PrivateCalls
 from daemon.simulated.venue import Venue
 from daemon.simulated.venue_errors import VenueError
+from daemon.simulated.venue_market import VenueMarket
 from kernels.latencies import OrderLatency, Way
 
 NS_PER_MS = 1_000_000
@@ -155,6 +156,11 @@ class RestApi:
             ("GET", "/fapi/v1/ticker/bookTicker"): Route(self._book_ticker),
             ("GET", "/fapi/v1/premiumIndex"): Route(self._premium_index),
             ("GET", "/fapi/v1/trades"): Route(self._trades),
+            ("GET", "/fapi/v1/aggTrades"): Route(self._aggregates),
+            ("GET", "/fapi/v1/klines"): Route(self._klines),
+            ("GET", "/fapi/v1/ticker/24hr"): Route(self._day_ticker),
+            ("GET", "/fapi/v1/ticker/price"): Route(self._price_ticker),
+            ("GET", "/fapi/v2/ticker/price"): Route(self._price_ticker),
             ("GET", "/fapi/v1/historicalTrades"): Route(self._historical_trades, Access.KEYED),
             ("GET", "/sapi/v1/capital/config/getall"): Route(self._currencies, Access.SIGNED),
             ("GET", "/sapi/v1/margin/allPairs"): Route(self._margin_pairs, Access.SIGNED),
@@ -260,6 +266,25 @@ class RestApi:
         market = self._venue.markets[instrument.index]
         limit = min(limit, HISTORICAL_LIMIT_MAX)
         return market_documents.trades_document(market, limit, None if from_id < 0 else from_id)
+
+    async def _aggregates(self, parameters: Parameters, now_ms: int) -> object:
+        return tape_documents.aggregates_document(self._market(parameters), parameters)
+
+    async def _klines(self, parameters: Parameters, now_ms: int) -> object:
+        return tape_documents.klines_document(self._market(parameters), parameters)
+
+    async def _day_ticker(self, parameters: Parameters, now_ms: int) -> object:
+        if parameters.get("symbol"):
+            return tape_documents.day_document(self._market(parameters), now_ms)
+        return [tape_documents.day_document(m, now_ms) for m in self._venue.markets]
+
+    async def _price_ticker(self, parameters: Parameters, now_ms: int) -> object:
+        if parameters.get("symbol"):
+            return market_documents.price_document(self._market(parameters), now_ms)
+        return [market_documents.price_document(m, now_ms) for m in self._venue.markets]
+
+    def _market(self, parameters: Parameters) -> VenueMarket:
+        return self._venue.markets[find_instrument(parameters, self._venue.instruments).index]
 
 
 def _respond(document: object, status: int) -> web.Response:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from daemon.simulated import (
     spot_documents,
     spot_market_documents,
+    tape_documents,
     venue_errors,
 )
 from daemon.simulated.order_request import boolean, find_instrument, integer
@@ -60,6 +61,10 @@ class SpotCalls:
             ("GET", "/api/v3/depth"): Route(self.depth),
             ("GET", "/api/v3/trades"): Route(self.trades),
             ("GET", "/api/v3/historicalTrades"): Route(self.trades),
+            ("GET", "/api/v3/aggTrades"): Route(self.aggregates),
+            ("GET", "/api/v3/klines"): Route(self.klines),
+            ("GET", "/api/v3/ticker/24hr"): Route(self.day_ticker),
+            ("GET", "/sapi/v1/asset/tradeFee"): signed(self.trade_fee),
             ("GET", "/api/v3/avgPrice"): Route(self.average_price),
             ("GET", "/api/v3/ticker/bookTicker"): Route(self.book_ticker),
             ("GET", "/api/v3/ticker/price"): Route(self.price_ticker),
@@ -108,6 +113,35 @@ class SpotCalls:
         """GET /api/v3/trades."""
         limit = min(integer(parameters, "limit", TRADES_LIMIT_DEFAULT), TRADES_LIMIT_MAX)
         return spot_market_documents.trades_document(self._market(parameters), limit)
+
+    async def aggregates(self, parameters: Parameters, now_ms: int) -> object:
+        """GET /api/v3/aggTrades: the newest."""
+        return tape_documents.aggregates_document(self._market(parameters), parameters)
+
+    async def klines(self, parameters: Parameters, now_ms: int) -> object:
+        """GET /api/v3/klines."""
+        return tape_documents.klines_document(self._market(parameters), parameters)
+
+    async def day_ticker(self, parameters: Parameters, now_ms: int) -> object:
+        """GET /api/v3/ticker/24hr, of one pair or of all."""
+        if parameters.get("symbol"):
+            return tape_documents.day_document(self._market(parameters), now_ms)
+        markets = self._venue.markets.values()
+        return [tape_documents.day_document(market, now_ms) for market in markets]
+
+    async def trade_fee(self, parameters: Parameters, now_ms: int) -> object:
+        """GET /sapi/v1/asset/tradeFee, of one pair or of all."""
+        chosen = self._venue.instruments
+        if parameters.get("symbol"):
+            chosen = (self._instrument(parameters),)
+        return [
+            {
+                "symbol": item.venue_id,
+                "makerCommission": f"{item.maker_fee_frac:.8f}",
+                "takerCommission": f"{item.taker_fee_frac:.8f}",
+            }
+            for item in chosen
+        ]
 
     async def average_price(self, parameters: Parameters, now_ms: int) -> object:
         """GET /api/v3/avgPrice: the price that PERCENT_PRICE_BY_SIDE measures from."""

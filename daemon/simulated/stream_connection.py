@@ -70,7 +70,7 @@ def parse_target(path: str, unrouted: Route = Route.PUBLIC) -> Target | None:
 
     ``unrouted`` is what URLs without a route carry: public futures streams, or spot's. A first
     path element without ``@`` is the client's own connection number, except on private URLs, where
-    it is a listen key.
+    it is a listen key; a private URL without one is served its user stream by SUBSCRIBE.
     """
     parts = urlsplit(path)
     elements = [element for element in parts.path.split("/") if element]
@@ -220,7 +220,7 @@ class StreamConnection(asyncio.Protocol):
             response = self._websocket.reject(503, "system maintenance\n")
         elif target is None:
             response = self._websocket.reject(404, "no such stream endpoint\n")
-        elif target.route is Route.PRIVATE and not self._is_listen_key(target.listen_key):
+        elif target.listen_key and not self._is_listen_key(target.listen_key):
             response = self._websocket.reject(400, "unknown listenKey\n")
         else:
             response = self._websocket.accept(request)
@@ -230,7 +230,7 @@ class StreamConnection(asyncio.Protocol):
         self._send_protocol_bytes()
         if self._websocket.state is not OPEN:
             return
-        if self._target.route is Route.PRIVATE:
+        if self._target.listen_key:
             self._hub.add_user(self, self._target.listen_key)
         self._subscribe(self._target.names)
 
@@ -285,7 +285,9 @@ class StreamConnection(asyncio.Protocol):
         """Subscribe; names that this route does not carry are accepted and stay silent."""
         for name in names:
             self._streams[name] = None
-            if name.partition("@")[2] in CHANNELS[self._target.route]:
+            if self._target.route is Route.PRIVATE and self._is_listen_key(name):
+                self._hub.add_user(self, name)
+            elif name.partition("@")[2] in CHANNELS[self._target.route]:
                 self._hub.subscribe(self, self._inside(name))
 
     def _inside(self, name: str) -> str:

@@ -23,8 +23,10 @@ TEXT_FRAME_HEAD = 0x81
 PUBLIC_CHANNELS = frozenset(
     {"depth@0ms", "depth@100ms", "depth", "depth@500ms", "bookTicker", "trade"}
 )
-MARKET_CHANNELS = frozenset({"aggTrade", "markPrice", "markPrice@1s"})
-SPOT_CHANNELS = frozenset({"depth@100ms", "depth", "bookTicker", "trade", "aggTrade"})
+MARKET_CHANNELS = frozenset({"aggTrade", "markPrice", "markPrice@1s", "miniTicker", "kline_1m"})
+SPOT_CHANNELS = frozenset(
+    {"depth@100ms", "depth", "bookTicker", "trade", "aggTrade", "miniTicker", "kline_1m"}
+)
 
 
 class Route(StrEnum):
@@ -157,16 +159,15 @@ class StreamHub:
 
     def put_user(self, payload: bytes) -> None:
         """Send one user event past all faults."""
-        framed = text_frame(payload)
-        for subscriber in list(self._users):
-            subscriber.enqueue(framed)
+        for subscriber, key in list(self._users.items()):
+            subscriber.enqueue(text_frame(_for(subscriber, key, payload)))
             subscriber.flush()
             self.sent[USER_STREAM] += 1
 
     def end_user_streams(self, listen_key: str, payload: bytes) -> None:
         """Send the last event to the connections of a listen key; they get nothing more."""
         for subscriber in [held for held, key in self._users.items() if key == listen_key]:
-            subscriber.enqueue(text_frame(payload))
+            subscriber.enqueue(text_frame(_for(subscriber, listen_key, payload)))
             subscriber.flush()
             del self._users[subscriber]
 
@@ -175,3 +176,7 @@ class StreamHub:
         touched, self._touched = self._touched, {}
         for subscriber in touched:
             subscriber.flush()
+
+
+def _for(subscriber: Subscriber, stream: str, payload: bytes) -> bytes:
+    return combined(stream, payload) if subscriber.is_combined else payload

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from daemon.simulated.market_source import SourceEvent
+from daemon.simulated.tape import Tape
 from kernels.book import Book
 from kernels.events import DepthDiff, DepthSnapshot, Quote, Trade
 from kernels.matching import Execution, Matcher
@@ -31,6 +32,7 @@ class VenueMarket:
         self.is_open = False
         self.quote: Quote | None = None
         self.trades: deque[tuple[Trade, int]] = deque(maxlen=TRADES_KEPT)
+        self.tape = Tape(instrument)
         self._held: deque[DepthDiff] = deque(maxlen=HELD_DIFFS_MAX)
         self._mark_half_ticks = 0
 
@@ -46,6 +48,7 @@ class VenueMarket:
             return ()
         if isinstance(event, Trade):
             self.trades.append((event, now_ms))
+            self.tape.add(event, now_ms)
             if not self.is_open:
                 return ()
             return self.matcher.on_trade(event.price_ticks, event.quantity_lots, event.aggressor)

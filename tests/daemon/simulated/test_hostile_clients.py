@@ -84,7 +84,7 @@ async def test_bad_keys_signatures_and_times(
     [
         ("GET", "/fapi/v1/nothing", 404, -5000),
         ("PATCH", "/fapi/v1/order", 404, -5000),
-        ("GET", "/api/v3/time", 404, -5000),
+        ("GET", "/api/v9/time", 404, -5000),
         ("GET", "/fapi/v1/depth", 400, -1102),
         ("GET", "/fapi/v1/depth?symbol=NOPE", 400, -1121),
         ("GET", "/fapi/v1/depth?symbol=BTCUSDT&limit=7", 400, -4021),
