@@ -55,6 +55,7 @@ def _warm_book() -> Book:
     book.levels(Side.BUY, 5)
     book.level_lots(Side.SELL, 102)
     book.imbalance_frac(5)
+    books.depth_lots(book.state, books.BID, 20)
     books.mid_ticks(best[0], best[2])
     books.microprice_ticks(*best)
     books.order_flow_lots(*best, *best)
@@ -89,6 +90,7 @@ def _warm_ledger() -> None:
     )
     ledger = Ledger((instrument,), 10**12)
     ledger.roll_day(0)
+    ledger.adopt(AccountState(received_ns=0, wallet_quote_e8=10**12, position_lots=(1,)))
     ledger.mark(0, 1_000)
     ledger.adopt(AccountState(received_ns=0, wallet_quote_e8=10**12, position_lots=(3,)))
     for sequence, side in enumerate((Side.BUY, Side.SELL, Side.SELL)):
