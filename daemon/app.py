@@ -21,11 +21,14 @@ import uvloop
 
 from config.settings import Settings
 from daemon import control_answers, logs
+from daemon.alert_delivery import AlertDelivery
+from daemon.alert_watch import AlertWatch
 from daemon.assembly import VENUE_ERRORS, Parts, StartRefused, assemble
 from daemon.clock import Clock, SystemClock
 from daemon.control import Control
 from daemon.effects import Effect, Note
 from daemon.exit_codes import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
+from daemon.guard_link import GuardError
 from daemon.identity import new_run_id
 from daemon.places import CONTROL_SOCKET, socket_directory
 from daemon.reload import Reload
@@ -50,6 +53,8 @@ SETTLE_S = 1.5
 PROVE_S = 2.0
 """How long a stop may take to prove at the venue that no order is open."""
 NS_PER_S = 1_000_000_000
+AFTER_RECORDING_NS = 2 * NS_PER_S
+"""How long a run without a time goes on after its recording's last frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +99,11 @@ def run(options: RunOptions) -> int:
 
 
 async def _main(options: RunOptions, clock: Clock, log: logs.Log, run_id: str) -> int:
-    async with assemble(options.settings, clock, log, run_id) as parts:
+    alerts = options.settings.alerts
+    log.hide(alerts.webhook_url)
+    delivery = AlertDelivery(alerts, clock, run_id=run_id, redact=log.redact, note=log.note)
+    log.on_alert = delivery.offer
+    async with delivery, assemble(options.settings, clock, log, run_id) as parts:
         daemon = Daemon(parts, options)
         await daemon.live()
     log.flush()
@@ -118,8 +127,15 @@ class Daemon:
         self._began_ns = parts.clock.monotonic_ns()
         self._ended_ns = self._began_ns
         self._heartbeat_ns = self._began_ns
-        self._turn_count = 0
+        self._played_ns = 0
         self._self_watch = self._watch_machine()
+        self._alert_watch = AlertWatch(
+            parts.settings,
+            parts.engine,
+            parts.instruments,
+            note=parts.dispatcher.note,
+            clock=parts.clock,
+        )
         self._reload = Reload(parts, options.reread)
         self._reloading: set[asyncio.Task[Any]] = set()
         self._control = self._open_control()
@@ -133,6 +149,7 @@ class Daemon:
         account_watch = asyncio.create_task(self._watch_account(), name="account watch")
         view = self._start_view()
         try:
+            await self._start_guard()
             await self._control.start()
             self._note("control_opened", socket=str(self._control.path))
             await self._serve()
@@ -181,8 +198,13 @@ class Daemon:
     def _turn(self) -> None:
         """Drain once: fold everything that waits, then let the engine decide."""
         parts = self.parts
-        self._turn_count += 1
+        parts.progress.turn_count += 1
         events = parts.lanes.drain(parts.settings.decision.drain_events_max)
+        if events:
+            parts.progress.heard_ns = parts.clock.monotonic_ns()
+        overdue = parts.guard.overdue() if parts.guard is not None else None
+        if overdue is not None:
+            events.insert(0, overdue)  # whoever stood still must know it before anything else
         step, carry_out = parts.engine.step, parts.dispatcher.carry_out
         answers: list[tuple[int, tuple[Effect, ...]]] = []
         for place, event in enumerate(events):
@@ -213,13 +235,18 @@ class Daemon:
         duration_ns = self._options.duration_ns
         if duration_ns is not None and now_ns - self._began_ns >= duration_ns:
             self._stop_reason = self._stop_reason or "the time is up"
+        if duration_ns is None and parts.exchange is not None and parts.exchange.source_finished:
+            self._played_ns = self._played_ns or now_ns
+            if now_ns - self._played_ns >= AFTER_RECORDING_NS:
+                self._stop_reason = self._stop_reason or "the recording has ended"
         if not parts.exchange_is_alive():
             self._note("exchange_exited")
             self.exit_code = EXIT_FAILED
             self._stop_reason = self._stop_reason or "the simulated exchange ended"
         self._tend_event_log()
         self._self_watch.look()
-        parts.health.watchdog(self._turn_count)
+        self._alert_watch.look()
+        parts.health.watchdog(parts.progress.turn_count)
         if now_ns - self._heartbeat_ns >= HEARTBEAT_INTERVAL_NS:
             self._heartbeat_ns = now_ns
             self._heartbeat()
@@ -267,7 +294,8 @@ class Daemon:
 
         async def status(_: dict[str, Any]) -> dict[str, Any]:
             uptime_ns = parts.clock.monotonic_ns() - self._began_ns
-            return control_answers.status(parts, uptime_ns, {"state": "none"})
+            guard = parts.guard.describe() if parts.guard is not None else {"state": "none"}
+            return control_answers.status(parts, uptime_ns, guard)
 
         async def positions(_: dict[str, Any]) -> dict[str, Any]:
             return control_answers.positions(parts)
@@ -294,6 +322,15 @@ class Daemon:
             kill=self._on_kill,
             clock=parts.clock,
         )
+
+    async def _start_guard(self) -> None:
+        """Trade only while somebody watches; StartRefused without the guard that was asked for."""
+        if self.parts.guard is None:
+            return
+        try:
+            await self.parts.guard.start()
+        except GuardError as error:
+            raise StartRefused(str(error), EXIT_FAILED) from error
 
     def _on_kill(self, reason: str) -> None:
         """End after an operator's kill: everything is cancelled already, so stop in order."""
@@ -337,6 +374,8 @@ class Daemon:
     async def _wind_down(self) -> None:
         parts = self.parts
         parts.health.stopping(self._stop_reason)
+        if parts.guard is not None:
+            parts.guard.stopping()
         self._note("run_stopping", reason=self._stop_reason)
         command = Command(
             received_ns=parts.clock.now_ns(), name=CommandName.STOP, reason=self._stop_reason
@@ -364,6 +403,8 @@ class Daemon:
             self.exit_code = self.exit_code or EXIT_FAILED
         if parts.event_log is not None:
             parts.event_log.put_state(parts.engine, is_last=True)
+        if parts.guard is not None:
+            parts.guard.goodbye(self._ended_clean)
         self._ended_ns = parts.clock.monotonic_ns()
         self._note("run_stopped", decisions=parts.engine.decision_count, clean=self._ended_clean)
 

@@ -190,6 +190,9 @@ def _add_market(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--speed", type=float, metavar="X", help="times real time")
     parser.add_argument("--seed", type=int, metavar="N", help="of the synthetic market")
+    parser.add_argument(
+        "--faults", type=Path, metavar="FILE", help="YAML script of what is to go wrong, and when"
+    )
 
 
 def _add_run(commands: Commands) -> None:
@@ -349,6 +352,10 @@ def _market_assignments(options: argparse.Namespace) -> list[str]:
             raise Refusal("--bars and --capture exclude each other")
         paths = json.dumps([str(path.absolute()) for path in options.bars])
         assignments += [f"simulated.bars={paths}", "simulated.capture="]
+    if options.faults is not None:
+        if not options.faults.is_file():
+            raise Refusal(f"--faults {options.faults}: no such file")
+        assignments.append(f"simulated.faults={options.faults.absolute()}")
     if options.speed is not None:
         assignments.append(f"simulated.speed={options.speed}")
     if options.seed is not None:

@@ -111,6 +111,7 @@ def _say(document: object) -> None:
 
 def main() -> int:
     """Run until stdin closes; 2 and one JSON line with the reason when the input is refused."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # while kernels compile; the loop has its own way
     try:
         launch = msgspec.json.decode(sys.stdin.buffer.readline(), type=Launch)
     except msgspec.DecodeError as error:

@@ -49,7 +49,7 @@ async def _serve(
     # the terminal's interrupt reaches the child as well; both ways lead to the same orderly end
     exchange = await start(settings, instruments, is_plain=is_plain)
     try:
-        _announce(exchange, as_json)
+        _announce(exchange, instruments, as_json)
         await _first(asyncio.create_task(asked.wait()), asyncio.create_task(exchange.wait_exited()))
     finally:
         await exchange.stop()
@@ -66,24 +66,39 @@ async def _first(*tasks: asyncio.Task[object]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _announce(exchange: SimulatedExchange, as_json: bool) -> None:
+def _announce(exchange: SimulatedExchange, instruments: tuple[str, ...], as_json: bool) -> None:
     access = exchange.access
     document = {
         "schema": 1,
         "url": f"https://{access.host}:{access.port}",
         "plain_url": f"http://{access.host}:{access.plain_port}" if access.plain_port else "",
+        "control_url": f"http://{access.host}:{access.control_port}",
         "ca_pem_path": access.ca_pem_path,
         "api_key": access.api_key,
         "api_secret": access.api_secret,
         "pid": access.pid,
+        "instruments": list(instruments),
+        "faults": list(exchange.faults),
     }
     if as_json:
         print(json.dumps(document), flush=True)
         return
-    print("The simulated exchange serves; Ctrl-C ends it.")
-    for name, value in document.items():
-        if value and name not in {"schema", "pid"}:
-            print(f"  {name:<11}  {value}", flush=True)
+    print(f"The simulated exchange serves {', '.join(instruments)}; Ctrl-C ends it.")
+    for name in ("url", "plain_url", "control_url", "ca_pem_path", "api_key", "api_secret"):
+        if document[name]:
+            print(f"  {name:<11}  {document[name]}")
+    print(f"  {'faults':<11}  {', '.join(exchange.faults) or 'none armed'}")
+    print(_HOW_TO.format(access=access), flush=True)
+
+
+_HOW_TO = """\
+  ccxt         leave its URLs alone: give it a session whose resolver leads every host to
+               {access.host}:{access.port} and whose TLS trusts ca_pem_path
+  Binance SDK  base_path = plain_url (start with --plain), the same key and secret
+  faults       curl -H 'Content-Type: application/json' \\
+                 -d '{{"kind": "depth_gap"}}' http://{access.host}:{access.control_port}/faults
+               GET /faults lists, DELETE /faults/NAME disarms, GET /kinds explains
+"""
 
 
 def _report(exchange: SimulatedExchange, as_json: bool) -> None:

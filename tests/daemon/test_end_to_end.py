@@ -195,6 +195,17 @@ def test_own_recording_is_traded_without_loss(tmp_path: Path) -> None:
     assert compared["events"]["Trade"] == wanted["trade"]
 
 
+def test_run_without_a_time_ends_with_its_recording(tmp_path: Path) -> None:
+    """A recording that has been played to its end ends the run, in order and by itself."""
+    capture = write_recording(tmp_path / "short.gz", recording_lines(1_500))
+    run = run_daemon(tmp_path, "--capture", str(capture), "--speed", "10")
+    summary = summary_of(run)
+    assert summary["exit"] == "clean"
+    assert run.events("run_stopping")[0]["reason"] == "the recording has ended"
+    assert summary["exchange"]["source_finished"] is True
+    assert summary["position_lots"] == summary["venue_position_lots"]
+
+
 @pytest.mark.skipif(not CAPTURE.exists(), reason="needs the shared recordings")
 def test_real_recording_is_traded_at_prices_that_existed(tmp_path: Path) -> None:
     """On recorded BTCUSDT nothing is lost and every fill lies inside the recorded range."""
