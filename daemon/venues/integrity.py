@@ -103,7 +103,7 @@ class InstrumentTrack:
         self.held_trades: list[Trade | EmptyTrade] | None = None
         self.is_link_fresh = False
         self._quote_id = -1
-        self._quote_event_ns = 0
+        self._quote_event_ns = self._depth_event_ns = 0
         self._quote_top: Top = (0, 0, 0, 0)
         self._snapshot_id = -1
         self.lost_trade_count = self.recovered_trade_count = self.repeated_trade_count = 0
@@ -158,8 +158,12 @@ class InstrumentTrack:
         """
         was_synchronised = self.sequence.is_synchronised
         continuity = self._check(diff)
+        is_later = diff.event_ns > self._depth_event_ns
+        if continuity is Continuity.OLD and was_synchronised and is_later:
+            continuity = Continuity.GAP  # an id below ours of later time: ours was misread
         if continuity is Continuity.NEXT or continuity is Continuity.BRIDGE:
             self.depth_ns = diff.received_ns - delay_ns
+            self._depth_event_ns = diff.event_ns
             self.proof.apply(diff)
             if not was_synchronised:
                 self.audit_reason = ""
@@ -198,6 +202,7 @@ class InstrumentTrack:
         self.proof.load(snapshot)
         for diff in following:
             self.proof.apply(diff)
+            self._depth_event_ns = diff.event_ns
         if following:
             self.depth_ns = snapshot.received_ns
             self.audit_reason = ""

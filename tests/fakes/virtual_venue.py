@@ -348,9 +348,9 @@ async def replay(
     for cut_ns in cuts_ns:
         loop.call_later(cut_ns / 1e9, venue.cut, "public")
     for frame in sent:
-        wait_ns = frame.due_ns - venue.elapsed_ns()
-        if wait_ns > 0:
-            await asyncio.sleep(wait_ns / 1e9)
+        while (wait_ns := frame.due_ns - venue.elapsed_ns()) > 0:
+            await asyncio.sleep(min(wait_ns, DECIDE_NS) / 1e9)
+            witness.take(lanes.drain(1_000_000), venue.elapsed_ns())
         venue.deliver("public", frame.text)
         witness.take(lanes.drain(1_000_000), venue.elapsed_ns())
     await _settle(feed, lanes, witness, venue)
