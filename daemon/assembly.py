@@ -11,7 +11,7 @@ import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,16 @@ from daemon.engine import Engine
 from daemon.event_log import EventLog
 from daemon.event_opening import account_fingerprint, open_event_log
 from daemon.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_REFUSED
+from daemon.guard_link import GuardError, GuardLink, Progress
+from daemon.guard_opening import open_guard
 from daemon.health import Health
 from daemon.journal import Journal, JournalError, journal_directory
 from daemon.lanes import Lanes
 from daemon.logs import Log
 from daemon.metrics import Metrics
 from daemon.probe import SendWatch, StageProbe
-from daemon.simulated.process import ExchangeError, SimulatedExchange
+from daemon.simulated.attach import Exchange, attach
+from daemon.simulated.process import ExchangeError
 from daemon.simulated.process import start as start_exchange
 from daemon.venues.connect import VenueError, connect, load_instruments
 from daemon.venues.feeds import Feed
@@ -91,8 +94,10 @@ class Parts:
     feed: Feed
     gateway: OrderGateway
     dispatcher: Dispatcher
-    exchange: SimulatedExchange | None
+    exchange: Exchange | None
     event_log: EventLog | None
+    guard: GuardLink | None = None
+    progress: Progress = field(default_factory=Progress)
 
     def exchange_is_alive(self) -> bool:
         """Say whether the simulated exchange still runs; True where there is none."""
@@ -157,6 +162,8 @@ async def assemble(settings: Settings, clock: Clock, log: Log, run_id: str) -> A
             raise StartRefused(str(error), EXIT_CONFIG) from error
         except (BundleError, JournalError) as error:
             raise StartRefused(str(error), EXIT_CONFIG) from error
+        except GuardError as error:
+            raise StartRefused(str(error), EXIT_FAILED) from error
         except ExchangeError as error:
             code = EXIT_REFUSED if error.is_refused else EXIT_FAILED
             raise StartRefused(str(error), code) from error
@@ -199,6 +206,10 @@ async def _open(site: _Site) -> Parts:
         counts = {"open_intents": found.open_intent_count, "proven": found.proven_count}
         site.note("recovery_finished", **counts)
     parts = await _wire(site, venue, instruments, journal, model, bundle, exchange, sha256)
+    parts.guard = await open_guard(parts, credentials)
+    if parts.guard is not None:
+        site.stack.push_async_callback(parts.guard.close)
+        parts.dispatcher.call_guard = parts.guard.flatten
     warm_up()
     site.note("warm_up_finished")
     gc.collect()
@@ -217,7 +228,7 @@ async def _wire(
     journal: Journal,
     model: Model,
     bundle: Bundle,
-    exchange: SimulatedExchange | None,
+    exchange: Exchange | None,
     sha256: str,
 ) -> Parts:
     """Build the engine on the venue's own account and connect everything around it."""
@@ -372,7 +383,7 @@ def _make_feed(
 
 async def _open_model_and_exchange(
     site: _Site,
-) -> tuple[Model, Bundle, SimulatedExchange | None]:
+) -> tuple[Model, Bundle, Exchange | None]:
     """Open both at once: the exchange compiles in its own process while we load the model."""
     opening_exchange = asyncio.create_task(_open_exchange(site))
     await asyncio.sleep(0)
@@ -386,11 +397,15 @@ async def _open_model_and_exchange(
     return model, bundle, await opening_exchange
 
 
-async def _open_exchange(site: _Site) -> SimulatedExchange | None:
+async def _open_exchange(site: _Site) -> Exchange | None:
     settings = site.settings
     if settings.venue != "sim":
         return None
-    exchange = await start_exchange(settings.simulated, settings.instruments)
+    exchange: Exchange
+    if settings.simulated.attach:
+        exchange = attach(Path(settings.simulated.attach))
+    else:
+        exchange = await start_exchange(settings.simulated, settings.instruments)
     site.stack.push_async_callback(exchange.stop)
     access = exchange.access
     site.log.hide(access.api_key, access.api_secret)

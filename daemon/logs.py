@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import orjson
@@ -56,6 +56,7 @@ class Log:
         self._alerts: Counter[str] = Counter()
         self._recent: deque[str] = deque(maxlen=_RECENT_LINES)
         self._lock = threading.Lock()
+        self.on_alert: Callable[[EventSpec, int, Mapping[str, Any]], None] | None = None
         render = render_json if is_json else render_console
         self._logger = structlog.wrap_logger(
             _Finished(self),
@@ -79,6 +80,8 @@ class Log:
         if spec.alert:
             with self._lock:
                 self._alerts[spec.code] += 1
+            if self.on_alert is not None:
+                self.on_alert(spec, event_ns, redact_fields(None, "", dict(fields)))
         if _LEVEL_NUMBER[spec.severity] < self._level_number:
             return
         line: dict[str, Any] = {
@@ -105,6 +108,10 @@ class Log:
     def hide(self, *secrets: str) -> None:
         """Keep these values out of every later line; those under six characters are ignored."""
         self._secrets = (*self._secrets, *spellings(secrets))
+
+    def redact(self, text: str) -> str:
+        """Take the values that were hidden out of a text."""
+        return redact_text(text, self._secrets)
 
     def alert_counts(self) -> dict[str, int]:
         """Count alerts by code, in order of code."""

@@ -7,8 +7,6 @@ mode has a list of the hosts it may talk to, checked before the first request an
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,32 +14,39 @@ from typing import Any, Protocol
 
 import aiohttp
 import certifi
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from ccxt.base.errors import BaseError
 
 from config.credentials import Credentials
 from config.settings import Settings
+from daemon.venues.hosts import (
+    DEMO_HOSTS,
+    HOSTS_BY_MODE,
+    PRODUCTION_HOSTS,
+    LoopbackResolver,
+    VenueError,
+)
 from daemon.venues.orders import RECV_WINDOW_MS
 from daemon.venues.tap import TapBinanceUsdm, make_trace, refusal_of
 from kernels.units import Instrument, to_e8
 
-PRODUCTION_HOSTS = frozenset({"fapi.binance.com", "fstream.binance.com"})
-DEMO_HOSTS = frozenset(
-    {"demo-fapi.binance.com", "fstream.binancefuture.com", "testnet.binancefuture.com"}
-)
-HOSTS_BY_MODE: dict[str, frozenset[str]] = {
-    "sim": PRODUCTION_HOSTS,  # names only: the resolver leads every one of them to loopback
-    "testnet": DEMO_HOSTS,
-    "live": PRODUCTION_HOSTS,
-}
+__all__ = [
+    "DEMO_HOSTS",
+    "HOSTS_BY_MODE",
+    "PRODUCTION_HOSTS",
+    "Access",
+    "LoopbackResolver",
+    "VenueError",
+    "build",
+    "check_hosts",
+    "connect",
+    "load_instruments",
+]
+
 REQUEST_TIMEOUT_MS = 5_000
 CONNECTION_KEEPALIVE_S = 60.0
 
 _USED_URLS = ("fapiPublic", "fapiPrivate", "fapiPrivateV2", "fapiPrivateV3")
-
-
-class VenueError(RuntimeError):
-    """The venue cannot be used as configured; the message is for the operator."""
 
 
 class Access(Protocol):
@@ -71,37 +76,6 @@ class Access(Protocol):
     def api_secret(self) -> str:
         """Secret of the simulated account."""
         ...
-
-
-class LoopbackResolver(AbstractResolver):
-    """Every host name leads to one local port; aiohttp honours the port a resolver returns."""
-
-    def __init__(self, host: str, port: int) -> None:
-        """Lead to ``host``, which must be a loopback address; VenueError otherwise."""
-        if not ipaddress.ip_address(host).is_loopback:
-            raise VenueError(f"the simulated exchange must be on loopback, not {host}")
-        self._host = host
-        self._port = port
-        self.hosts_seen: set[str] = set()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Answer with the local server, whatever was asked."""
-        self.hosts_seen.add(host)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=self._host,
-                port=self._port,
-                family=socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-        ]
-
-    async def close(self) -> None:
-        """Hold nothing."""
 
 
 async def connect(

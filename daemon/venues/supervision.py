@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from daemon.clock import Clock
-from daemon.effects import Note
+from daemon.note import Note
 
 GROWTH = 2.0
 RESTART_MS_MIN, RESTART_MS_MAX = 100, 10_000

@@ -23,7 +23,7 @@ SIGN_LINES_MAX = 12
 
 DOORS: dict[str, tuple[str, ...]] = {
     # library: the only files (or folders, with a slash) of the rooms that may import it
-    "aiohttp": ("daemon/venues/", "daemon/simulated/"),
+    "aiohttp": ("daemon/venues/", "daemon/simulated/", "daemon/alert_delivery.py"),
     "ccxt": ("daemon/venues/",),
     "msgspec": ("daemon/venues/", "daemon/simulated/", "daemon/event_words.py"),
     "numba": ("kernels/jit.py",),

@@ -1,0 +1,72 @@
+"""Looks back regularly for ``daemon.alerts``: samples equity, reads memory, notes alerts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from config.settings import Settings
+from daemon.alerts import NS_PER_MS, RecentEquity, look_back
+from daemon.clock import Clock
+from daemon.effects import Note
+from daemon.engine import Engine
+from kernels.units import Instrument
+
+STATM = Path("/proc/self/statm")
+
+
+class AlertWatch:
+    """The timer behind the alerts; ``look`` is called from the main loop and is cheap."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        instruments: tuple[Instrument, ...],
+        *,
+        note: Callable[[Note], None],
+        clock: Clock,
+        memory_bytes: Callable[[], int] | None = None,
+    ) -> None:
+        """Watch one engine; the first look comes one interval from now."""
+        self._settings = settings.alerts
+        self._window = settings.meta.regime_history_window
+        self._engine = engine
+        self._symbols = tuple(instrument.symbol for instrument in instruments)
+        self._note = note
+        self._clock = clock
+        self._memory_bytes = memory_bytes or resident_bytes
+        self._equity = RecentEquity(settings.alerts)
+        self._sampled_ns = self._checked_ns = clock.monotonic_ns()
+
+    def look(self) -> None:
+        """Sample, and look back, where it is time."""
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._sampled_ns >= self._settings.sample_interval_ms * NS_PER_MS:
+            self._sampled_ns = now_ns
+            self._equity.add(self._engine.desk.ledger.equity_quote_e8)
+        if now_ns - self._checked_ns < self._settings.check_interval_ms * NS_PER_MS:
+            return
+        self._checked_ns = now_ns
+        found = look_back(self._settings, self._equity, self._labels(), self._memory_bytes())
+        for each in found:
+            event_ns = self._clock.now_ns()
+            self._note(Note(event=each.event, event_ns=event_ns, fields=each.fields))
+
+    def _labels(self) -> dict[str, list[int]]:
+        """Collect the newest regimes of every instrument, oldest first."""
+        labels: dict[str, list[int]] = {symbol: [] for symbol in self._symbols}
+        for decided in reversed(self._engine.history):
+            of_one = labels[self._symbols[decided.instrument]]
+            if len(of_one) < self._window:
+                of_one.append(decided.regime)
+        return {symbol: of_one[::-1] for symbol, of_one in labels.items()}
+
+
+def resident_bytes() -> int:
+    """Return the memory this process holds now, 0 where the system does not say."""
+    try:
+        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

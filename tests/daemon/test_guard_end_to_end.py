@@ -1,0 +1,151 @@
+"""The guard against real processes: hung, killed and commanded daemons leave nothing open."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon import latch
+from risk.breaker import BreakerState, Trigger
+from tests.fakes.daemon_process import ROOT, environment, running_daemon, wait_for_event
+from tests.fakes.watched_account import WatchedAccount, watched_account
+
+NOTHING_OPEN_S = 5.0
+FLAT_S = 15.0
+MAKER = ("execution.style=maker", "execution.working_ms_max=60000", "decision.warm_up_bars=1")
+FLATTENING = ("guard.on_loss=flatten", "guard.timeout_ms=2000")
+
+
+@pytest.fixture
+async def account(tmp_path: Path) -> AsyncIterator[WatchedAccount]:
+    """An exchange that outlives the daemon under test."""
+    async with watched_account(tmp_path) as account:
+        yield account
+
+
+@contextmanager
+def attached(
+    account: WatchedAccount, directory: Path, *assignments: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a daemon on that exchange."""
+    words = [f"simulated.attach={account.access_path}", *assignments]
+    arguments = [part for word in words for part in ("--set", word)]
+    with running_daemon(directory, *arguments) as process:
+        yield process
+
+
+def operate(directory: Path, *words: str) -> dict[str, Any]:
+    """Run an operator's command and return its answer."""
+    socket = str(directory / "sim" / "control.sock")
+    done = subprocess.run(
+        [sys.executable, "-m", "daemon", *words, "--json", "--socket", socket],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+async def with_position_and_order(account: WatchedAccount) -> None:
+    """Wait until the venue itself shows a position and a resting order."""
+    await account.until(lambda orders, held: orders > 0 and any(held), 60.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+async def test_lost_daemon_leaves_no_orders_and_no_position(
+    account: WatchedAccount, tmp_path: Path, number: signal.Signals
+) -> None:
+    """No open order within 5 s, flat within 15 s, by the word of the venue alone; then HALTED."""
+    with attached(account, tmp_path, *MAKER, *FLATTENING) as process:
+        await asyncio.to_thread(wait_for_event, process, "run_ready")
+        await with_position_and_order(account)
+        process.send_signal(number)
+        lost_s = time.monotonic()
+        await account.until(lambda orders, _: orders == 0, NOTHING_OPEN_S)
+        await account.until(lambda orders, held: not (orders or any(held)), FLAT_S)
+        print(f"{number.name}: flat after {time.monotonic() - lost_s:.2f} s")
+        assert time.monotonic() - lost_s < FLAT_S
+        found = latch.read(tmp_path / "sim", 1)
+        assert (found.state, found.trigger) == (BreakerState.HALTED, Trigger.GUARD)
+        if number is signal.SIGSTOP:
+            await revived_daemon_knows(account, process, tmp_path)
+
+
+async def revived_daemon_knows(
+    account: WatchedAccount, process: subprocess.Popen[str], directory: Path
+) -> None:
+    """A daemon that wakes up after its guard has acted does not trade on."""
+    process.send_signal(signal.SIGCONT)
+    deadline_s = time.monotonic() + 10.0
+    while (answer := await asyncio.to_thread(operate, directory, "status"))["breaker"][
+        "state"
+    ] != "HALTED":
+        assert time.monotonic() < deadline_s, answer["breaker"]
+    await asyncio.sleep(1.5)
+    assert await account.open_orders() == 0
+    assert not any(await account.positions())
+
+
+async def test_kill_reaches_a_daemon_that_hangs(account: WatchedAccount, tmp_path: Path) -> None:
+    """The operator's last word needs nothing of the daemon, and the next start remembers it."""
+    with attached(account, tmp_path, *MAKER, "guard.timeout_ms=600000") as process:
+        await asyncio.to_thread(wait_for_event, process, "run_ready")
+        await with_position_and_order(account)
+        process.send_signal(signal.SIGSTOP)
+        asked_s = time.monotonic()
+        answer = await asyncio.to_thread(
+            operate, tmp_path, "kill", "--flatten", "--reason", "it hangs"
+        )
+        assert answer["ok"], answer
+        assert answer["killed_pid"] == process.pid
+        assert time.monotonic() - asked_s < FLAT_S
+        assert await account.open_orders() == 0
+        assert not any(await account.positions())
+        assert process.wait(5) == -signal.SIGKILL
+    with attached(account, tmp_path) as process:
+        seen = await asyncio.to_thread(wait_for_event, process, "run_ready")
+        latched = [json.loads(line) for line in seen if '"breaker_latched"' in line]
+        assert [line["state"] for line in latched] == ["HALTED"]
+        await asyncio.sleep(2.5)
+        status = await asyncio.to_thread(operate, tmp_path, "status")
+        assert (status["breaker"]["state"], status["orders"]["sent"]) == ("HALTED", 0)
+        resumed = await asyncio.to_thread(operate, tmp_path, "resume", "--reason", "looked at it")
+        assert resumed["breaker"]["state"] == "NORMAL"
+
+
+async def test_operator_flattens_and_a_lost_guard_comes_back(
+    account: WatchedAccount, tmp_path: Path
+) -> None:
+    """A killed guard is replaced; FLATTEN ends flat by the venue's word, then HALTED."""
+    with attached(account, tmp_path, "decision.warm_up_bars=1") as process:
+        await asyncio.to_thread(wait_for_event, process, "order_filled")
+        guard = (await asyncio.to_thread(operate, tmp_path, "status"))["guard"]
+        assert guard["state"] == "armed"
+        os.kill(guard["pid"], signal.SIGKILL)
+        await account.until(lambda _, held: any(held), 30.0)
+        answer = await asyncio.to_thread(operate, tmp_path, "flatten", "--reason", "test")
+        assert answer["breaker"]["state"] == "FLATTEN"
+        await account.until(lambda orders, held: not (orders or any(held)), FLAT_S)
+        deadline_s = time.monotonic() + 15.0
+        while True:
+            status = await asyncio.to_thread(operate, tmp_path, "status")
+            if status["breaker"]["state"] == "HALTED" and status["guard"]["state"] == "armed":
+                break
+            assert time.monotonic() < deadline_s, status
+        assert status["guard"]["restarts"] == 1
+        assert status["guard"]["pid"] != guard["pid"]
