@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from daemon.simulated import account_documents, order_documents, venue_errors
 from daemon.simulated.accounts import Account
@@ -125,6 +125,44 @@ class OrderDesk:
         market = self._markets[order.request.instrument]
         market.matcher.cancel(order.order_id)
         self._finish(order, market, CANCELED, now_ms)
+        return order
+
+    def amend(
+        self, order: VenueOrder, price_ticks: int, quantity_lots: int, now_ms: int
+    ) -> VenueOrder:
+        """Change price and quantity of a working limit order; it keeps its id, not its place.
+
+        VenueError, and the order as it was, where the change breaks a filter or the margin. The
+        order is cancelled where nothing is left of it or a post-only one would take.
+        """
+        if order.status not in WORKING:
+            raise venue_errors.no_such_order()
+        market = self._markets[order.request.instrument]
+        side = order.request.side
+        changed = replace(order.request, price_ticks=price_ticks, quantity_lots=quantity_lots)
+        working = self._account.working[order.request.instrument]
+        working.add(side, -order.open_lots)
+        try:
+            if not changed.reduce_only:
+                self._admissible_lots(changed, market)
+        finally:
+            working.add(side, order.open_lots)
+        if quantity_lots <= order.filled_lots:
+            return self.cancel(order, now_ms)
+        market.matcher.cancel(order.order_id)
+        working.add(side, quantity_lots - order.quantity_lots)
+        order.request, order.quantity_lots, order.updated_ms = changed, quantity_lots, now_ms
+        placement = market.matcher.place(
+            order.order_id, side, changed.time_in_force, price_ticks, order.open_lots
+        )
+        if placement.status is PlacementStatus.REJECTED_GTX:
+            self._finish(order, market, CANCELED, now_ms)
+            return order
+        self._publish(order_documents.order_event(order, market, "AMENDMENT", now_ms))
+        self._execute(placement.executions, market, now_ms)
+        if order.status in WORKING and placement.resting_lots == 0:
+            self._finish(order, market, EXPIRED, now_ms)
+        self._expire_reducers(market, now_ms)
         return order
 
     def cancel_all(self, instrument: int, now_ms: int) -> int:

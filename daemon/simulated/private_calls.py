@@ -151,6 +151,26 @@ class PrivateCalls:
         request = parse_order(parameters, self._venue.instruments, generated_id)
         return self._document(self._venue.desk.place(request, now_ms))
 
+    async def amend_order(self, parameters: Parameters, now_ms: int) -> object:
+        """PUT /fapi/v1/order: a limit order's price and quantity, both mandatory."""
+        order = self._find(parameters)
+        if order is None or order.request.price_ticks == 0:
+            raise venue_errors.no_such_order()
+        terms = {
+            "symbol": parameters["symbol"],
+            "side": parameters.get("side", ""),
+            "type": "LIMIT",
+            "timeInForce": order.request.time_in_force.name,
+            "price": parameters.get("price", ""),
+            "quantity": parameters.get("quantity", ""),
+        }
+        request = parse_order(terms, self._venue.instruments, order.request.client_order_id)
+        if request.side is not order.request.side:
+            raise venue_errors.malformed_value("side")
+        return self._document(
+            self._venue.desk.amend(order, request.price_ticks, request.quantity_lots, now_ms)
+        )
+
     async def query_order(self, parameters: Parameters, now_ms: int) -> object:
         """GET /fapi/v1/order."""
         order = self._find(parameters)

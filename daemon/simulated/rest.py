@@ -198,12 +198,19 @@ class RestApi:
             ("PUT", "/fapi/v1/listenKey"): keyed(calls.extend_listen_key),
             ("DELETE", "/fapi/v1/listenKey"): keyed(calls.close_listen_key),
             ("POST", "/fapi/v1/order"): order(calls.place_order),
+            ("PUT", "/fapi/v1/order"): order(calls.amend_order),
             ("GET", "/fapi/v1/order"): order(calls.query_order),
             ("DELETE", "/fapi/v1/order"): order(calls.cancel_order),
             ("GET", "/fapi/v1/openOrder"): order(calls.query_open_order),
             ("GET", "/fapi/v1/openOrders"): order(calls.open_orders),
             ("GET", "/fapi/v1/allOrders"): order(calls.all_orders),
             ("DELETE", "/fapi/v1/allOpenOrders"): order(calls.cancel_all),
+            ("POST", "/fapi/v1/algoOrder"): order(conditional.place),
+            ("GET", "/fapi/v1/algoOrder"): order(conditional.query),
+            ("DELETE", "/fapi/v1/algoOrder"): order(conditional.cancel),
+            ("GET", "/fapi/v1/openAlgoOrders"): order(conditional.list_open),
+            ("GET", "/fapi/v1/allAlgoOrders"): order(conditional.list_all),
+            ("DELETE", "/fapi/v1/algoOpenOrders"): order(conditional.cancel_all),
         }
 
     async def _ping(self, parameters: Parameters, now_ms: int) -> object:
