@@ -57,11 +57,14 @@ async def loopback_session(
 
 @asynccontextmanager
 async def production_client(
-    access: SimulatedAccess, options: dict[str, Any] | None = None
+    access: SimulatedAccess, options: dict[str, Any] | None = None, kind: str = "binanceusdm"
 ) -> AsyncIterator[tuple[Any, LoopbackResolver]]:
-    """Open ccxt.pro's binanceusdm exactly as it would be for production, keys included."""
+    """Open a ccxt.pro client exactly as it would be for production, keys included.
+
+    ``kind`` is ``binanceusdm``, or ``binance`` for spot.
+    """
     async with loopback_session(access) as (session, resolver):
-        client = ccxt.pro.binanceusdm(
+        client = getattr(ccxt.pro, kind)(
             {
                 "apiKey": access.api_key,
                 "secret": access.api_secret,
