@@ -20,7 +20,8 @@ from kernels.events import (
     OrderType,
     OrderUpdate,
 )
-from risk.views import WorkingOrder, WorkingView, tally
+from risk.views import WorkingOrder, WorkingView
+from risk.working_tally import WorkingTally
 
 _S = OrderStatus
 
@@ -113,6 +114,7 @@ class OrderTable:
     def __init__(self, instrument_count: int) -> None:
         """Start empty."""
         self._instrument_count = instrument_count
+        self._tally = WorkingTally(instrument_count)
         self._open: dict[str, TrackedOrder] = {}
         self._settled: OrderedDict[str, TrackedOrder] = OrderedDict()
         self._trades: OrderedDict[tuple[int, int], None] = OrderedDict()
@@ -121,13 +123,15 @@ class OrderTable:
     def add(self, client_order_id: str, intent: OrderIntent, sent_ns: int) -> None:
         """Track an approved order from the moment its sending is ordered; it counts at once."""
         assert client_order_id not in self._open, client_order_id
-        self._open[client_order_id] = TrackedOrder(
+        order = TrackedOrder(
             client_order_id=client_order_id,
             intent=intent,
             status=OrderStatus.SENT,
             status_ns=sent_ns,
             sent_ns=sent_ns,
         )
+        self._open[client_order_id] = order
+        self._settle(order)
         self.counts["sent"] += 1
 
     def get(self, client_order_id: str) -> TrackedOrder | None:
@@ -182,21 +186,8 @@ class OrderTable:
         return Applied.CHANGED
 
     def working_view(self) -> WorkingView:
-        """Sum what is at stake per instrument and side, as the gate counts it."""
-        return tally(
-            self._instrument_count,
-            (
-                WorkingOrder(
-                    instrument=order.intent.instrument,
-                    side=order.intent.side,
-                    remaining_lots=order.at_stake_lots,
-                    reduce_only=order.intent.reduce_only,
-                    is_unknown=order.status is OrderStatus.UNKNOWN,
-                    resting_ticks=order.resting_ticks,
-                )
-                for order in self._open.values()
-            ),
-        )
+        """Give what is at stake per instrument and side, as the gate counts it; a living view."""
+        return self._tally.view
 
     @property
     def state(self) -> TableState:
@@ -214,16 +205,33 @@ class OrderTable:
         self._settled = OrderedDict((order.client_order_id, order) for order in state.settled)
         self._trades = OrderedDict.fromkeys(state.trades)
         self.counts = dict(state.counts)
+        self._tally = WorkingTally(self._instrument_count)
+        for order in state.open_orders:
+            self._settle(order)
 
     def _settle(self, order: TrackedOrder) -> None:
-        if not order.is_settled:
-            if self._settled.pop(order.client_order_id, None) is not None:
-                self._open[order.client_order_id] = order  # a late claim: its lots are at stake
-        elif order.client_order_id in self._open:
-            del self._open[order.client_order_id]
-            self._settled[order.client_order_id] = order
-            if len(self._settled) > SETTLED_KEPT:
-                self._settled.popitem(last=False)
+        """Move an order to where it belongs now and count what of it is at stake."""
+        name = order.client_order_id
+        if order.is_settled:
+            self._tally.remove(name)
+            if self._open.pop(name, None) is not None:
+                self._settled[name] = order
+                if len(self._settled) > SETTLED_KEPT:
+                    self._settled.popitem(last=False)
+            return
+        if self._settled.pop(name, None) is not None:
+            self._open[name] = order  # a late claim: its lots are at stake again
+        self._tally.put(
+            name,
+            WorkingOrder(
+                instrument=order.intent.instrument,
+                side=order.intent.side,
+                remaining_lots=order.at_stake_lots,
+                reduce_only=order.intent.reduce_only,
+                is_unknown=order.status is OrderStatus.UNKNOWN,
+                resting_ticks=order.resting_ticks,
+            ),
+        )
 
     def _count(self, status: OrderStatus, order: TrackedOrder) -> None:
         if status is OrderStatus.UNKNOWN:

@@ -33,7 +33,8 @@ from risk.reasons import Denial, DenialCode, beyond
 from risk.scene import DuplicateKey, Memory, Scene
 from risk.survey import survey
 from risk.throttle import Throttle
-from risk.views import MarketView, ModelVerdict, WorkingView, tally
+from risk.views import MarketView, ModelVerdict, WorkingView
+from risk.working_tally import tally
 
 __all__ = ["Approved", "Denied", "Gate", "GateState", "MarketView", "WorkingView"]
 

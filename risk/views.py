@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -105,9 +105,6 @@ RESTING_SELL_TICKS = 6
 WORKING_COLUMNS = 7
 """Columns of ``WorkingView.table_NC``."""
 
-TALLY_BOUND = 2**60
-"""Sums of lots are cut here, far above every limit, so that no kernel overflows."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WorkingView:
@@ -116,7 +113,7 @@ class WorkingView:
     ``table_NC`` is int64, one row an instrument. BUY_LOTS and SELL_LOTS count the remaining lots of
     ALL orders, the REDUCE columns the reduce-only part of the same lots. RESTING_BUY_TICKS is the
     highest price at which a buy order of ours is known to rest, RESTING_SELL_TICKS the lowest of a
-    sell order, 0 for none. ``tally`` builds it.
+    sell order, 0 for none. ``risk.working_tally`` builds it; it may live on between reviews.
     """
 
     table_NC: NDArray[np.int64]
@@ -130,7 +127,7 @@ class WorkingView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkingOrder:
-    """What ``tally`` needs of one living order; ``remaining_lots`` is never negative.
+    """What counts of one living order; ``remaining_lots`` is never negative.
 
     ``resting_ticks`` is its price where it is known to rest in the book, 0 where it cannot (IOC) or
     where its fate is UNKNOWN.
@@ -142,28 +139,3 @@ class WorkingOrder:
     reduce_only: bool
     is_unknown: bool
     resting_ticks: int = 0
-
-
-def tally(instrument_count: int, orders: Iterable[WorkingOrder]) -> WorkingView:
-    """Sum living orders into the view of the gate."""
-    rows = [[0] * WORKING_COLUMNS for _ in range(instrument_count)]
-    for order in orders:
-        row = rows[order.instrument]
-        is_buy = order.side is Side.BUY
-        total = BUY_LOTS if is_buy else SELL_LOTS
-        row[total] += order.remaining_lots
-        if order.reduce_only:
-            row[total + REDUCE_BUY_LOTS] += order.remaining_lots
-        row[UNKNOWN_COUNT] += order.is_unknown
-        price_ticks = order.resting_ticks
-        if price_ticks:
-            best = RESTING_BUY_TICKS if is_buy else RESTING_SELL_TICKS
-            held = row[best]
-            nearer = price_ticks > held if is_buy else price_ticks < held
-            if not held or nearer:
-                row[best] = price_ticks
-    for row in rows:
-        for total in (BUY_LOTS, SELL_LOTS, REDUCE_BUY_LOTS, REDUCE_SELL_LOTS):
-            row[total] = min(row[total], TALLY_BOUND)
-    table_NC = np.array(rows, dtype=np.int64).reshape(instrument_count, WORKING_COLUMNS)
-    return WorkingView(table_NC=table_NC)

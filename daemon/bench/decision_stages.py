@@ -21,7 +21,8 @@ from kernels.ledger import Ledger
 from kernels.units import E8
 from risk.breaker import BreakerState
 from risk.gate import Approved, Gate
-from risk.views import MarketView, WorkingOrder, tally
+from risk.views import ModelVerdict, StillMarket, WorkingOrder
+from risk.working_tally import WorkingTally
 from strategy.archive import write_bundle
 from strategy.bundle import load
 from strategy.export import demonstration_recipe
@@ -78,33 +79,31 @@ class GateRig:
         self.instruments = listed_instruments(SYMBOLS, maker_fee_bps=2.0, taker_fee_bps=5.0)
         self.ledger = Ledger(self.instruments, 0)
         for index, mark_ticks in enumerate(TOUCH_TICKS):
-            self.ledger.mark(index, mark_ticks)
+            self.ledger.mark(index, mark_ticks, NOW_NS)
         self.ledger.adopt(
             AccountState(
                 received_ns=NOW_NS, wallet_quote_e8=1_000_000 * E8, position_lots=(100, -1_000)
             )
         )
         self.ledger.roll_day(NOW_NS)
-        self.market = MarketView(
-            verdict=(Verdict.OK, Verdict.OK),
-            bid_ticks=tuple(ticks - 1 for ticks in TOUCH_TICKS),
-            ask_ticks=tuple(ticks + 1 for ticks in TOUCH_TICKS),
-            bid_lots=(10, 10),
-            ask_lots=(10, 10),
-            mark_ticks=TOUCH_TICKS,
-            quote_received_ns=(NOW_NS, NOW_NS),
-            mark_received_ns=(NOW_NS, NOW_NS),
-        )
-        self.orders = [
-            WorkingOrder(
-                instrument=n % 2,
-                side=Side.BUY if n % 3 else Side.SELL,
-                remaining_lots=5,
-                reduce_only=False,
-                is_unknown=False,
+        self.market = tuple(
+            StillMarket(
+                verdict=Verdict.OK,
+                bid_ticks=ticks - 1,
+                ask_ticks=ticks + 1,
+                bid_lots=10,
+                ask_lots=10,
+                bid_depth_lots=10_000,
+                ask_depth_lots=10_000,
+                mark_ticks=ticks,
+                quote_received_ns=NOW_NS,
+                mark_received_ns=NOW_NS,
             )
-            for n in range(WORKING_ORDERS)
-        ]
+            for ticks in TOUCH_TICKS
+        )
+        self.orders = WorkingTally(len(self.instruments))
+        for n in range(WORKING_ORDERS):
+            self.change_order(n, 5)
         self.renew()
 
     def renew(self) -> None:
@@ -112,14 +111,27 @@ class GateRig:
         limits = RiskLimits(messages_per_s_max=1e6, messages_burst_max=10**6)
         self._gate = Gate(self.instruments, limits)
 
+    def change_order(self, number: int, remaining_lots: int) -> None:
+        """Let one of the living orders change, as its venue's news would."""
+        order = WorkingOrder(
+            instrument=number % 2,
+            side=Side.BUY if number % 3 else Side.SELL,
+            remaining_lots=remaining_lots,
+            reduce_only=False,
+            is_unknown=False,
+        )
+        self.orders.put(str(number), order)
+
     def review(self, intent: OrderIntent) -> Approved:
-        """Count the living orders and ask the gate about one intent."""
+        """Count a change of one living order and ask the gate about one intent."""
+        self.change_order(intent.sequence % WORKING_ORDERS, 4 + intent.sequence % 3)
         (answer,) = self._gate.review(
             (intent,),
             ledger=self.ledger,
             market=self.market,
-            working=tally(len(self.instruments), self.orders),
+            working=self.orders.view,
             breaker=BreakerState.NORMAL,
+            model=(ModelVerdict.OK, ModelVerdict.OK),
             now_ns=NOW_NS,
         )
         assert isinstance(answer, Approved), answer

@@ -12,7 +12,8 @@ from kernels.events import AccountState, Side
 from kernels.ledger import Ledger
 from kernels.units import E8
 from risk.gate import Approved, Gate
-from risk.views import ModelVerdict, tally
+from risk.views import ModelVerdict
+from risk.working_tally import tally
 from tests.fakes.gate_scene import (
     BTC_TICKS,
     NOW_NS,

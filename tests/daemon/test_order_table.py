@@ -177,3 +177,5 @@ def test_random_news_never_breaks_the_table(
             if order.status not in TERMINAL_STATUSES:
                 assert orders.working_view().table_NC[0, BUY_LOTS] == remaining
         assert (order in orders.open_orders()) is not order.is_settled
+        at_stake = 0 if order.is_settled else order.at_stake_lots
+        assert orders.working_view().table_NC[0, BUY_LOTS] == at_stake

@@ -8,7 +8,8 @@ from kernels.ledger import Ledger
 from kernels.units import E8, Instrument
 from risk.breaker import BreakerState
 from risk.gate import Approved, Gate
-from risk.views import ModelVerdict, StillMarket, tally
+from risk.views import ModelVerdict, StillMarket
+from risk.working_tally import tally
 
 NOW_NS = 1_700_000_000_000_000_000
 WIDE = RiskLimits(

@@ -13,7 +13,8 @@ from risk.agent_latches import DisarmCause
 from risk.breaker import NS_PER_MS, BreakerState
 from risk.gate import Gate
 from risk.reasons import DenialCode
-from risk.views import ModelVerdict, tally
+from risk.views import ModelVerdict
+from risk.working_tally import tally
 from tests.fakes.gate_scene import (
     BTC,
     BTC_TICKS,

@@ -13,7 +13,8 @@ from kernels.units import E8
 from risk.breaker import BreakerState
 from risk.gate import Approved, Denied, Gate
 from risk.reasons import DenialCode
-from risk.views import ModelVerdict, WorkingView, tally
+from risk.views import ModelVerdict, WorkingView
+from risk.working_tally import tally
 from tests.fakes.gate_scene import (
     BTC,
     BTC_TICKS,

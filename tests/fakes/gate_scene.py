@@ -12,7 +12,8 @@ from kernels.ledger import NS_PER_DAY, Ledger
 from kernels.units import E8, Instrument
 from risk.breaker import BreakerState
 from risk.gate import Approved, Denied, Gate
-from risk.views import MarketView, ModelVerdict, StillMarket, WorkingOrder, WorkingView, tally
+from risk.views import MarketView, ModelVerdict, StillMarket, WorkingOrder, WorkingView
+from risk.working_tally import tally
 
 NOW_NS = 19_675 * NS_PER_DAY + NS_PER_DAY // 2
 BTC, ETH = 0, 1

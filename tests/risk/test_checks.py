@@ -13,7 +13,7 @@ from risk.breaker import NS_PER_MS, BreakerState
 from risk.checks import NEW_RISK_CHECKS, REDUCTION_CHECKS, SHAPE_CHECKS, Check
 from risk.gate import Approved, Denied
 from risk.reasons import DenialCode
-from risk.views import tally
+from risk.working_tally import tally
 from tests.fakes.gate_cases import (
     CASES,
     COARSE,

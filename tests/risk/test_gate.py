@@ -25,8 +25,8 @@ from risk.views import (
     SELL_LOTS,
     UNKNOWN_COUNT,
     WorkingView,
-    tally,
 )
+from risk.working_tally import tally
 from tests.fakes.approving import approve
 from tests.fakes.gate_scene import (
     BTC_TICKS,
