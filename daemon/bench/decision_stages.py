@@ -108,7 +108,9 @@ class GateRig:
 
     def renew(self) -> None:
         """Make a fresh gate: sequences begin anew, nothing is a duplicate."""
-        limits = RiskLimits(messages_per_s_max=1e6, messages_burst_max=10**6)
+        limits = RiskLimits(
+            messages_per_s_max=1e6, messages_burst_max=10**6, agent_executions_max=10**6
+        )
         self._gate = Gate(self.instruments, limits)
 
     def change_order(self, number: int, remaining_lots: int) -> None:

@@ -31,7 +31,7 @@ SLACK = 1.5
 def cost_ns(instrument_count: int) -> list[int]:
     """Time approvals beside 20 working orders, every instrument exposed; sorted, ns each.
 
-    The orders are summed beforehand, as the order table does when one of them changes.
+    The sums of the orders are kept by the order table as orders change, outside of a review.
     """
     instruments = tuple(make_instrument(n, E8 // 10) for n in range(instrument_count))
     ledger = Ledger(instruments, 0)
