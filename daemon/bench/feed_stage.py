@@ -24,7 +24,7 @@ from daemon.simulated.market_documents import exchange_document, level_rows
 from daemon.venues.feeds import Feed
 from daemon.venues.normalize import Normalizer
 from daemon.venues.socketless import SocketlessVenue, text_message
-from kernels.events import AccountState, DepthDiff, DepthSnapshot, Event, Quote, Trade
+from kernels.events import AccountState, DepthDiff, Event, Quote, Trade
 from kernels.features import DEFAULT_FEATURE_NAMES
 from kernels.units import E8, Instrument
 
@@ -50,10 +50,12 @@ KINDS: dict[str, type[object] | None] = {
 class StartedFeed(Feed):
     """A feed whose books were loaded and whose links count as up, without any connection."""
 
-    def begin(self, snapshots: Sequence[DepthSnapshot]) -> None:
-        """Take the books that the frames start from."""
+    def begin(self, frames: FrameSet) -> None:
+        """Take the books that the frames start from; remember the texts from before."""
         self._links.public = self._links.user = True
-        for snapshot in snapshots:
+        for frame in frames.earlier:
+            self._normalizer.market(frame.text, frame.received_ns)
+        for snapshot in frames.snapshots:
             self.take_snapshot(self._tracks[snapshot.instrument], snapshot)
 
 
@@ -117,7 +119,7 @@ class FeedRig:
             generator=np.random.default_rng(1),
             record=self.metrics.record,
         )
-        feed.begin(self.frames.snapshots)
+        feed.begin(self.frames)
         return self.venue.reader_for(feed.read_public)
 
 
@@ -143,17 +145,19 @@ def feed_stage(frames: FrameSet) -> tuple[Stage, FeedRig]:
 
 
 class SingleFrames:
-    """Decoder and market states alone; every round starts with an empty memo of texts."""
+    """Decoder and market states alone; every round knows the texts from before, and no others."""
 
     def __init__(self, frames: FrameSet) -> None:
         """Begin afresh."""
-        self._instruments = frames.instruments
+        self._frames = frames
         self.reset()
 
     def reset(self) -> None:
-        """Forget the texts seen and the features: a repeated frame would be cheap."""
-        self._read = Normalizer(self._instruments).market
-        self._markets = [_new_market(instrument) for instrument in self._instruments]
+        """Forget the timed frames: a text seen before would be cheap."""
+        self._read = Normalizer(self._frames.instruments).market
+        self._markets = [_new_market(instrument) for instrument in self._frames.instruments]
+        for frame in self._frames.earlier:
+            self._read(frame.text, frame.received_ns)
 
     def decode(self, text: str, received_ns: int) -> object:
         """Read one frame."""

@@ -95,7 +95,8 @@ def test_frames_are_of_every_kind_and_in_order() -> None:
     frames = synthetic_frames(800, START_NS)
     assert len(frames.frames) == 800
     assert all(len(frames.of_kind(kind)) > 20 for kind in (Quote, Trade, DepthDiff))
-    times = [frame.received_ns for frame in frames.frames]
+    times = [frame.received_ns for frame in (*frames.earlier, *frames.frames)]
+    assert len(times) == 1_600
     assert times == sorted(times)
     assert [frame.text for frame in synthetic_frames(800, START_NS).frames] == [
         frame.text for frame in frames.frames
