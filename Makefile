@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: venv run test lint bundle clean help
+.PHONY: venv run test lint bundle bench clean help
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,6 +37,10 @@ lint: $(STAMP) ## ruff, mypy --strict, import contracts
 
 bundle: $(STAMP) ## write the default model bundle anew; make bundle ARGS="--seed 8"
 	@$(BIN)/python -m strategy.export --out strategy/bundles/default $(ARGS)
+
+bench: $(STAMP) ## time every stage beside its baseline, then the budgets of tests/benchmarks
+	@$(BIN)/metaensemble bench $(ARGS)
+	@$(BIN)/python -m pytest -q -m bench tests/benchmarks
 
 clean: ## remove caches and build products; .venv stays (rm -rf .venv removes it)
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
