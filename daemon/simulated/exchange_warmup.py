@@ -21,16 +21,7 @@ def warm_up() -> None:
     """Run book, matching and ledger once, on a market that nobody sees."""
     instruments = listed_instruments(("BTCUSDT",), maker_fee_bps=0.0, taker_fee_bps=0.0)
     venue = Venue(instruments, 1_000 * E8, 0, lambda document: None, lambda key, document: None)
-    bid_levels_n2 = np.array([[BID_TICKS, SHOWN_LOTS]], dtype=np.int64)
-    ask_levels_n2 = np.array([[ASK_TICKS, SHOWN_LOTS]], dtype=np.int64)
-    snapshot = DepthSnapshot(
-        instrument=0,
-        event_ns=0,
-        received_ns=0,
-        last_update_id=1,
-        bid_levels_n2=bid_levels_n2,
-        ask_levels_n2=ask_levels_n2,
-    )
+    snapshot = open_book()
     venue.apply(snapshot, 0)
     venue.desk.place(_buy(TimeInForce.IOC, ASK_TICKS), 0)
     resting = venue.desk.place(_buy(TimeInForce.GTC, BID_TICKS), 0)
@@ -41,8 +32,8 @@ def warm_up() -> None:
         first_update_id=2,
         last_update_id=2,
         previous_update_id=1,
-        bid_levels_n2=bid_levels_n2,
-        ask_levels_n2=ask_levels_n2,
+        bid_levels_n2=snapshot.bid_levels_n2,
+        ask_levels_n2=snapshot.ask_levels_n2,
     )
     venue.apply(diff, 0)
     trade = Trade(
@@ -58,6 +49,18 @@ def warm_up() -> None:
     venue.renew_mark(0)
     venue.desk.cancel(resting, 0)
     venue.tick(0)
+
+
+def open_book() -> DepthSnapshot:
+    """Give a book of one level a side, a tick apart from 60000."""
+    return DepthSnapshot(
+        instrument=0,
+        event_ns=0,
+        received_ns=0,
+        last_update_id=1,
+        bid_levels_n2=np.array([[BID_TICKS, SHOWN_LOTS]], dtype=np.int64),
+        ask_levels_n2=np.array([[ASK_TICKS, SHOWN_LOTS]], dtype=np.int64),
+    )
 
 
 def _buy(time_in_force: TimeInForce, price_ticks: int) -> OrderRequest:

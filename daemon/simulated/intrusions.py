@@ -54,6 +54,7 @@ class Intrusions:
     def liquidate(self, instrument: int, now_ms: int) -> VenueOrder | None:
         """Cancel every order and close the position; None when there is no position."""
         self._venue.desk.cancel_all(instrument, now_ms)
+        self._venue.conditional.cancel_all(instrument, now_ms)
         lots = -self._venue.account.position_lots(instrument)
         return self._force(instrument, lots, LIQUIDATION_ID, "CALCULATED", True, now_ms)
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.simulated.accounts import MAINTENANCE_E8
+from daemon.simulated.conditional_orders import CONDITIONAL_ORDERS_MAX
 from daemon.simulated.listings import find_listing
 from daemon.simulated.order_desk import COLLAR_PERCENT
-from daemon.simulated.order_request import VenueOrderType, decimal_places
+from daemon.simulated.order_request import ConditionalType, VenueOrderType, decimal_places
 from daemon.simulated.venue_market import RESTING_ORDERS_MAX, VenueMarket
 from daemon.simulated.wire_text import ASSET, decimal_text, price_wire, quantity_wire
 from kernels.events import Side, Trade
@@ -88,6 +89,7 @@ def _symbol_document(instrument: Instrument) -> Document:
             {"filterType": "LOT_SIZE", **lot_filter},
             {"filterType": "MARKET_LOT_SIZE", **lot_filter},
             {"filterType": "MAX_NUM_ORDERS", "limit": RESTING_ORDERS_MAX},
+            {"filterType": "MAX_NUM_ALGO_ORDERS", "limit": CONDITIONAL_ORDERS_MAX},
             {"filterType": "MIN_NOTIONAL", "notional": listing.notional_min_quote},
             {
                 "filterType": "PERCENT_PRICE",
@@ -96,7 +98,7 @@ def _symbol_document(instrument: Instrument) -> Document:
                 "multiplierDecimal": "4",
             },
         ],
-        "orderTypes": [order_type.value for order_type in VenueOrderType],
+        "orderTypes": [each.value for each in (*VenueOrderType, *ConditionalType)],
         "timeInForce": [each.name for each in TimeInForce],
     }
 

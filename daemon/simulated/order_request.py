@@ -26,6 +26,15 @@ class VenueOrderType(StrEnum):
     MARKET = "MARKET"
 
 
+class ConditionalType(StrEnum):
+    """Order types that wait for a price; they have calls of their own."""
+
+    STOP = "STOP"
+    STOP_MARKET = "STOP_MARKET"
+    TAKE_PROFIT = "TAKE_PROFIT"
+    TAKE_PROFIT_MARKET = "TAKE_PROFIT_MARKET"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRequest:
     """A well-formed order; ``price_ticks`` is 0 for MARKET, whose time in force is IOC."""
@@ -68,7 +77,7 @@ def parse_order(
         raise venue_errors.position_side_mismatch()
     if order_type is VenueOrderType.LIMIT:
         time_in_force = _time_in_force(parameters)
-        price_ticks = _price_ticks(parameters, instrument)
+        price_ticks = read_price_ticks(parameters, instrument)
     else:
         time_in_force = TimeInForce.IOC
         price_ticks = 0
@@ -126,6 +135,8 @@ def _order_type(parameters: Mapping[str, str]) -> VenueOrderType:
     name = parameters.get("type", "")
     if not name:
         raise venue_errors.missing("type")
+    if name in ConditionalType.__members__:
+        raise venue_errors.conditional_elsewhere()
     try:
         return VenueOrderType(name)
     except ValueError:
@@ -151,8 +162,11 @@ def _decimal(parameters: Mapping[str, str], name: str) -> str:
     return whole + point + (fraction.rstrip("0") or "0") if point else text
 
 
-def _price_ticks(parameters: Mapping[str, str], instrument: Instrument) -> int:
-    text = _decimal(parameters, "price")
+def read_price_ticks(
+    parameters: Mapping[str, str], instrument: Instrument, name: str = "price"
+) -> int:
+    """Read a mandatory price and hold it against PRICE_FILTER (-1102, -1111, -4014, -4001)."""
+    text = _decimal(parameters, name)
     if decimal_places(text) > decimal_places(find_listing(instrument.venue_id).tick_size):
         raise venue_errors.too_precise()
     ticks, rest = divmod(to_e8(text), instrument.tick_size_e8)

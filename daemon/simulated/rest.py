@@ -13,6 +13,7 @@ from aiohttp import web
 
 from daemon.clock import Clock
 from daemon.simulated import market_documents, signing, tape_documents, venue_errors
+from daemon.simulated.conditional_calls import ConditionalCalls
 from daemon.simulated.market_documents import DEPTH_LIMIT_DEFAULT, DEPTH_LIMITS
 from daemon.simulated.order_request import find_instrument, integer
 from daemon.simulated.player import Player
@@ -86,6 +87,7 @@ class RestApi:
         self.requests: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self._routes = self._public_routes() | self._private_routes(PrivateCalls(venue))
+        self._routes |= self._conditional_routes(ConditionalCalls(venue))
         self._routes |= more_routes or {}
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -205,12 +207,20 @@ class RestApi:
             ("GET", "/fapi/v1/openOrders"): order(calls.open_orders),
             ("GET", "/fapi/v1/allOrders"): order(calls.all_orders),
             ("DELETE", "/fapi/v1/allOpenOrders"): order(calls.cancel_all),
-            ("POST", "/fapi/v1/algoOrder"): order(conditional.place),
-            ("GET", "/fapi/v1/algoOrder"): order(conditional.query),
-            ("DELETE", "/fapi/v1/algoOrder"): order(conditional.cancel),
-            ("GET", "/fapi/v1/openAlgoOrders"): order(conditional.list_open),
-            ("GET", "/fapi/v1/allAlgoOrders"): order(conditional.list_all),
-            ("DELETE", "/fapi/v1/algoOpenOrders"): order(conditional.cancel_all),
+        }
+
+    @staticmethod
+    def _conditional_routes(calls: ConditionalCalls) -> dict[RouteKey, Route]:
+        def order(call: Call) -> Route:
+            return Route(call, Access.SIGNED, is_order=True)
+
+        return {
+            ("POST", "/fapi/v1/algoOrder"): order(calls.place),
+            ("GET", "/fapi/v1/algoOrder"): order(calls.query),
+            ("DELETE", "/fapi/v1/algoOrder"): order(calls.cancel),
+            ("GET", "/fapi/v1/openAlgoOrders"): order(calls.list_open),
+            ("GET", "/fapi/v1/allAlgoOrders"): order(calls.list_all),
+            ("DELETE", "/fapi/v1/algoOpenOrders"): order(calls.cancel_all),
         }
 
     async def _ping(self, parameters: Parameters, now_ms: int) -> object:

@@ -11,11 +11,13 @@ from collections.abc import Callable
 
 from daemon.simulated import account_documents, venue_errors
 from daemon.simulated.accounts import Account
+from daemon.simulated.conditional_desk import ConditionalDesk
+from daemon.simulated.conditional_orders import PriceSource
 from daemon.simulated.market_documents import FUNDING_RATE_E8, next_funding_ms
 from daemon.simulated.market_source import SourceEvent
 from daemon.simulated.order_desk import NS_PER_MS, OrderDesk, Publish
 from daemon.simulated.venue_market import VenueMarket
-from kernels.events import Funding
+from kernels.events import Funding, Trade
 from kernels.units import E8, Instrument
 
 LISTEN_KEY_MS = 60 * 60_000
@@ -73,6 +75,7 @@ class Venue:
         self.markets = tuple(VenueMarket(instrument) for instrument in instruments)
         self.account = Account(self.markets, wallet_quote_e8)
         self.desk = OrderDesk(self.markets, self.account, publish_user)
+        self.conditional = ConditionalDesk(self.markets, self.account, self.desk, publish_user)
         self.listen_key = ListenKey()
         self._publish_user = publish_user
         self._end_user_streams = end_user_streams
@@ -88,6 +91,8 @@ class Venue:
             self.account.mark(event.instrument)
         if executions:
             self.desk.settle(event.instrument, executions, now_ms)
+        if isinstance(event, Trade):
+            self.conditional.judge(event.instrument, PriceSource.CONTRACT_PRICE, now_ms)
 
     def renew_mark(self, instrument: int) -> bool:
         """Set the mark price to the mid and value the account; False while there is no book."""
@@ -105,10 +110,13 @@ class Venue:
             self._cancel_at_ms.pop(instrument, None)
 
     def tick(self, now_ms: int) -> None:
-        """Let time pass: dead-man's switches, listen key, funding, the ledger's day."""
+        """Let time pass: dead-man's switches, mark prices, listen key, funding, the day."""
         for instrument in [key for key, due in self._cancel_at_ms.items() if due <= now_ms]:
             del self._cancel_at_ms[instrument]
             self.desk.cancel_all(instrument, now_ms)
+        for market in self.markets:
+            self.conditional.judge(market.instrument.index, PriceSource.MARK_PRICE, now_ms)
+        self.conditional.tick(now_ms)
         self._tell_expired(self.listen_key.expired(now_ms), now_ms)
         if now_ms >= self._funding_at_ms:
             self._funding_at_ms = next_funding_ms(now_ms)

@@ -248,3 +248,27 @@ def post_only_rejected() -> VenueError:
 def too_many_open_orders() -> VenueError:
     """-2025: MAX_NUM_ORDERS."""
     return VenueError(-2025, "Reach max open order limit.")
+
+
+def would_trigger() -> VenueError:
+    """-2021: a conditional order whose price has been reached already."""
+    return VenueError(-2021, "Order would immediately trigger.")
+
+
+def too_many_stop_orders() -> VenueError:
+    """-4045: MAX_NUM_ALGO_ORDERS."""
+    return VenueError(-4045, "Reach max stop order limit.")
+
+
+def conditional_elsewhere() -> VenueError:
+    """-4120: a conditional order sent to the call of plain ones."""
+    return VenueError(
+        -4120,
+        "Order type not supported for this endpoint. Please use the Algo Order API endpoints "
+        "instead.",
+    )
+
+
+def close_position_with_quantity() -> VenueError:
+    """-4136: closePosition takes neither a quantity nor reduceOnly, and no limit price."""
+    return VenueError(-4136, "Target strategy invalid for orderType, closePosition, reduceOnly.")
