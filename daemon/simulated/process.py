@@ -15,7 +15,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import orjson
@@ -157,10 +157,15 @@ class SimulatedExchange:
 
 
 async def start(
-    settings: SimulatedSettings, instruments: tuple[str, ...], *, is_plain: bool = False
+    settings: SimulatedSettings,
+    instruments: tuple[str, ...],
+    *,
+    is_plain: bool = False,
+    stderr: IO[bytes] | None = None,
 ) -> SimulatedExchange:
     """Start an exchange that trades ``instruments`` (unified symbols) and wait until it serves.
 
+    What it has to say against itself goes to ``stderr``, by default to our own.
     Raises ExchangeError, with the child's own line as the reason, when it refuses its input.
     """
     directory = Path(tempfile.mkdtemp(prefix="metaensemble-exchange-"))
@@ -182,6 +187,7 @@ async def start(
             "daemon.simulated",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
             limit=REPORT_BYTES_MAX,
             cwd=ROOT,
             env={**os.environ, "PYTHONSAFEPATH": "", "PYTHONUNBUFFERED": "1"},

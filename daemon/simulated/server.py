@@ -15,6 +15,7 @@ from daemon.clock import Clock
 from daemon.simulated.control_port import ControlPort
 from daemon.simulated.dialects import is_api_request, split_instruments, unrouted_streams
 from daemon.simulated.fault_shell import FaultShell
+from daemon.simulated.http_log import http_logger
 from daemon.simulated.market_source import MarketSource
 from daemon.simulated.player import Player
 from daemon.simulated.request_weights import WeightMeter
@@ -146,7 +147,7 @@ class ExchangeServer:
         )
         guard = WeightGuard(meter, self._rest.handle, clock)
         faulty = RestFaults(self.faults.board, guard.handle, self.faults.now_s)
-        self._http = web.Server(faulty.handle, access_log=None)
+        self._http = web.Server(faulty.handle, access_log=None, logger=http_logger())
         self._control = web.Server(ControlPort(self.faults, self.report).handle, access_log=None)
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
