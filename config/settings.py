@@ -377,7 +377,9 @@ class Settings(Section):
 
     preset: str = "balanced"
     mode: Literal["sim", "testnet", "live"] = "sim"
-    venue: Literal["sim", "binanceusdm"] = "sim"
+    venue: Annotated[str, Field(pattern=r"^(sim|binanceusdm|ccxt:[a-z0-9]{2,40})$")] = Field(
+        "sim", description="sim, binanceusdm, or ccxt:NAME, which can be watched but not traded"
+    )
     instruments: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)] = (
         "BTC/USDT:USDT",
         "ETH/USDT:USDT",

@@ -79,6 +79,13 @@ def run(options: RunOptions) -> int:
     if settings.mode == "live" and not options.live_flag:
         print("metaensemble: mode live needs --live on the command line", file=sys.stderr)
         return EXIT_CONFIG
+    if settings.venue.startswith("ccxt:"):
+        print(
+            f"metaensemble: venue {settings.venue} has no verified order support; its feed: "
+            f"metaensemble watch --venue {settings.venue}",
+            file=sys.stderr,
+        )
+        return EXIT_CONFIG
     clock = SystemClock()
     run_id = new_run_id(clock.now_ns(), os.urandom(8))
     log = logs.configure(

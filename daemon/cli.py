@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from daemon import cli_operator
+from daemon import cli_feeds, cli_operator
 from daemon.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 
 if TYPE_CHECKING:
@@ -150,7 +150,17 @@ def _parser() -> argparse.ArgumentParser:
     cli_operator.register(lambda *words: _add(commands, *words))
     _add_replay(commands)
     _add_bench(commands)
-    _add_record(commands)
+    cli_feeds.register(
+        cli_feeds.CommandTools(
+            add=lambda *words: _add(commands, *words),
+            add_configuration=_add_configuration,
+            add_market=_add_market,
+            duration=_duration,
+            settings=lambda options: _settings(
+                options, [*_venue_assignments(options), *_market_assignments(options)]
+            ),
+        )
+    )
     return parser
 
 
@@ -327,26 +337,6 @@ def _rounds(text: str) -> int:
     return int(text)
 
 
-def _add_record(commands: Commands) -> None:
-    parser = _add(
-        commands,
-        "record",
-        "write a venue's raw public streams to a file that --capture replays; sends no order",
-        "metaensemble record --venue binanceusdm --out btc.gz --for 60s",
-    )
-    _add_configuration(parser)
-    _add_market(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="gzip, new")
-    parser.add_argument(
-        "--venue", choices=("sim", "binanceusdm"), help="sim: the built-in exchange"
-    )
-    parser.add_argument(
-        "--for", dest="duration_ns", type=_duration, metavar="TIME", help="stop after 500ms, 30s .."
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a line")
-    parser.set_defaults(command=_record)
-
-
 def _settings(options: argparse.Namespace, assignments: Sequence[str]) -> Settings:
     from config.load import ConfigError, load_settings
 
@@ -488,10 +478,3 @@ def _bench(options: argparse.Namespace) -> int:
         return command.run(asked)
     except command.BenchRefusedError as error:
         raise Refusal(str(error)) from None
-
-
-def _record(options: argparse.Namespace) -> int:
-    settings = _settings(options, [*_venue_assignments(options), *_market_assignments(options)])
-    from daemon import record
-
-    return record.run(settings, options.out, options.duration_ns, as_json=options.json)

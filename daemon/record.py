@@ -28,6 +28,9 @@ def run(settings: Settings, path: Path, duration_ns: int | None, *, as_json: boo
     if path.exists():
         print(f"metaensemble: {path} exists already, nothing is overwritten", file=sys.stderr)
         return EXIT_REFUSED
+    if settings.venue.startswith("ccxt:"):
+        print(f"metaensemble: {settings.venue} has no raw streams to record", file=sys.stderr)
+        return EXIT_REFUSED
     clock = SystemClock()
     run_id = new_run_id(clock.now_ns(), os.urandom(8))
     log = logs.configure(settings.log.format, settings.log.level, run_id)
