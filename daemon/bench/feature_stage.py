@@ -128,8 +128,8 @@ def _flat_loops() -> list[Form]:
                 Form(
                     name=_loop_name(kind, window_bars),
                     function=fold_quotes,
-                    rows=[(warm.engine.state, rows_n5)],
-                    operations=LOOP_QUOTES,
+                    rows=[(warm.engine.state, chunk_n5) for chunk_n5 in np.split(rows_n5, 20)],
+                    operations=LOOP_QUOTES // 20,
                     before_round=warm.reset,
                 )
             )

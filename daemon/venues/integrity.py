@@ -61,7 +61,11 @@ class SkewEstimate:
 
     def delay_ns(self, lag_ns: int) -> int:
         """Return how much longer than the fastest one a frame with this lag was under way."""
-        return max(lag_ns - self.lag_ns, 0) if self.has_sample else 0
+        if not self.has_sample:
+            return 0
+        current_ns, previous_ns = self._current_ns, self._previous_ns
+        fastest_ns = current_ns if current_ns < previous_ns else previous_ns  # once per frame
+        return lag_ns - fastest_ns if lag_ns > fastest_ns else 0
 
 
 @dataclass(slots=True, kw_only=True)

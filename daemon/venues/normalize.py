@@ -114,16 +114,19 @@ class AccountReport:
 class GridMemo(dict[str, int]):
     """Decimal text to grid integer, remembered; ValueError for text that is off the grid."""
 
-    __slots__ = ("_convert",)
+    __slots__ = ("_convert", "_step_e8")
 
-    def __init__(self, convert: Callable[[str], int]) -> None:
-        """Remember the answers of ``convert``, which must be pure."""
+    def __init__(self, convert: Callable[[str], int], step_e8: int) -> None:
+        """Remember the answers of ``convert``, which must be pure, for a grid of this step."""
         super().__init__()
         self._convert = convert
+        self._step_e8 = step_e8
 
     def __missing__(self, text: str) -> int:
         """Convert a text not seen lately."""
-        steps = self._convert(text)
+        steps, rest = divmod(to_e8(text), self._step_e8)
+        if rest:
+            return self._convert(text)  # says in words what is wrong with it
         if not 0 <= steps <= _INTEGER_MAX:
             raise ValueError(f"out of range: {text[:40]!r}")
         if len(self) >= MEMO_TEXTS_MAX:
@@ -140,8 +143,8 @@ class _Grid:
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
         self.index = instrument.index
-        self.ticks = GridMemo(instrument.price_ticks)
-        self.lots = GridMemo(instrument.quantity_lots)
+        self.ticks = GridMemo(instrument.price_ticks, instrument.tick_size_e8)
+        self.lots = GridMemo(instrument.quantity_lots, instrument.lot_size_e8)
 
 
 class Normalizer:

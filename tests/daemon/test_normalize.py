@@ -372,7 +372,7 @@ def test_deep_nesting_is_refused() -> None:
 
 def test_memo_is_bounded_and_exact() -> None:
     """The memo forgets before it grows without end, and never remembers a refusal."""
-    memo = GridMemo(BTC.price_ticks)
+    memo = GridMemo(BTC.price_ticks, BTC.tick_size_e8)
     for ticks in range(MEMO_TEXTS_MAX + 10):
         assert memo[BTC.price_text(ticks) or "0"] == ticks
     assert len(memo) <= MEMO_TEXTS_MAX
