@@ -128,7 +128,7 @@ def judge_sync(costs_ns: Sequence[int] | str) -> Row:
     middle_ms, worst_ms = ordered[len(ordered) // 2] / 1e6, ordered[-1] / 1e6
     finding = f"4 KiB: p50 {middle_ms:.2f} ms, worst of {len(ordered)} {worst_ms:.2f} ms"
     if middle_ms > SYNC_MS_MAX:
-        advice = "use a faster disk for the journal, or keep journal.sync normal"
+        advice = "use a faster disk for the journal, or keep journal.sync ring"
         return Row(name="disk sync", state="warn", finding=finding, advice=advice)
     return Row(name="disk sync", state="ok", finding=finding)
 

@@ -1,9 +1,10 @@
-"""The journal: every intent is on disk before it is sent; all else follows in batches.
+"""The journal: every intent is stored before it is sent; all else follows in batches.
 
-One SQLite file in WAL mode. ``record_intent`` commits on the caller's connection before it
-returns, so an intent survives ``kill -9`` of the daemon (and with sync ``full`` a power cut as
-well). Updates, fills, decisions and notes go to a writer thread. One daemon per directory: a lock
-file refuses the second.
+An intent goes into the intent ring: mapped memory that survives ``kill -9`` of the daemon, and with
+sync ``strict`` one ``fdatasync`` for all that leave together, which survives a power cut as well.
+A thread then writes intents, updates, fills, decisions and notes into one SQLite file in WAL mode,
+to be queried; a slot of the ring is free again once that file knows how the order ended. One daemon
+per directory: a lock file refuses the second.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
 from daemon import journal_tables as tables
+from daemon.intent_ring import FILE_NAME as RING_NAME
+from daemon.intent_ring import IntentRing, RingError, RingIntent
 from daemon.journal_tables import OpenIntent
 from daemon.journal_writer import JournalWriter
 from daemon.places import journal_directory
@@ -31,11 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["Journal", "JournalError", "OpenIntent", "hold_directory", "journal_directory"]
 
 FILE_NAME = "journal.sqlite"
-_INTENT_WAIT_S = 0.2  # a writer from outside is waited for so long, then the intent is denied
-_WRITER_WAIT_S = 5.0
+_OUTSIDER_WAIT_S = 5.0  # a writer from outside is waited for so long
 _WAL_BYTES_KEPT = 16 * 1024 * 1024
 _RUNS_KEPT = 10_000
-_SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
+_SYNCHRONOUS = {"ring": "NORMAL", "strict": "FULL"}
 
 
 class JournalError(Exception):
@@ -53,7 +56,7 @@ class Journal:
         self,
         directory: Path,
         run_id: str,
-        sync: Literal["normal", "full"],
+        sync: Literal["ring", "strict"],
         *,
         instruments: Sequence[str],
         started_ns: int,
@@ -71,32 +74,47 @@ class Journal:
         with ExitStack() as on_failure:
             on_failure.callback(os.close, self._held)
             try:
-                self._connection = _connect(self.path, sync, _INTENT_WAIT_S)
+                self._connection = _connect(self.path, sync, _OUTSIDER_WAIT_S)
                 on_failure.callback(self._connection.close)
                 _prepare(self._connection)
                 self._connection.execute(
                     "INSERT INTO runs (run_id, started_ns, instruments) VALUES (?, ?, ?)",
                     (run_id, started_ns, orjson.dumps(self._symbols).decode()),
                 )
-                second = _connect(self.path, sync, _WRITER_WAIT_S)
-            except (sqlite3.Error, OSError) as error:
+                second = _connect(self.path, sync, _OUTSIDER_WAIT_S)
+                on_failure.callback(second.close)
+                self._is_strict = sync == "strict"
+                self._ring = IntentRing(directory / RING_NAME, is_synced=self._is_strict)
+                on_failure.callback(self._ring.close)
+                self._take_over(self._ring.found.intents)
+            except (sqlite3.Error, OSError, RingError) as error:
                 raise JournalError(f"{self.path}: {error}") from error
             on_failure.pop_all()
-        self._writer = JournalWriter(second, self._lock)
+        self.torn_count = self._ring.found.torn_count
+        self._writer = JournalWriter(second, self._lock, on_settled=self._ring.settle)
 
     def record_intent(self, client_order_id: str, intent: OrderIntent, approved_ns: int) -> None:
-        """Store an approved intent; when this returns it is committed and may be sent.
+        """Store one approved intent, as ``record_intents`` does."""
+        self.record_intents(((client_order_id, intent, approved_ns),))
 
-        Raises JournalError when it is not stored, also for a client order id used before.
+    def record_intents(self, approved: Sequence[tuple[str, OrderIntent, int]]) -> None:
+        """Store approved intents; when this returns they are kept and may be sent.
+
+        Each is (client order id, intent, approved_ns). With sync ``strict`` one sync serves all.
+        Raises JournalError when one is not stored, also for a client order id that is still open;
+        none of them may be sent then.
         """
-        symbol = self._symbols[intent.instrument]
-        row = tables.intent_row(client_order_id, self.run_id, symbol, intent, approved_ns)
+        run_id, symbols = self.run_id, self._symbols
+        rows = [(name, run_id, symbols[each.instrument], each, ns) for name, each, ns in approved]
         try:
-            with self._lock:
-                self._connection.execute(tables.INSERT_INTENT, row)
-        except (sqlite3.Error, OverflowError, ValueError) as error:
-            raise JournalError(f"intent {client_order_id} is not stored: {error}") from error
-        self._writer.count_intent()
+            if self._is_strict:
+                self._ring.store_synced(rows)
+            else:
+                self._store(rows)
+        except (RingError, OSError) as error:
+            raise JournalError(f"intents are not stored: {error}") from error
+        for row in rows:
+            self._writer.put((tables.INSERT_INTENT, partial(tables.intent_row, *row)))
 
     def record_update(self, update: OrderUpdate) -> None:
         """Queue an order update; a terminal one settles its intent, of whichever run."""
@@ -169,8 +187,31 @@ class Journal:
             is_whole = False  # the caller says so: the log outlives the journal
         finally:
             self._connection.close()
+            self._ring.close()
             os.close(self._held)
         return is_whole
+
+    def _store(self, rows: Sequence[tuple[str, str, str, OrderIntent, int]]) -> None:
+        stored: list[str] = []
+        try:
+            for row in rows:
+                self._ring.store(*row)
+                stored.append(row[0])
+        except RingError:
+            for name in stored:
+                self._ring.settle(name)
+            raise
+
+    def _take_over(self, found: Sequence[RingIntent]) -> None:
+        """Copy what an earlier run stored and its writer did not get to; free what has ended."""
+        for each in found:
+            row = (each.client_order_id, each.run_id, each.symbol, each.intent, each.approved_ns)
+            self._connection.execute(tables.INSERT_INTENT, tables.intent_row(*row))
+            (status,) = self._connection.execute(
+                tables.SELECT_FINAL_STATUS, (each.client_order_id,)
+            ).fetchone()
+            if status is not None:
+                self._ring.settle(each.client_order_id)
 
     def _select(self, statement: str) -> list[tuple[Any, ...]]:
         try:

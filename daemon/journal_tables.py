@@ -60,7 +60,7 @@ CREATE VIEW alerts AS SELECT * FROM notes WHERE alert = 1;
 """
 
 INSERT_INTENT = (
-    "INSERT INTO intents (client_order_id, run_id, symbol, sequence, instrument, side,"
+    "INSERT OR IGNORE INTO intents (client_order_id, run_id, symbol, sequence, instrument, side,"
     " quantity_lots, price_ticks, order_type, reduce_only, decided_ns, reason, agent_share,"
     " approved_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
@@ -83,6 +83,7 @@ INSERT_NOTE = (
 SETTLE_INTENT = (
     "UPDATE intents SET final_status = ? WHERE client_order_id = ? AND final_status IS NULL"
 )
+SELECT_FINAL_STATUS = "SELECT final_status FROM intents WHERE client_order_id = ?"
 SELECT_OPEN_INTENTS = (
     "SELECT client_order_id, run_id, symbol, sequence, instrument, side, quantity_lots,"
     " price_ticks, order_type, reduce_only, decided_ns, reason, agent_share, approved_ns"

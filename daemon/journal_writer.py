@@ -1,6 +1,6 @@
 """The journal's second connection: a thread that writes what may wait, in small batches.
 
-It shares one lock with ``record_intent``, holds it for one small transaction at a time, and also
+It shares one lock with the first, holds it for one small transaction at a time, and also
 does the housekeeping: checkpoints of the write-ahead log and the removal of the oldest rows.
 """
 
@@ -9,14 +9,17 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from daemon.journal_tables import ROWS_KEPT
+from daemon.journal_tables import ROWS_KEPT, SETTLE_INTENT
 
-Row = tuple[str, tuple[Any, ...]]
+Values = tuple[Any, ...]
+Row = tuple[str, Values | Callable[[], Values]]
+"""A statement and its values, or how to make them: the maker is called by the writer."""
 
 QUEUE_ROWS_MAX = 100_000
-BATCH_ROWS_MAX = 64  # about 0.4 ms, the longest that an intent has to wait for the lock
+BATCH_ROWS_MAX = 64  # about 0.4 ms, the longest that a reader has to wait for the lock
 _GATHER_S = 0.02
 _IDLE_S = 1.0
 _RETRY_S = 0.5
@@ -39,8 +42,13 @@ class JournalWriter:
         connection: sqlite3.Connection,
         lock: threading.Lock,
         queue_rows_max: int = QUEUE_ROWS_MAX,
+        on_settled: Callable[[str], None] | None = None,
     ) -> None:
-        """Take over the connection and start the thread."""
+        """Take over the connection and start the thread.
+
+        ``on_settled`` takes the client order id of an intent whose end is committed.
+        """
+        self._on_settled = on_settled
         self.error: str | None = None
         self._connection = connection
         self._lock = lock
@@ -76,11 +84,6 @@ class JournalWriter:
     def queued_count(self) -> int:
         """Rows that wait."""
         return len(self._rows)
-
-    def count_intent(self) -> None:
-        """Take note that the other connection wrote a row, for the housekeeping."""
-        self._since_checkpoint_count += 1
-        self._since_prune_count += 1
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until nothing waits; False when the time is over or writing fails."""
@@ -155,12 +158,19 @@ class JournalWriter:
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
-                for statement, values in rows:
+                settled: list[str] = []
+                for statement, made in rows:
+                    values = made() if callable(made) else made
                     self._connection.execute(statement, values)
+                    if statement is SETTLE_INTENT:
+                        settled.append(values[1])
                 self._connection.execute("COMMIT")
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+        if self._on_settled is not None:
+            for client_order_id in settled:
+                self._on_settled(client_order_id)
         self._since_checkpoint_count += len(rows)
         self._since_prune_count += len(rows)
 
@@ -172,7 +182,7 @@ class JournalWriter:
                     self._prune(table, rows_kept)
             if self._since_checkpoint_count >= _CHECKPOINT_ROWS:
                 self._since_checkpoint_count = 0
-                # passive: takes no lock that an intent would wait for
+                # passive: waits for no reader
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except sqlite3.Error as error:
             self.error = str(error)
