@@ -41,7 +41,7 @@ class UserFaults:
         match fault.spec.kind if fault is not None else "":
             case "fill_before_ack":
                 self._held[order_id] = document
-                return []
+                return [] if held is None else [held]
             case "duplicate_fill":
                 sent = [document, document]
             case "fill_after_cancel" | "overfill":
