@@ -268,8 +268,8 @@ def test_second_signal_stops_at_once(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
         asked_s = time.monotonic()
-        process.communicate(timeout=30)
-        assert time.monotonic() - asked_s < 1.0
+        process.wait(timeout=30)
+        assert time.monotonic() - asked_s < 2.0, "an ordered stop takes longer than this"
     assert process.returncode == 130
 
 
