@@ -1,0 +1,236 @@
+"""The spot desk: what is filled, locked, refused, and that nothing appears or vanishes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemon.simulated.spot_listings import spot_instruments
+from daemon.simulated.spot_order import SpotOrder
+from daemon.simulated.spot_request import parse_spot_order
+from daemon.simulated.spot_venue import SpotVenue
+from daemon.simulated.venue_errors import VenueError
+from kernels.events import DepthSnapshot, Side, Trade
+from kernels.units import E8, Instrument, from_e8
+
+NOW_MS = 1_700_000_000_000
+BID, ASK = 6_000_000, 6_000_001
+SHOWN = 100_000
+OPENING_QUOTE_E8 = 100_000 * E8
+
+
+def pair() -> Instrument:
+    """Give BTC/USDT with a fee of 10 bps."""
+    return spot_instruments(("BTC/USDT",), first_index=0, maker_fee_bps=10.0, taker_fee_bps=10.0)[0]
+
+
+class Floor:
+    """A venue with one book of ten levels a side, and everything it published."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.instrument = pair()
+        self.venue = SpotVenue((self.instrument,), OPENING_QUOTE_E8, self.events.append)
+        self.venue.apply(
+            DepthSnapshot(
+                instrument=0,
+                event_ns=0,
+                received_ns=0,
+                last_update_id=1,
+                bid_levels_n2=np.array([[BID - i, SHOWN] for i in range(10)], dtype=np.int64),
+                ask_levels_n2=np.array([[ASK + i, SHOWN] for i in range(10)], dtype=np.int64),
+            ),
+            NOW_MS,
+        )
+
+    def place(self, side: str, kind: str, **parameters: object) -> SpotOrder:
+        """Place an order in the words of the wire."""
+        given = {"symbol": "BTCUSDT", "side": side, "type": kind}
+        given |= {name: str(value) for name, value in parameters.items()}
+        if kind == "LIMIT":
+            given.setdefault("timeInForce", "GTC")
+        request = parse_spot_order(given, self.venue.instruments, f"order-{len(self.events)}")
+        return self.venue.desk.place(request, NOW_MS)
+
+    def trade(self, price_ticks: int, lots: int, aggressor: Side) -> None:
+        """Let somebody else trade."""
+        self.venue.apply(
+            Trade(
+                instrument=0,
+                event_ns=0,
+                received_ns=0,
+                trade_id=1,
+                price_ticks=price_ticks,
+                quantity_lots=lots,
+                aggressor=aggressor,
+            ),
+            NOW_MS,
+        )
+
+
+def price(ticks: int) -> str:
+    """Print ticks for the wire."""
+    return from_e8(ticks * 1_000_000)
+
+
+def test_market_purchase_walks_the_levels_and_pays_in_base() -> None:
+    """One coin shown a level: 1.5 of them cost the first whole and half the second."""
+    floor = Floor()
+    order = floor.place("BUY", "MARKET", quantity="1.5")
+    holdings = floor.venue.holdings
+    paid_e8 = (ASK * 100_000 + (ASK + 1) * 50_000) * 10
+    assert (order.status, order.filled_quote_e8) == ("FILLED", paid_e8)
+    assert holdings.free_e8 == {
+        "USDT": OPENING_QUOTE_E8 - paid_e8,
+        "BTC": 150_000_000 * 999 // 1000,
+    }
+    assert [e["x"] for e in floor.events if e["e"] == "executionReport"] == [
+        "NEW",
+        "TRADE",
+        "TRADE",
+    ]
+
+
+def test_what_was_taken_is_not_bought_again() -> None:
+    """A second purchase is judged and filled against what the first has left."""
+    floor = Floor()
+    floor.place("BUY", "MARKET", quantity="0.9")
+    order = floor.place("BUY", "MARKET", quoteOrderQty="12000")
+    assert [fill.price_ticks for fill in order.fills] == [ASK, ASK + 1]
+    assert 11_999 * E8 < order.filled_quote_e8 <= 12_000 * E8
+
+
+def test_resting_order_locks_and_a_better_fill_gives_back() -> None:
+    """A limit above the touch is locked at its limit and pays the touch."""
+    floor = Floor()
+    holdings = floor.venue.holdings
+    order = floor.place("BUY", "LIMIT", quantity="1.2", price=price(ASK), newClientOrderId="a")
+    assert (order.status, order.filled_lots) == ("PARTIALLY_FILLED", SHOWN)
+    assert holdings.locked_e8["USDT"] == 20_000 * ASK * 10
+    floor.trade(ASK, 20_000, Side.SELL)
+    assert order.status == "FILLED"
+    assert order.fills[-1].is_maker
+    assert holdings.locked_e8["USDT"] == 0
+    crossing = floor.place("BUY", "LIMIT", quantity="0.1", price=price(ASK + 9))
+    assert crossing.filled_quote_e8 == 10_000 * (ASK + 1) * 10
+    assert holdings.locked_e8["USDT"] == 0
+
+
+@pytest.mark.parametrize(
+    ("side", "kind", "parameters", "code", "words"),
+    [
+        ("BUY", "LIMIT", {"quantity": "2", "price": price(BID)}, -2010, "insufficient"),
+        ("BUY", "MARKET", {"quantity": "1.7"}, -2010, "insufficient"),
+        ("SELL", "MARKET", {"quantity": "0.1"}, -2010, "insufficient"),
+        ("BUY", "LIMIT_MAKER", {"quantity": "0.1", "price": price(ASK)}, -2010, "immediately"),
+        ("BUY", "LIMIT", {"quantity": "0.00001", "price": price(BID)}, -1013, "NOTIONAL"),
+        ("BUY", "MARKET", {"quoteOrderQty": "4"}, -1013, "NOTIONAL"),
+        ("BUY", "LIMIT", {"quantity": "0.1", "price": price(BID // 6)}, -1013, "PERCENT"),
+        ("SELL", "LIMIT", {"quantity": "0.1", "price": price(ASK * 6)}, -1013, "PERCENT"),
+        ("BUY", "LIMIT", {"quantity": "0.000001", "price": price(BID)}, -1013, "LOT_SIZE"),
+        ("BUY", "LIMIT", {"quantity": "1", "price": "60000.001"}, -1013, "PRICE_FILTER"),
+        ("BUY", "LIMIT", {"quantity": "1", "price": "60000.000000001"}, -1111, "precision"),
+        ("BUY", "MARKET", {"quantity": "1", "price": price(ASK)}, -1106, "price"),
+        ("BUY", "MARKET", {}, -1128, "Combination"),
+        ("BUY", "STOP_LOSS", {"quantity": "1"}, -1116, "orderType"),
+        ("HOLD", "MARKET", {"quantity": "1"}, -1117, "side"),
+    ],
+)
+def test_refusals_leave_no_trace(
+    side: str, kind: str, parameters: dict[str, str], code: int, words: str
+) -> None:
+    """Each refusal has its code; balances, orders and the user stream stay as they were."""
+    floor = Floor()
+    with pytest.raises(VenueError, match=words) as caught:
+        floor.place(side, kind, **parameters)
+    assert caught.value.code == code
+    assert floor.events == []
+    assert list(floor.venue.desk.orders()) == []
+    assert floor.venue.holdings.free_e8["USDT"] == OPENING_QUOTE_E8
+
+
+def test_client_id_is_free_again_once_its_order_has_ended() -> None:
+    """A working order's id is refused; afterwards the id names the newer order."""
+    floor = Floor()
+    desk = floor.venue.desk
+    terms = {"quantity": "0.1", "price": price(BID - 5), "newClientOrderId": "same"}
+    first = floor.place("BUY", "LIMIT", **terms)
+    with pytest.raises(VenueError, match="Duplicate"):
+        floor.place("BUY", "LIMIT", **terms)
+    desk.cancel(first, "by-me", NOW_MS)
+    report = [e for e in floor.events if e["e"] == "executionReport"][-1]
+    assert (report["x"], report["c"], report["C"]) == ("CANCELED", "by-me", "same")
+    second = floor.place("BUY", "LIMIT", **terms)
+    assert desk.find(0, 0, "same") is second
+    assert desk.find(0, first.order_id, "") is first
+    with pytest.raises(VenueError, match="Unknown order"):
+        desk.cancel(first, "again", NOW_MS)
+
+
+def test_own_orders_do_not_trade_with_each_other() -> None:
+    """An order that reaches one of ours expires in match, and what it locked is free again."""
+    floor = Floor()
+    floor.place("BUY", "MARKET", quantity="0.1")
+    resting = floor.place("SELL", "LIMIT", quantity="0.05", price=price(ASK))
+    taker = floor.place("BUY", "LIMIT", quantity="1", price=price(ASK))
+    assert (taker.status, resting.status) == ("EXPIRED_IN_MATCH", "NEW")
+    assert floor.venue.holdings.locked_e8["USDT"] == 0
+
+
+orders = st.tuples(
+    st.sampled_from(["BUY", "SELL"]),
+    st.sampled_from(["LIMIT", "IOC", "FOK", "LIMIT_MAKER", "MARKET", "SPEND", "TRADE", "CANCEL"]),
+    st.integers(-12, 12),
+    st.integers(1, 150_000),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(orders, max_size=25))
+def test_balances_are_conserved(steps: list[tuple[str, str, int, int]]) -> None:
+    """After any script: opening plus fills minus fees, locks equal the working orders' needs."""
+    floor = Floor()
+    desk, holdings = floor.venue.desk, floor.venue.holdings
+    for side, kind, offset, lots in steps:
+        quantity = from_e8(lots * 1_000)
+        limit = price(BID + offset)
+        try:
+            match kind:
+                case "TRADE":
+                    floor.trade(BID + offset, lots, Side.BUY if side == "BUY" else Side.SELL)
+                case "CANCEL":
+                    for order in desk.working_orders()[:1]:
+                        desk.cancel(order, "c", NOW_MS)
+                case "MARKET":
+                    floor.place(side, kind, quantity=quantity)
+                case "SPEND":
+                    floor.place(side, "MARKET", quoteOrderQty=from_e8(lots * E8 // 10))
+                case "LIMIT_MAKER":
+                    floor.place(side, kind, quantity=quantity, price=limit)
+                case _:
+                    time = "GTC" if kind == "LIMIT" else kind
+                    floor.place(side, "LIMIT", quantity=quantity, price=limit, timeInForce=time)
+        except VenueError as error:
+            assert error.code in (-2010, -1013)  # noqa: PT017 - the fuzz may be refused at any step
+    expected = {"USDT": OPENING_QUOTE_E8, "BTC": 0}
+    for fill in desk.fills:
+        sign = 1 if fill.is_buy else -1
+        expected["BTC"] += sign * fill.quantity_lots * 1_000
+        expected["USDT"] -= sign * fill.quote_e8
+        expected[fill.fee_asset] -= fill.fee_e8
+    needs = {"USDT": 0, "BTC": 0}
+    for order in desk.working_orders():
+        if order.request.side is Side.BUY:
+            needs["USDT"] += order.open_lots * order.request.price_ticks * 10
+        else:
+            needs["BTC"] += order.open_lots * 1_000
+    assert holdings.locked_e8 == needs
+    assert {a: holdings.free_e8[a] + needs[a] for a in needs} == expected
+    assert min(holdings.free_e8.values()) >= 0
+    if floor.events:
+        last = {row["a"]: row["f"] for row in floor.events[-1]["B"]}
+        assert last == {asset: from_e8(holdings.free_e8[asset]) for asset in last}
