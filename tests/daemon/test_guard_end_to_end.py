@@ -23,7 +23,8 @@ from tests.fakes.watched_account import WatchedAccount, watched_account
 
 NOTHING_OPEN_S = 5.0
 FLAT_S = 15.0
-MAKER = ("execution.style=maker", "execution.working_ms_max=60000", "decision.warm_up_bars=1")
+QUICK = ("decision.interval_ms=250", "decision.warm_up_bars=1")
+MAKER = ("execution.style=maker", "execution.working_ms_max=60000", *QUICK)
 FLATTENING = ("guard.on_loss=flatten", "guard.timeout_ms=2000")
 
 
@@ -132,7 +133,7 @@ async def test_operator_flattens_and_a_lost_guard_comes_back(
     account: WatchedAccount, tmp_path: Path
 ) -> None:
     """A killed guard is replaced; FLATTEN ends flat by the venue's word, then HALTED."""
-    with attached(account, tmp_path, "decision.warm_up_bars=1") as process:
+    with attached(account, tmp_path, *QUICK) as process:
         await asyncio.to_thread(wait_for_event, process, "order_filled")
         guard = (await asyncio.to_thread(operate, tmp_path, "status"))["guard"]
         assert guard["state"] == "armed"
