@@ -35,6 +35,7 @@ from kernels.events import (
     OrderUpdate,
     Quote,
     Side,
+    Trade,
     Verdict,
 )
 from kernels.units import Instrument
@@ -193,6 +194,31 @@ async def test_the_whole_recording_arrives() -> None:
         assert not run.book.is_crossed()
     sent = run.report["frames_sent"]
     assert {name: sent[name] for name in WHOLE_CAPTURE} == WHOLE_CAPTURE
+
+
+async def _trade_on(run: _Run, ok_count: int) -> None:
+    """Wait until the verdict has been OK so many times and fifty more trades have come."""
+    await run.until(lambda: run.verdicts().count(Verdict.OK) >= ok_count)
+    before = run.feed.counters.trade_count
+    await run.until(lambda: run.feed.counters.trade_count > before + 50)
+
+
+async def test_no_trade_is_missing_after_real_disconnects() -> None:
+    """Cut three times while the market moves: REST fills every hole, ids stay an unbroken row."""
+    simulated = SimulatedSettings(market="volatile", seed=17)
+    async with _run(simulated, ("BTC/USDT:USDT", "ETH/USDT:USDT")) as run:
+        await _trade_on(run, 1)
+        for count in (2, 3, 4):
+            await run.feed.reconnect("cut by the test")
+            await _trade_on(run, count)
+        counters = run.feed.counters
+        for index in (0, 1):
+            trades = [e for e in run.events if isinstance(e, Trade) and e.instrument == index]
+            ids = [trade.trade_id for trade in trades]
+            assert ids == list(range(ids[0], ids[0] + len(ids)))
+    assert counters.recovered_count > 0
+    assert (counters.lost_count, counters.gap_count, counters.audit_failed_count) == (0, 0, 0)
+    assert counters.reconnect_count == 3
 
 
 def _send(run: _Run, identity: str, **changes: object) -> None:
