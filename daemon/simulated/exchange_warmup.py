@@ -6,6 +6,9 @@ import numpy as np
 
 from daemon.simulated.listings import listed_instruments
 from daemon.simulated.order_request import OrderRequest, VenueOrderType
+from daemon.simulated.spot_listings import spot_instruments
+from daemon.simulated.spot_request import parse_spot_order
+from daemon.simulated.spot_venue import SpotVenue
 from daemon.simulated.venue import Venue
 from kernels.events import DepthDiff, DepthSnapshot, Side, Trade
 from kernels.matching import TimeInForce
@@ -49,6 +52,16 @@ def warm_up() -> None:
     venue.renew_mark(0)
     venue.desk.cancel(resting, 0)
     venue.tick(0)
+    _warm_up_spot(snapshot)
+
+
+def _warm_up_spot(snapshot: DepthSnapshot) -> None:
+    """Buy once on spot, whose market orders look at the displayed levels first."""
+    pairs = spot_instruments(("BTC/USDT",), first_index=0, maker_fee_bps=0.0, taker_fee_bps=0.0)
+    venue = SpotVenue(pairs, 1_000 * E8, lambda document: None)
+    venue.apply(snapshot, 0)
+    terms = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001"}
+    venue.desk.place(parse_spot_order(terms, pairs, "warm"), 0)
 
 
 def open_book() -> DepthSnapshot:

@@ -27,6 +27,28 @@ pytestmark = [
 ]
 PAIR = "BTCUSDT"
 STREAM_WAIT_S = 15.0
+FUTURES_CALLS = (
+    "test_connectivity",
+    "check_server_time",
+    "exchange_information",
+    "mark_price",
+    "symbol_order_book_ticker",
+    "symbol_price_ticker",
+    "symbol_price_ticker_v2",
+    "account_information_v2",
+    "account_information_v3",
+    "futures_account_balance_v2",
+    "futures_account_balance_v3",
+    "notional_and_leverage_brackets",
+    "get_current_position_mode",
+    "position_information_v2",
+    "current_all_open_orders",
+)
+FUTURES_CALLS_OF_ONE = (
+    "recent_trades_list",
+    "compressed_aggregate_trades_list",
+    "user_commission_rate",
+)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -123,30 +145,10 @@ async def test_futures_rest(access: SimulatedAccess) -> None:
     def trade() -> Answers:
         api, answers = futures(access).rest_api, Answers()
         take = answers.take
-        for call in (
-            api.test_connectivity,
-            api.check_server_time,
-            api.exchange_information,
-            api.mark_price,
-            api.symbol_order_book_ticker,
-            api.symbol_price_ticker,
-            api.symbol_price_ticker_v2,
-            api.account_information_v2,
-            api.account_information_v3,
-            api.futures_account_balance_v2,
-            api.futures_account_balance_v3,
-            api.notional_and_leverage_brackets,
-            api.get_current_position_mode,
-            api.position_information_v2,
-            api.current_all_open_orders,
-        ):
-            take(call)
-        for call in (
-            api.recent_trades_list,
-            api.compressed_aggregate_trades_list,
-            api.user_commission_rate,
-        ):
-            take(call, PAIR)
+        for name in FUTURES_CALLS:
+            take(getattr(api, name))
+        for name in FUTURES_CALLS_OF_ONE:
+            take(getattr(api, name), PAIR)
         take(api.kline_candlestick_data, PAIR, "1m")
         take(api.ticker24hr_price_change_statistics, symbol=PAIR)
         assert take(api.change_initial_leverage, PAIR, 10).leverage == 10
