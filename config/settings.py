@@ -283,6 +283,33 @@ class ModelSettings(Section):
 
     bundle: str = Field("", description="bundle directory; empty: the one shipped with the code")
     threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="torch compute threads")
+    directory: str = Field(
+        "", description="watched for new bundles, one sub-directory each; empty: no hot swap"
+    )
+    latency_us_max: PositiveInt = Field(
+        5_000, description="a bundle whose typical judgement takes longer is refused or withdrawn"
+    )
+    shadow_decisions: PositiveInt = Field(
+        300, description="decisions a new bundle judges beside the old one, unused"
+    )
+    canary_decisions: Annotated[int, Field(ge=0)] = Field(
+        300, description="decisions it then takes at reduced size; 0: none"
+    )
+    canary_frac: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.25, description="share of its target exposure that a canary gets"
+    )
+    probation_decisions: PositiveInt = Field(
+        1_000, description="decisions at full size before it becomes the last known good one"
+    )
+    probation_loss_frac_max: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.01, description="loss of equity as canary or on probation that brings the old one back"
+    )
+    action_shift_frac_max: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.5, description="distance of action histograms: to the old one's, then to its own shadow's"
+    )
+    unsound_decisions_max: PositiveInt = Field(
+        3, description="decisions in a row with sick agents that bring back the one before, later"
+    )
 
 
 class JournalSettings(Section):

@@ -29,12 +29,14 @@ from daemon.control import Control
 from daemon.effects import Effect, Note
 from daemon.exit_codes import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from daemon.guard_link import GuardError
+from daemon.hotswap import HotSwap
 from daemon.identity import new_run_id
 from daemon.places import CONTROL_SOCKET, socket_directory
 from daemon.reload import Reload
 from daemon.self_watch import SelfWatch
 from daemon.summary import RunFacts, closing_lines, summarise
 from daemon.venues.reconcile import cancel_everything, fetch_account
+from daemon.venues.supervision import Supervisor
 from kernels.events import (
     AccountEvent,
     AccountState,
@@ -144,6 +146,8 @@ class Daemon:
             clock=parts.clock,
         )
         self._reload = Reload(parts, options.reread)
+        self._hotswap = HotSwap(parts)
+        parts.dispatcher.on_model_moved = self._hotswap.moved
         self._reloading: set[asyncio.Task[Any]] = set()
         self._control = self._open_control()
 
@@ -154,6 +158,7 @@ class Daemon:
             loop.add_signal_handler(number, self._on_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         account_watch = asyncio.create_task(self._watch_account(), name="account watch")
+        models = self._watch_models()
         view = self._start_view()
         try:
             await self._start_guard()
@@ -163,6 +168,8 @@ class Daemon:
             await self._wind_down()
         finally:
             await self._control.close()
+            await models.close()
+            await self._hotswap.close()
             account_watch.cancel()
             if view is not None:
                 view.cancel()
@@ -252,6 +259,7 @@ class Daemon:
             self._stop_reason = self._stop_reason or "the simulated exchange ended"
         self._tend_event_log()
         self._self_watch.look()
+        self._hotswap.tend()
         self._alert_watch.look()
         parts.health.watchdog(parts.progress.turn_count)
         if now_ns - self._heartbeat_ns >= HEARTBEAT_INTERVAL_NS:
@@ -324,6 +332,9 @@ class Daemon:
                 "weights": weights,
                 "why": why,
                 "reload": reload,
+                "models": self._hotswap.listed,
+                "promote": self._hotswap.promote,
+                "rollback": self._hotswap.rollback,
             },
             put=parts.lanes.put,
             kill=self._on_kill,
@@ -338,6 +349,14 @@ class Daemon:
             await self.parts.guard.start()
         except GuardError as error:
             raise StartRefused(str(error), EXIT_FAILED) from error
+
+    def _watch_models(self) -> Supervisor:
+        """Watch the models directory where there is one."""
+        parts = self.parts
+        keeper = Supervisor(parts.clock, parts.dispatcher.note, parts.generator)
+        if parts.settings.model.directory:
+            keeper.spawn_forever("models watch", self._hotswap.run)
+        return keeper
 
     def _on_kill(self, reason: str) -> None:
         """End after an operator's kill: everything is cancelled already, so stop in order."""

@@ -35,6 +35,8 @@ from daemon.journal import Journal, JournalError, journal_directory
 from daemon.lanes import Lanes
 from daemon.logs import Log
 from daemon.metrics import Metrics
+from daemon.model_loading import load_first_model
+from daemon.model_store import Shelf, named
 from daemon.probe import SendWatch, StageProbe
 from daemon.simulated.attach import Exchange, attach
 from daemon.simulated.process import ExchangeError
@@ -47,18 +49,10 @@ from daemon.venues.recovery import recover
 from daemon.venues.supervision import Supervisor
 from daemon.venues.tap import TapBinanceUsdm
 from kernels.events import AccountState
-from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
 from kernels.units import Instrument
 from kernels.warmup import warm_up
 from risk.breaker import Breaker, BreakerState
-from strategy import ensemble, observation
-from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, BundleError
-from strategy.bundle import load as load_bundle
-from strategy.runtime import Runtime
-
-WARM_ROWS_MAX = 8
-"""Batches of up to this many instruments are specialised before the first decision."""
-
+from strategy.bundle import Bundle, BundleError
 
 VENUE_ERRORS = (VenueError, ReconcileError, OSError)
 """What talking to the venue may raise beside TimeoutError."""
@@ -87,6 +81,7 @@ class Parts:
     health: Health
     journal: Journal
     bundle: Bundle
+    shelf: Shelf
     lanes: Lanes
     instruments: tuple[Instrument, ...]
     engine: Engine
@@ -233,16 +228,11 @@ async def _wire(
 ) -> Parts:
     """Build the engine on the venue's own account and connect everything around it."""
     settings, clock = site.settings, site.clock
-    metrics = Metrics()
+    shelf, metrics = Shelf(model, bundle), Metrics()
     send_watch = SendWatch(metrics)
     lanes = Lanes(len(instruments), settings.feed.lane_events_max)
     gateway = OrderGateway(
-        venue,
-        instruments,
-        lanes,
-        clock,
-        site.log.note,
-        metrics.record,
+        *(venue, instruments, lanes, clock, site.log.note, metrics.record),
         generator=site.generator,
         on_sent=send_watch.sent,
     )
@@ -253,7 +243,7 @@ async def _wire(
         instruments=instruments,
         settings=settings,
         run_id=site.run_id,
-        decider=Decider(model, settings, len(instruments)),
+        decider=Decider(model, settings, len(instruments), named(bundle), shelf),
         opening=opening,
         probe=StageProbe(clock, metrics),
     )
@@ -281,6 +271,7 @@ async def _wire(
         health=Health(os.environ),
         journal=journal,
         bundle=bundle,
+        shelf=shelf,
         lanes=lanes,
         instruments=instruments,
         engine=engine,
@@ -388,7 +379,7 @@ async def _open_model_and_exchange(
     opening_exchange = asyncio.create_task(_open_exchange(site))
     await asyncio.sleep(0)
     try:
-        model, bundle = load_model(site.settings, site.clock)
+        model, bundle = load_first_model(site.settings, site.clock, site.log.note)
     except BaseException:
         await asyncio.wait((opening_exchange,))
         raise
@@ -448,25 +439,3 @@ def _symbols(site: _Site, venue: TapBinanceUsdm) -> tuple[str, ...]:
         absent = sorted(set(settings.instruments) - set(present))
         site.note("instruments_absent", absent=absent, capture=settings.simulated.capture)
     return present
-
-
-def load_model(settings: Settings, clock: Clock) -> tuple[Model, Bundle]:
-    """Load, verify and warm the bundle that the settings name; raises BundleError."""
-    is_rich = settings.meta.regime_features_dim == len(RESEARCH_FEATURE_NAMES)
-    names = RESEARCH_FEATURE_NAMES if is_rich else DEFAULT_FEATURE_NAMES
-    shipped = DEFAULT_BUNDLE_PATH.parent / ("research" if is_rich else "default")
-    path = Path(settings.model.bundle).expanduser() if settings.model.bundle else shipped
-    bundle = load_bundle(path, names, now_ns=clock.now_ns())
-    runtime = Runtime(bundle, settings.model.threads)
-    runtime.warm_up(min(len(settings.instruments), WARM_ROWS_MAX))
-    observation.warm_up()
-    ensemble.warm_up(len(bundle.agents))
-    model = Model(
-        judge=runtime,
-        normalisation=bundle.normalisation,
-        feature_names=names,
-        agent_names=bundle.agents,
-        exposure_frac_max=bundle.manifest.limits.exposure_frac_max,
-        expires_ns=bundle.manifest.expires_ns,
-    )
-    return model, bundle

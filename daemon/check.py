@@ -91,7 +91,7 @@ def check_bundle(path: Path) -> Finding:
     from strategy.bundle import BundleError, load
 
     try:
-        bundle = load(path, _feature_names(path), now_ns=SystemClock().now_ns())
+        bundle = load(path, feature_names(path), now_ns=SystemClock().now_ns())
     except BundleError as error:
         return Finding(path=str(path), kind="bundle", ok=False, message=error.reason)
     message = f"{bundle.name}, {bundle.manifest.status}, sha256 {bundle.sha256[:12]}"
@@ -126,7 +126,7 @@ def _summary(settings: Settings) -> str:
     )
 
 
-def _feature_names(bundle: Path) -> tuple[str, ...]:
+def feature_names(bundle: Path) -> tuple[str, ...]:
     """Return the schema that a bundle of this width must have; the loader compares the names."""
     from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
 

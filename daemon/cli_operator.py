@@ -39,23 +39,23 @@ def register(add: Add) -> None:
         ("weights", "who decides now: weights, regimes, actions", _show_weights),
     ):
         parser = add(name, summary, f"metaensemble {name} --json")
-        _add_target(parser)
-        parser.set_defaults(command=_question(name, show))
+        add_target(parser)
+        parser.set_defaults(command=question(name, show))
     parser = add(
         "reload",
         "read preset and file again; applied between two decisions, or refused with the reason",
         "metaensemble reload",
     )
-    _add_target(parser)
-    parser.set_defaults(command=_question("reload", _show_reload))
+    add_target(parser)
+    parser.set_defaults(command=question("reload", _show_reload))
     parser = add(
         "why",
         "why an order was sent and what became of it",
         "metaensemble why me-2agxcn7xr9da-17",
     )
     parser.add_argument("order", metavar="ORDER", help="client order id, as in the log")
-    _add_target(parser)
-    parser.set_defaults(command=_question("why", _show_document))
+    add_target(parser)
+    parser.set_defaults(command=question("why", show_document))
     for name, summary in (
         ("halt", "cancel everything and send nothing more until resume"),
         ("reduce", "no new risk: positions may only become smaller"),
@@ -63,16 +63,16 @@ def register(add: Add) -> None:
         ("flatten", "cancel everything, close every position, then halt"),
     ):
         parser = add(name, summary, f'metaensemble {name} --reason "venue maintenance"')
-        _add_reason(parser, required=False)
-        _add_target(parser)
-        parser.set_defaults(command=_question(name, _show_breaker))
+        add_reason(parser, required=False)
+        add_target(parser)
+        parser.set_defaults(command=question(name, _show_breaker))
     parser = add(
         "resume",
         "lift the breaker, whatever tripped it; also while no daemon runs",
         'metaensemble resume --reason "feed is back, positions checked"',
     )
-    _add_reason(parser, required=True)
-    _add_target(parser)
+    add_reason(parser, required=True)
+    add_target(parser)
     parser.set_defaults(command=_resume)
     parser = add(
         "kill",
@@ -80,12 +80,13 @@ def register(add: Add) -> None:
         'metaensemble kill --flatten --reason "it hangs"',
     )
     parser.add_argument("--flatten", action="store_true", help="close all positions as well")
-    _add_reason(parser, required=False)
-    _add_target(parser)
+    add_reason(parser, required=False)
+    add_target(parser)
     parser.set_defaults(command=_kill)
 
 
-def _add_target(parser: argparse.ArgumentParser) -> None:
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Let the operator say which daemon is asked, and how the answer is printed."""
     parser.add_argument("--mode", choices=MODES, help="which daemon, where several run")
     parser.add_argument(
         "--socket", type=Path, metavar="PATH", help="its control.sock, where it keeps its journal"
@@ -93,21 +94,26 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
 
 
-def _add_reason(parser: argparse.ArgumentParser, *, required: bool) -> None:
+def add_reason(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Take the reason that goes into the log."""
     parser.add_argument("--reason", metavar="TEXT", required=required, help="goes into the log")
 
 
-def _question(name: str, show: Callable[[Words], None]) -> Callable[[argparse.Namespace], int]:
+def question(
+    name: str, show: Callable[[Words], None], timeout_s: float = ASK_TIMEOUT_S
+) -> Callable[[argparse.Namespace], int]:
+    """Return what asks the running daemon one question and shows the answer."""
+
     def run(options: argparse.Namespace) -> int:
         request = {"command": name}
-        for key in ("reason", "order"):
+        for key in ("reason", "order", "bundle"):
             if getattr(options, key, None):
                 request[key] = getattr(options, key)
         try:
-            answer = ask(_find(options, CONTROL_SOCKET), request, ASK_TIMEOUT_S)
+            answer = ask(_find(options, CONTROL_SOCKET), request, timeout_s)
         except (NobodyError, LineError) as error:
-            return _complain(options, str(error))
-        return _finish(options, answer, show)
+            return complain(options, str(error))
+        return finish(options, answer, show)
 
     return run
 
@@ -121,8 +127,8 @@ def _kill(options: argparse.Namespace) -> int:
         try:
             answer = ask(_find(options, CONTROL_SOCKET), request, ASK_TIMEOUT_S)
         except (NobodyError, LineError) as error:
-            return _complain(options, f"no guard ({no_guard}) and no daemon ({error})")
-    return _finish(options, answer, _show_document)
+            return complain(options, f"no guard ({no_guard}) and no daemon ({error})")
+    return finish(options, answer, show_document)
 
 
 def _resume(options: argparse.Namespace) -> int:
@@ -135,9 +141,9 @@ def _resume(options: argparse.Namespace) -> int:
 
         lifted = offline.resume(_state_directories(options), options.reason)
         if lifted is None:
-            return _complain(options, f"{nobody}; and no breaker is latched on disk")
-        return _finish(options, lifted, _show_document)
-    return _finish(options, answer, _show_breaker)
+            return complain(options, f"{nobody}; and no breaker is latched on disk")
+        return finish(options, lifted, show_document)
+    return finish(options, answer, _show_breaker)
 
 
 def _state_directories(options: argparse.Namespace) -> list[Path]:
@@ -173,7 +179,8 @@ def _find(options: argparse.Namespace, name: str) -> Path:
     return alive[0]
 
 
-def _complain(options: argparse.Namespace, message: str) -> int:
+def complain(options: argparse.Namespace, message: str) -> int:
+    """Print why nothing was done; returns the exit code."""
     if options.json:
         print(json.dumps({"ok": False, "error": message}))
     else:
@@ -181,9 +188,10 @@ def _complain(options: argparse.Namespace, message: str) -> int:
     return EXIT_FAILED
 
 
-def _finish(options: argparse.Namespace, answer: Words, show: Callable[[Words], None]) -> int:
+def finish(options: argparse.Namespace, answer: Words, show: Callable[[Words], None]) -> int:
+    """Print an answer; returns the exit code."""
     if not answer.get("ok"):
-        _complain(options, str(answer.get("error", "refused without a word")))
+        complain(options, str(answer.get("error", "refused without a word")))
         return EXIT_REFUSED
     if options.json:
         print(json.dumps(answer))
@@ -245,11 +253,12 @@ def _show_weights(answer: Words) -> None:
         print(f"{symbol}: {row['regime']}, exposure {row['exposure']:+.2f}")
 
 
-def _show_document(answer: Words, indent: str = "") -> None:
+def show_document(answer: Words, indent: str = "") -> None:
+    """Print names and values, nested ones indented."""
     for name, value in answer.items():
         if isinstance(value, Mapping):
             print(f"{indent}{name}")
-            _show_document(dict(value), indent + "  ")
+            show_document(dict(value), indent + "  ")
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             print(f"{indent}{name}")
             for row in value:

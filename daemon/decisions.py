@@ -9,17 +9,20 @@ without it nothing is done, and either way an alert says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
-from daemon.effects import Decided
+from daemon.effects import Decided, ModelMoved
 from daemon.instrument_state import InstrumentState
 from daemon.order_table import OrderTable, TrackedOrder
+from daemon.rollout import BundleName, Find, Rollout, RolloutState, Seat
+from daemon.rollout import Judge as Judge
+from daemon.rollout import Model as Model
 from kernels.events import REGIMES, OrderIntent, OrderStatus, Side, Verdict
 from kernels.ledger import Ledger
 from risk.breaker import BreakerState
@@ -28,35 +31,20 @@ from risk.sizing import SizingEvidence, order_lots_max, target_lots
 from risk.views import ModelVerdict
 from strategy.ensemble import attribute, combine, weigh
 from strategy.intents import opposes, plan
-from strategy.observation import CLIP, Normalisation, write_observation
+from strategy.observation import CLIP, write_observation
 from strategy.regime_report import reported_regime
 from strategy.runtime import Judgement
 
 BPS_PER_UNIT = 10_000.0
+UNNAMED = BundleName(name="", sha256="", path="")
+"""A model that came without a bundle."""
+
+Notes = list[tuple[str, int, str, Mapping[str, Any]]]
 YEAR_MS = 365.25 * 86_400_000.0
 VOLATILITY_FEATURE = "volatility_realised_long_bps"
 """Feature that the volatility target is held against, bps per bar; 0 until it is warm."""
 
 RESTING = (OrderStatus.WORKING, OrderStatus.PARTIALLY_FILLED)
-
-
-class Judge(Protocol):
-    """The loaded ensemble: ``strategy.runtime.Runtime``, or a scripted one in tests."""
-
-    def decide(self, obs_BF: NDArray[np.float32]) -> Judgement:
-        """Judge B observations in one call."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """What the decider needs of a bundle."""
-
-    judge: Judge
-    normalisation: Normalisation
-    feature_names: tuple[str, ...]
-    agent_names: tuple[str, ...]
-    exposure_frac_max: float
-    expires_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +69,8 @@ class Situation:
 class Outcome:
     """What was decided; ``notes`` are (event, instrument, reason, fields).
 
-    ``model`` is the verdict on the models for every instrument, ABSENT where none was asked.
+    ``model`` is the verdict on the models for every instrument, ABSENT where none was asked;
+    ``moves`` are steps of model bundles that this decision led to.
     """
 
     decided: tuple[Decided, ...]
@@ -90,6 +79,7 @@ class Outcome:
     weights_A: NDArray[np.float64]
     notes: tuple[tuple[str, int, str, Mapping[str, Any]], ...]
     model: tuple[ModelVerdict, ...]
+    moves: tuple[ModelMoved, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,23 +101,32 @@ class DeciderState:
     last_lots: list[int]
     bars_since_change: list[int]
     weights_A: NDArray[np.float64]
+    rollout: RolloutState
 
 
 class Decider:
     """The ensemble with its small memory: reported regimes and when positions last changed."""
 
-    def __init__(self, model: Model, settings: Settings, instrument_count: int) -> None:
-        """Prepare the observation matrix for every instrument."""
+    def __init__(
+        self,
+        model: Model,
+        settings: Settings,
+        instrument_count: int,
+        bundle: BundleName = UNNAMED,
+        find: Find = lambda _: None,
+    ) -> None:
+        """Prepare the observation matrix for every instrument; ``find`` gives later models."""
         self.feature_names = model.feature_names
         self.agent_names = model.agent_names
         self.agent_count = len(model.agent_names)
-        self._model = model
+        self.rollout = Rollout(Seat(bundle=bundle, model=model), settings.model, find)
         self._settings = settings
         self._obs_BF = np.zeros(
             (instrument_count, model.normalisation.observation_count), np.float32
         )
         self.reported = [-1] * instrument_count
         self._last_lots = [0] * instrument_count
+        self._shadow_BF = np.zeros_like(self._obs_BF)
         self._bars_since_change = [0] * instrument_count
         self._weights_A: NDArray[np.float64] = np.zeros(self.agent_count)
 
@@ -156,15 +155,14 @@ class Decider:
             self._position(situation.markets[index], situation.ledger, equity_e8)
             for index in situation.ready
         ]
-        obs_BF = self._obs_BF[: len(situation.ready)]
         for row, index in enumerate(situation.ready):
-            self._observe(situation.markets[index], positions[row], obs_BF[row])
+            self._count_bar(index, positions[row])
         decided: list[Decided] = []
         intents: list[OrderIntent] = []
         cancels: list[TrackedOrder] = []
         notes: list[tuple[str, int, str, Mapping[str, Any]]] = []
         model = [ModelVerdict.ABSENT] * len(self.reported)
-        judgement = self._ask_model(obs_BF, situation.ready[0], notes)
+        judgement, moves = self._judge(situation, positions, equity_e8, notes)
         for row, index in enumerate(situation.ready):
             position = positions[row]
             entry, shares_A = self._judge_one(
@@ -188,6 +186,7 @@ class Decider:
             cancels=tuple(cancels),
             weights_A=self._weights_A,
             notes=tuple(notes),
+            moves=(*moves, *self.rollout.advance(equity_e8)),
             model=tuple(model),
         )
 
@@ -199,6 +198,7 @@ class Decider:
             last_lots=self._last_lots,
             bars_since_change=self._bars_since_change,
             weights_A=self._weights_A,
+            rollout=self.rollout.state,
         )
 
     def restore(self, state: DeciderState) -> None:
@@ -211,6 +211,7 @@ class Decider:
         self._last_lots = list(state.last_lots)
         self._bars_since_change = list(state.bars_since_change)
         self._weights_A = state.weights_A.copy()
+        self.rollout.restore(state.rollout)
 
     # inner ----------------------------------------------------------------------------------
 
@@ -249,7 +250,7 @@ class Decider:
         evidence = ModelEvidence(
             has_schema=True,
             is_finite=entry.outcome != "abstained" and bool(judgement.regime_healthy_B[row]),
-            expires_ns=self._model.expires_ns,
+            expires_ns=self.rollout.active.model.expires_ns,
             latency_ns=None,
             outlier_frac=float(np.count_nonzero(np.abs(features_F) >= CLIP)) / features_F.size,
             disagreement=entry.disagreement,
@@ -278,39 +279,63 @@ class Decider:
         )
         return held_lots if lots is None else lots
 
-    def _observe(
-        self, market: InstrumentState, position: _Position, out_F: NDArray[np.float32]
-    ) -> None:
-        index = market.instrument.index
+    def _count_bar(self, index: int, position: _Position) -> None:
         if position.lots != self._last_lots[index]:
             self._last_lots[index] = position.lots
             self._bars_since_change[index] = 0
         else:
             self._bars_since_change[index] += 1
+
+    def _observe(
+        self, model: Model, market: InstrumentState, position: _Position, out_F: NDArray[np.float32]
+    ) -> None:
         write_observation(
-            self._model.normalisation,
+            model.normalisation,
             market.features.values_F,
             exposure=position.exposure,
             unrealised_bps=position.unrealised_bps,
-            bars_since_change=self._bars_since_change[index],
+            bars_since_change=self._bars_since_change[market.instrument.index],
             out_F=out_F,
         )
         if not market.features.is_warm:
             # the mean of the training data, not a raw 0: a feature that knows nothing is neutral
             out_F[: len(self.feature_names)][market.features.cold_F()] = 0.0
 
+    def _judge(
+        self, situation: Situation, positions: Sequence[_Position], equity_e8: int, notes: Notes
+    ) -> tuple[Judgement, tuple[ModelMoved, ...]]:
+        """Ask the model that decides; where it fails and a good one waits, that one's answer."""
+        rollout, rows = self.rollout, len(situation.ready)
+        obs_BF = self._obs_BF[:rows]
+        judgement = self._ask_model(rollout.active.model, situation, positions, obs_BF, notes)
+        moves: tuple[ModelMoved, ...] = ()
+        fault = rollout.fault_of(judgement, equity_e8)
+        if fault is not None:
+            moves = rollout.roll_back(fault)
+            judgement = self._ask_model(rollout.active.model, situation, positions, obs_BF, notes)
+        if rollout.candidate is not None:
+            shadow = self._ask_model(
+                rollout.candidate.model, situation, positions, self._shadow_BF[:rows], []
+            )
+            rollout.compare(judgement, shadow)
+        return judgement, moves
+
     def _ask_model(
         self,
+        model: Model,
+        situation: Situation,
+        positions: Sequence[_Position],
         obs_BF: NDArray[np.float32],
-        instrument: int,
-        notes: list[tuple[str, int, str, Mapping[str, Any]]],
+        notes: Notes,
     ) -> Judgement:
-        """Ask the model; one that raises is a model without a single healthy agent."""
+        """Ask a model; one that raises is a model without a single healthy agent."""
+        for row, index in enumerate(situation.ready):
+            self._observe(model, situation.markets[index], positions[row], obs_BF[row])
         try:
-            return self._model.judge.decide(obs_BF)
+            return model.judge.decide(obs_BF)
         except (RuntimeError, ValueError, ArithmeticError) as error:
             fields = {"error": type(error).__name__, "detail": str(error)[:200]}
-            notes.append(("model_failed", instrument, type(error).__name__, fields))
+            notes.append(("model_failed", situation.ready[0], type(error).__name__, fields))
         rows, agents, regimes = len(obs_BF), self.agent_count, len(REGIMES)
         return Judgement(
             preference_BA3=np.zeros((rows, agents, 3), np.float32),
@@ -336,7 +361,7 @@ class Decider:
         action_A, healthy_A = judgement.action_BA[row], judgement.healthy_BA[row]
         regime = self._report_regime(index, judgement.regime_BK[row], notes)
         if not healthy_A.all():
-            sick = [n for n, ok in zip(self._model.agent_names, healthy_A, strict=True) if not ok]
+            sick = [n for n, ok in zip(self.agent_names, healthy_A, strict=True) if not ok]
             fields = {"agents": sick, "error": judgement.error}
             notes.append(("agent_unhealthy", index, ",".join(sick), fields))
         may_ask_A = healthy_A & situation.armed_A if situation.armed_A else healthy_A
@@ -353,9 +378,10 @@ class Decider:
                 action_A,
                 weights_A,
                 judgement.confidence_BA[row],
-                self._model.exposure_frac_max,
+                self.rollout.active.model.exposure_frac_max,
             )
-            exposure, disagreement, outcome = target.exposure, target.disagreement, "decided"
+            exposure = target.exposure * self.rollout.size_frac
+            disagreement, outcome = target.disagreement, "decided"
             self._weights_A = weights_A
             wanted = self._size(exposure, market, equity_e8, position.evidence, position.lots)
         wanted = _within_breaker(wanted, position.lots, situation.breaker)

@@ -16,6 +16,7 @@ from daemon.effects import (
     Decided,
     Effect,
     LatchBreaker,
+    ModelMoved,
     Note,
     QueryOrder,
     SendOrder,
@@ -36,7 +37,8 @@ class Dispatcher:
     """The hands of the engine; one method per kind of effect.
 
     ``account_wanted`` is set when the venue's account is to be read now; ``call_guard`` takes the
-    reason when the guard is to close positions, and is set once there is a guard.
+    reason when the guard is to close positions, and is set once there is a guard;
+    ``on_model_moved`` takes the steps of model bundles.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Dispatcher:
         self._send_watch = send_watch
         self.account_wanted = asyncio.Event()
         self.call_guard: Callable[[str], None] | None = None
+        self.on_model_moved: Callable[[ModelMoved], None] | None = None
 
     def use(self, settings: Settings) -> None:
         """Take what is logged from these settings from now on."""
@@ -93,14 +96,21 @@ class Dispatcher:
                 self.account_wanted.set()
             elif isinstance(effect, CallGuard):
                 self._call_guard(effect.reason)
+            elif isinstance(effect, ModelMoved):
+                assert self.on_model_moved is not None, "only a hot swap offers bundles"
+                self.on_model_moved(effect)
             else:
                 self.note(effect)
 
     def note(self, note: Note) -> None:
         """Log a note; alerts are kept in the journal as well."""
         self._log.note(note)
-        if EVENTS[note.event].alert:
+        if self.is_alert(note):
             self._journal.record_note(note)
+
+    def is_alert(self, note: Note) -> bool:
+        """Say whether a note wakes somebody."""
+        return EVENTS[note.event].alert
 
     def keep(self, event: Event) -> None:
         """Put news of our own orders into the journal."""

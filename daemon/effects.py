@@ -86,6 +86,24 @@ class CallGuard:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMoved:
+    """A bundle took a step; ``active_sha256`` names the one that decided until this step.
+
+    ``step``: shadow, canary, probation, settled, dropped, rolled_back or refused. ``decisions`` and
+    ``votes`` (SELL, HOLD, BUY) are those of the stage that ends here. After ``rolled_back`` it is
+    ``active_sha256`` that decides again.
+    """
+
+    step: str
+    name: str
+    sha256: str
+    active_sha256: str
+    decisions: int
+    votes: tuple[int, int, int]
+    reason: str
+
+
 Effect = (
     SendOrder
     | CancelOrder
@@ -95,5 +113,6 @@ Effect = (
     | LatchBreaker
     | AskAccount
     | CallGuard
+    | ModelMoved
     | Note
 )

@@ -26,6 +26,8 @@ from kernels.events import (
     REGIMES,
     AccountState,
     Alarm,
+    BundleOffered,
+    BundleWithdrawn,
     Command,
     CommandName,
     DepthDiff,
@@ -141,6 +143,8 @@ class Engine:
             Command: self._on_command,
             Alarm: self.desk.on_alarm,
             SettingsChanged: self._on_settings,
+            BundleOffered: self._on_offer,
+            BundleWithdrawn: self._on_withdrawal,
             DrainEnd: self._on_drain_end,
         }
 
@@ -261,6 +265,12 @@ class Engine:
         self.decider.use(settings)
         return ()
 
+    def _on_offer(self, event: BundleOffered) -> tuple[Effect, ...]:
+        return self.decider.rollout.offer(event, self.desk.ledger.equity_quote_e8)
+
+    def _on_withdrawal(self, event: BundleWithdrawn) -> tuple[Effect, ...]:
+        return self.decider.rollout.withdraw(event)
+
     # the end of a batch -----------------------------------------------------------------------
 
     def _on_drain_end(self, event: DrainEnd) -> tuple[Effect, ...]:
@@ -339,6 +349,7 @@ class Engine:
             effects.extend(self.desk.review(outcome.intents, self.markets, now_ns, outcome.model))
             self._probe.lap("gate")
         effects.extend(outcome.decided)
+        effects.extend(outcome.moves)
         for name, instrument, reason, fields in outcome.notes:
             effects.extend(self.notes.seldom(name, instrument, reason, **fields))
         return effects

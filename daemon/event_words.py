@@ -23,6 +23,7 @@ from daemon.effects import (
     Decided,
     Effect,
     LatchBreaker,
+    ModelMoved,
     Note,
     QueryOrder,
     SendOrder,
@@ -31,6 +32,8 @@ from daemon.engine import Engine, EngineState
 from kernels.events import (
     AccountState,
     Alarm,
+    BundleOffered,
+    BundleWithdrawn,
     Command,
     DepthDiff,
     DepthSnapshot,
@@ -62,6 +65,8 @@ EVENT_TYPES: tuple[type[Any], ...] = (
     Command,
     Alarm,
     SettingsChanged,
+    BundleOffered,
+    BundleWithdrawn,
 )
 """Numbers of the event types in the log: append only, never reorder."""
 
@@ -75,6 +80,7 @@ EFFECT_TYPES: tuple[type[Any], ...] = (
     LatchBreaker,
     AskAccount,
     CallGuard,
+    ModelMoved,
 )
 """Numbers of the effect types in the log: append only, never reorder."""
 

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from config.settings import ModelSettings, Settings
-from daemon.assembly import load_model
-from daemon.clock import SystemClock
-from daemon.decisions import Decider, Model
+from config.settings import Settings
+from daemon.clock import ManualClock
+from daemon.decisions import UNNAMED, Decider, Model
 from daemon.engine import Engine
 from daemon.event_frames import LogCorruptError, Record, RecordKind, Tail, read_records
 from daemon.event_log import DIRECTORY, FORMAT, SUFFIX, segments
@@ -39,6 +38,8 @@ from daemon.event_words import (
 )
 from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED
 from daemon.identity import RUN_ID_LENGTH
+from daemon.model_loading import load_model
+from daemon.rollout import BundleName, Find
 from strategy.bundle import BundleError
 
 
@@ -138,7 +139,11 @@ def replay(paths: Sequence[Path], model: Model | None = None) -> Comparison:
             compared.ending = "unfinished"
             expected_segment = facts.segment + 1
             if engine is None:
-                engine = build_engine(facts, model or _recorded_model(facts, compared))
+                bundles = RecordedBundles(facts)
+                if model is None:
+                    engine = build_engine(facts, *bundles.first(compared), bundles)
+                else:
+                    engine = build_engine(facts, model, UNNAMED, bundles)
                 starts_afresh = True
             else:
                 starts_afresh = False
@@ -151,14 +156,52 @@ def replay(paths: Sequence[Path], model: Model | None = None) -> Comparison:
     return compared
 
 
-def build_engine(facts: RunFacts, model: Model) -> Engine:
+class RecordedBundles:
+    """Loads the bundles that a run names, from where it kept them; called as ``rollout.Find``."""
+
+    def __init__(self, facts: RunFacts) -> None:
+        """Load as that run did."""
+        self._facts = facts
+        self._loaded: dict[str, Model] = {}
+
+    def first(self, compared: Comparison) -> tuple[Model, BundleName]:
+        """Load the bundle that decided first; other library versions are named."""
+        facts = self._facts
+        model, name = self._load(facts.bundle_path, facts.bundle_sha256)
+        if (now := versions()) != facts.versions:
+            compared.warnings.append(f"recorded with {facts.versions}, replayed with {now}")
+        return model, BundleName(name=name, sha256=facts.bundle_sha256, path=facts.bundle_path)
+
+    def __call__(self, bundle: BundleName) -> Model:
+        """Give the model of a later bundle; ReplayRefused when it is not there any more."""
+        if bundle.sha256 not in self._loaded:
+            self._loaded[bundle.sha256], _ = self._load(bundle.path, bundle.sha256)
+        return self._loaded[bundle.sha256]
+
+    def _load(self, path: str, sha256: str) -> tuple[Model, str]:
+        settings = Settings.model_validate(self._facts.settings)
+        named = settings.model_copy(
+            update={"model": settings.model.model_copy(update={"bundle": path})}
+        )
+        try:
+            model, bundle = load_model(named, ManualClock(self._facts.started_ns))
+        except BundleError as error:
+            raise ReplayRefused(str(error)) from error
+        if bundle.sha256 != sha256:
+            raise ReplayRefused(f"{path} is another bundle than the one that decided")
+        return model, bundle.name
+
+
+def build_engine(
+    facts: RunFacts, model: Model, bundle: BundleName = UNNAMED, find: Find = lambda _: None
+) -> Engine:
     """Build the engine of a recorded run as it stood before its first event."""
     settings = Settings.model_validate(facts.settings)
     return Engine(
         instruments=facts.instruments,
         settings=settings,
         run_id=facts.run_id,
-        decider=Decider(model, settings, len(facts.instruments)),
+        decider=Decider(model, settings, len(facts.instruments), bundle, find),
         opening=facts.opening,
     )
 
@@ -174,23 +217,6 @@ def _read_facts(path: Path, records: Iterator[Record]) -> RunFacts:
     if facts.format != FORMAT:
         raise ReplayRefused(f"{path} has format {facts.format}, this program reads {FORMAT}")
     return facts
-
-
-def _recorded_model(facts: RunFacts, compared: Comparison) -> Model:
-    """Load the bundle that decided; another one is refused, other library versions are named."""
-    settings = Settings.model_validate(facts.settings)
-    named = settings.model_copy(
-        update={"model": ModelSettings(bundle=facts.bundle_path, threads=settings.model.threads)}
-    )
-    try:
-        model, bundle = load_model(named, SystemClock())
-    except BundleError as error:
-        raise ReplayRefused(str(error)) from error
-    if bundle.sha256 != facts.bundle_sha256:
-        raise ReplayRefused(f"{facts.bundle_path} is another bundle than the one that decided")
-    if (now := versions()) != facts.versions:
-        compared.warnings.append(f"recorded with {facts.versions}, replayed with {now}")
-    return model
 
 
 def _replay_segment(

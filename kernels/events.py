@@ -253,6 +253,29 @@ class SettingsChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BundleOffered:
+    """A verified, loaded model bundle that may begin its way in; ``path`` is where it stays.
+
+    ``sha256`` is that of its manifest. ``skip_shadow``: an operator promotes it at once.
+    """
+
+    received_ns: int
+    name: str
+    sha256: str
+    path: str
+    skip_shadow: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleWithdrawn:
+    """A bundle must not decide any longer: too slow, or an operator wants the last good one."""
+
+    received_ns: int
+    sha256: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainEnd:
     """End of one drained batch: the engine may decide now. Also the engine's only clock."""
 
@@ -262,7 +285,8 @@ class DrainEnd:
 
 MarketEvent = Quote | Trade | DepthDiff | DepthSnapshot | MarkPrice | FeedStatus
 AccountEvent = Fill | OrderUpdate | AccountState | Funding
-Event = MarketEvent | AccountEvent | Command | Alarm | SettingsChanged | DrainEnd
+BundleEvent = BundleOffered | BundleWithdrawn
+Event = MarketEvent | AccountEvent | Command | Alarm | SettingsChanged | BundleEvent | DrainEnd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

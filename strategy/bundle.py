@@ -134,6 +134,14 @@ def load(path: Path, feature_names: tuple[str, ...], *, now_ns: int) -> Bundle:
     )
 
 
+def read_files(path: Path) -> dict[str, bytes]:
+    """Return the bytes of every file of a bundle, unverified; raises BundleError."""
+    try:
+        return _read_directory(path)
+    except (ValueError, OSError) as error:
+        raise BundleError(path, str(error)) from error
+
+
 def _read_directory(path: Path) -> dict[str, bytes]:
     """Return the bytes of every file; ValueError for a missing, extra, linked or large one."""
     try:

@@ -9,7 +9,6 @@ import numpy as np
 
 from config.load import load_settings
 from config.settings import Settings
-from daemon.assembly import load_model
 from daemon.bench.bench_frames import FrameSet, WireFrame
 from daemon.bench.stopwatch import Form, Goal, Stage
 from daemon.clock import SystemClock
@@ -19,6 +18,7 @@ from daemon.engine import Engine
 from daemon.instrument_state import InstrumentState
 from daemon.lanes import Lanes
 from daemon.metrics import Metrics
+from daemon.model_loading import load_model
 from daemon.probe import StageProbe
 from daemon.simulated.market_documents import exchange_document, level_rows
 from daemon.venues.feeds import Feed

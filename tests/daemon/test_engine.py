@@ -344,7 +344,7 @@ def test_cold_features_enter_as_neutral() -> None:
     engine = make_engine(judge)
     count = len(DEFAULT_FEATURE_NAMES)
     normalisation = Normalisation(mean_F=np.full(count, 3.0), scale_F=np.ones(count))
-    object.__setattr__(engine.decider._model, "normalisation", normalisation)
+    object.__setattr__(engine.decider.rollout.active.model, "normalisation", normalisation)
     warm(engine, 4)
     cold_F = engine.markets[0].features.cold_F()
     assert 0 < cold_F.sum() < count

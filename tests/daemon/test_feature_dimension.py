@@ -9,7 +9,7 @@ import pytest
 
 from config.load import ConfigError, load_settings
 from config.settings import Settings
-from daemon.assembly import load_model
+from daemon.model_loading import load_model
 from daemon.clock import ManualClock
 from daemon.decisions import Decider
 from daemon.instrument_state import InstrumentState

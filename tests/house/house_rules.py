@@ -37,6 +37,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "torch": ("strategy/",),
     "trustme": ("daemon/simulated/",),
     "uvloop": ("daemon/app.py", "daemon/simulated/"),
+    "watchfiles": ("daemon/hotswap.py", "daemon/reload.py"),
     "websockets": ("daemon/simulated/",),
     "yaml": ("config/load.py",),
 }

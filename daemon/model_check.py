@@ -1,0 +1,82 @@
+"""Verify one bundle as the daemon would before it may judge anything: all that ``load`` proves,
+then whether it fits this run, and how long it takes to answer on this machine.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.settings import Settings
+from daemon.clock import Clock
+from daemon.model_loading import WARM_ROWS_MAX, load_model
+from daemon.rollout import Judge, Model
+from kernels.events import REGIMES
+from strategy.bundle import Bundle, BundleError
+from strategy.runtime import Judgement
+
+LATENCY_CALLS = 51
+RECENT_CALLS = 8
+SLOW_CALLS = 5
+"""Of the last ``RECENT_CALLS``, so many beyond the limit are too many: one alone is the machine."""
+NS_PER_US = 1_000
+
+
+class TimedJudge:
+    """A judge whose latest answers were timed; changes nothing else."""
+
+    def __init__(self, judge: Judge, clock: Clock) -> None:
+        """Time every call with this clock."""
+        self._judge = judge
+        self._clock = clock
+        self.recent_ns: deque[int] = deque(maxlen=RECENT_CALLS)
+
+    def decide(self, obs_BF: NDArray[np.float32]) -> Judgement:
+        """Judge B observations in one call."""
+        began_ns = self._clock.monotonic_ns()
+        judgement = self._judge.decide(obs_BF)
+        self.recent_ns.append(self._clock.monotonic_ns() - began_ns)
+        return judgement
+
+    def slow_ns(self, limit_ns: int) -> int | None:
+        """Return the median of the latest calls when too many were beyond the limit, else None."""
+        if sum(took_ns > limit_ns for took_ns in self.recent_ns) < SLOW_CALLS:
+            return None
+        return int(median(self.recent_ns))
+
+
+def verify(
+    path: Path, settings: Settings, agents: tuple[str, ...] | None, clock: Clock
+) -> tuple[Model, Bundle]:
+    """Load, warm and time the bundle at ``path`` for these settings; raises BundleError.
+
+    ``agents`` are those of the run, None where there is no run to fit. Takes about a second; the
+    model that comes back times its answers.
+    """
+    named = settings.model_copy(
+        update={"model": settings.model.model_copy(update={"bundle": str(path)})}
+    )
+    model, bundle = load_model(named, clock)
+    if agents is not None and bundle.agents != agents:
+        raise BundleError(path, f"agents {list(bundle.agents)}, this run has {list(agents)}")
+    if bundle.regimes != REGIMES:
+        raise BundleError(path, f"regimes {list(bundle.regimes)}, wanted {list(REGIMES)}")
+    timed = TimedJudge(model.judge, clock)
+    rows = min(len(settings.instruments), WARM_ROWS_MAX)
+    obs_BF = np.zeros((rows, bundle.observation_count), np.float32)
+    took_ns = []
+    for _ in range(LATENCY_CALLS):
+        timed.decide(obs_BF)
+        took_ns.append(timed.recent_ns[-1])
+    typical_us = median(took_ns) / NS_PER_US
+    if typical_us > settings.model.latency_us_max:
+        raise BundleError(
+            path, f"answers in {typical_us:.0f} us, allowed {settings.model.latency_us_max}"
+        )
+    timed.recent_ns.clear()
+    return replace(model, judge=timed), bundle

@@ -1,0 +1,68 @@
+"""Load the bundle that decides first: the configured one, or the last known good one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from config.settings import Settings
+from daemon.clock import Clock
+from daemon.effects import Note
+from daemon.journal import journal_directory
+from daemon.model_store import DIRECTORY, read_records
+from daemon.rollout import Model
+from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
+from strategy import ensemble, observation
+from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, BundleError
+from strategy.bundle import load as load_bundle
+from strategy.runtime import Runtime
+
+WARM_ROWS_MAX = 8
+"""Batches of up to this many instruments are specialised before the first decision."""
+
+
+def load_model(settings: Settings, clock: Clock) -> tuple[Model, Bundle]:
+    """Load, verify and warm the bundle that the settings name; raises BundleError."""
+    is_rich = settings.meta.regime_features_dim == len(RESEARCH_FEATURE_NAMES)
+    names = RESEARCH_FEATURE_NAMES if is_rich else DEFAULT_FEATURE_NAMES
+    shipped = DEFAULT_BUNDLE_PATH.parent / ("research" if is_rich else "default")
+    path = Path(settings.model.bundle).expanduser() if settings.model.bundle else shipped
+    bundle = load_bundle(path, names, now_ns=clock.now_ns())
+    runtime = Runtime(bundle, settings.model.threads)
+    runtime.warm_up(min(len(settings.instruments), WARM_ROWS_MAX))
+    observation.warm_up()
+    ensemble.warm_up(len(bundle.agents))
+    model = Model(
+        judge=runtime,
+        normalisation=bundle.normalisation,
+        feature_names=names,
+        agent_names=bundle.agents,
+        exposure_frac_max=bundle.manifest.limits.exposure_frac_max,
+        expires_ns=bundle.manifest.expires_ns,
+    )
+    return model, bundle
+
+
+def load_first_model(
+    settings: Settings, clock: Clock, note: Callable[[Note], None]
+) -> tuple[Model, Bundle]:
+    """Load the last known good bundle where models are swapped, else the configured one.
+
+    Raises BundleError when the configured one is refused as well.
+    """
+    if not settings.model.directory:
+        return load_model(settings, clock)
+    state = journal_directory(settings.journal.directory, os.environ) / settings.mode
+    try:
+        good = read_records(state / DIRECTORY).good
+        if good is not None:
+            pinned = settings.model.model_copy(update={"bundle": good.path})
+            found = load_model(settings.model_copy(update={"model": pinned}), clock)
+            if found[1].sha256 == good.sha256:
+                return found
+            raise ValueError(f"{good.path} is another bundle than the last known good one")
+    except (ValueError, BundleError) as error:
+        fields = {"reason": f"{error}; the configured bundle is used"}
+        note(Note(event="bundle_refused", event_ns=clock.now_ns(), fields=fields))
+    return load_model(settings, clock)
