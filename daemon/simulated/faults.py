@@ -142,17 +142,21 @@ class FaultBoard:
         """Return the faults of one site, empty for most of the time."""
         return self._sites.get(site, ())
 
-    def strike(self, site: Site, target: str, now_s: float) -> ArmedFault | None:
+    def strike(
+        self, site: Site, target: str, now_s: float, without: frozenset[str] = frozenset()
+    ) -> ArmedFault | None:
         """Offer one occasion to the faults of a site; return the one that strikes.
 
-        A fault behind the one that strikes does not see the occasion.
+        A fault behind the one that strikes does not see the occasion, nor do kinds in ``without``.
         """
         faults = self.at(site)
         if not faults:
             return None
         market_s = self.market_s(now_s)
         for fault in faults:
-            if fault.is_open(now_s, market_s) and fault.matches(target) and fault.strikes():
+            if fault.spec.kind in without or not fault.matches(target):
+                continue
+            if fault.is_open(now_s, market_s) and fault.strikes():
                 return fault
         return None
 

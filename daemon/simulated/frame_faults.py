@@ -9,12 +9,16 @@ import orjson
 
 from config.fault_specs import Site
 from daemon.simulated.faults import ArmedFault, FaultBoard
+from daemon.simulated.spot_listings import STREAM_PREFIX
 from daemon.simulated.venue_market import BOOK_CAPACITY, VenueMarket
 from daemon.simulated.wire_text import price_wire, quantity_wire
 from kernels.events import Side
 
 BLOT = b"\x00" * 8
 """A control character is legal nowhere in JSON, so that a blotted message is never readable."""
+
+FALSE_BOOKS = frozenset({"cross_book", "empty_book"})
+"""Kinds that look into a contract's book, and so let spot streams alone."""
 
 NOW_S = 0.0
 Sending = tuple[float, bytes]
@@ -37,7 +41,10 @@ class FrameFaults:
     def passed(self, stream: str, payload: bytes) -> list[Sending]:
         """Return what leaves instead of this message, in this order."""
         now_s = self._now_s()
-        fault = self._board.strike(Site.FRAME, stream, now_s)
+        is_spot = stream.startswith(STREAM_PREFIX)
+        fault = self._board.strike(
+            Site.FRAME, stream, now_s, FALSE_BOOKS if is_spot else frozenset()
+        )
         if fault is None:
             sent = [(NOW_S, self._healed(stream, payload))]
         elif fault.spec.kind == "reorder_frames" and stream not in self._held:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from config.fault_specs import FAULT_KINDS, FaultSpec, Site
 from daemon.clock import ManualClock
 from daemon.simulated.faults import ARMED_MAX, ArmedFault, FaultBoard
+from daemon.simulated.frame_faults import FrameFaults
 from daemon.simulated.user_faults import UserFaults
 from daemon.simulated.venue_clock import VenueClock
 
@@ -147,3 +149,43 @@ def test_venue_clock_can_be_set_right(changes: list[tuple[float, float]]) -> Non
         assert abs(gained_ns - drift_ppm * 1_000) <= 2
     clock.set_right()
     assert clock.now_ns() == true.now_ns()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["duplicate_frames", "reorder_frames", "delay_frames", "drop_frames"]),
+            st.integers(0, 6),
+            st.integers(1, 3),
+            st.integers(1, 4),
+        ),
+        max_size=4,
+    ),
+    st.integers(0, 30),
+)
+def test_no_message_is_lost_but_by_dropping(
+    armed: list[tuple[str, int, int, int]], count: int
+) -> None:
+    """Messages leave once, twice where repeated, never where dropped; one may still be held."""
+    board = FaultBoard()
+    for kind, skip, every, limit in armed:
+        board.arm(spec(kind, skip=skip, every=every, count=limit), 0.0)
+    faults = FrameFaults(board, (), lambda: 0.0)
+    sent = [text for number in range(count) for _, text in faults.passed("s@trade", b"%d" % number)]
+    fired = board.fired_counts()
+    lost = count - len(set(sent))
+    assert lost - fired.get("drop_frames", 0) in (0, 1)
+    assert len(sent) - len(set(sent)) == fired.get("duplicate_frames", 0)
+    if not fired:
+        assert sent == [b"%d" % number for number in range(count)]
+
+
+@given(st.binary(min_size=2, max_size=300), st.integers(0, 2**32))
+def test_corrupt_message_is_no_json(noise: bytes, seed: int) -> None:
+    """Whatever is cut or blotted where: nobody can read it."""
+    board = FaultBoard()
+    board.arm(spec("corrupt_frames", seed=seed), 0.0)
+    faults = FrameFaults(board, (), lambda: 0.0)
+    ((_, spoiled),) = faults.passed("s@trade", orjson.dumps({"e": "trade", "n": noise.hex()}))
+    with pytest.raises(orjson.JSONDecodeError):
+        orjson.loads(spoiled)
