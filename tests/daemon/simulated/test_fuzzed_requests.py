@@ -18,6 +18,8 @@ from urllib.parse import quote, urlencode
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from config.settings import SimulatedSettings
 from daemon.clock import SystemClock
@@ -170,6 +172,48 @@ def fire(target: Target, count: int) -> None:
 
     one()
     assert sent >= count * 0.9
+
+
+STREAM_WORDS = st.one_of(
+    st.text(max_size=40),
+    st.binary(max_size=40),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "method": st.sampled_from(("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "", "X")),
+            "params": st.one_of(
+                st.lists(st.sampled_from(("btcusdt@trade", "@", "a@b@c", "user")), max_size=4),
+                st.integers(),
+                st.text(max_size=5),
+            ),
+            "id": st.one_of(st.integers(), st.text(max_size=5), st.none(), st.booleans()),
+        },
+    ).map(json.dumps),
+)
+
+
+def shout(target: Target, path: str, messages: list[str | bytes]) -> None:
+    """Send messages to a websocket; every answer is a result, an error or an event."""
+    url = f"ws://{target.access.host}:{target.access.plain_port}{path}"
+    with connect(url, open_timeout=TIMEOUT_S, close_timeout=TIMEOUT_S) as websocket:
+        try:
+            for message in messages:
+                websocket.send(message)
+            for _ in messages:
+                answer = json.loads(websocket.recv(timeout=0.02))
+                assert {"result", "error", "e", "stream", "status"} & set(answer), answer
+        except (TimeoutError, ConnectionClosed):
+            return
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(
+    st.sampled_from(("/public/ws/0", "/market/stream", "/ws/x", "/ws-api/v3", "/ws-fapi/v1")),
+    st.lists(STREAM_WORDS, min_size=1, max_size=6),
+)
+def test_fuzzed_stream_commands(target: Target, path: str, messages: list[str | bytes]) -> None:
+    """Whatever is said on a websocket is answered in JSON, or the connection is closed."""
+    shout(target, path, messages)
 
 
 def check_alive_and_small(target: Target, before_bytes: int, before_files: int) -> None:
