@@ -33,9 +33,9 @@ def growing(drift: float, count: int = 100) -> list[float]:
 
 
 def events(
-    equity: RecentEquity, labels: dict[str, list[int]] = STEADY, memory: int = 0
+    equity: RecentEquity, labels: dict[str, list[int]] = STEADY, memory_bytes: int = 0
 ) -> list[str]:
-    return [finding.event for finding in look_back(SETTINGS, equity, labels, memory)]
+    return [finding.event for finding in look_back(SETTINGS, equity, labels, memory_bytes)]
 
 
 def test_nothing_is_wrong_with_a_quiet_profit() -> None:
