@@ -86,7 +86,8 @@ def _market(exchange: Any, index: int, symbol: str) -> WatchedMarket:
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise VenueError(f"{exchange.id} {symbol}: no usable grid: {error}") from error
-    return WatchedMarket(instrument=instrument, amount_step=step)
+    has_mark = bool(exchange.has.get("watchMarkPrice") and market.get("contract"))
+    return WatchedMarket(instrument=instrument, amount_step=step, has_mark=has_mark)
 
 
 def _step(exchange: Any, precision: float) -> float:

@@ -49,13 +49,23 @@ class OffGridError(ValueError):
     """A price or quantity that is no whole number of the market's steps."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedMarket:
+    """An instrument, the unit in which its exchange counts amounts, and whether it has marks."""
+
+    instrument: Instrument
+    amount_step: float
+    has_mark: bool
+
+
 class GenericTrack:
     """What is known of one instrument: times of its newest events, and its verdict."""
 
-    def __init__(self, instrument: Instrument, amount_step: float, now_ns: int) -> None:
-        """Start WARMING; ``amount_step`` is the exchange's own unit of one lot."""
-        self.instrument = instrument
-        self.amount_step = amount_step
+    def __init__(self, market: WatchedMarket, now_ns: int) -> None:
+        """Start WARMING."""
+        self.instrument = market.instrument
+        self.amount_step = market.amount_step
+        self.has_mark = market.has_mark
         self.verdict, self.reason = Verdict.WARMING, "starting"
         self.failing: set[str] = set()
         self.was_ok = self.is_crossed = False
@@ -115,14 +125,6 @@ class GenericTrack:
         return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchedMarket:
-    """An instrument and the unit in which its exchange counts amounts."""
-
-    instrument: Instrument
-    amount_step: float
-
-
 class GenericFeed:
     """``watch_*`` of all instruments into the lanes; same start, close and counters as ``Feed``."""
 
@@ -147,9 +149,7 @@ class GenericFeed:
         self._supervisor = Supervisor(clock, note, generator)
         self._skew = SkewEstimate()
         now_ns = clock.now_ns()
-        self._tracks = tuple(
-            GenericTrack(each.instrument, each.amount_step, now_ns) for each in markets
-        )
+        self._tracks = tuple(GenericTrack(each, now_ns) for each in markets)
         self._closed_ns = 0
         self._depth_count = self._trade_count = self._quote_count = self._mark_count = 0
         self._refused_count = self._overflow_count = self._failure_count = 0
@@ -165,7 +165,7 @@ class GenericFeed:
             ]
             if has.get("watchBidsAsks"):
                 jobs.append(("quotes", self._watch_quotes))
-            if has.get("watchMarkPrice"):
+            if track.has_mark:
                 jobs.append(("mark", self._watch_mark))
             for name, job in jobs:
                 title = f"{name} {track.instrument.symbol}"
@@ -255,7 +255,7 @@ class GenericFeed:
             self._quote(
                 track, now_ns, snapshot.event_ns, (bid_ticks, bid_lots, ask_ticks, ask_lots)
             )
-        if not self._exchange.has.get("watchMarkPrice"):
+        if not track.has_mark:
             self._mark(track, now_ns, snapshot.event_ns, (bid_ticks + ask_ticks + 1) // 2)
 
     async def _watch_trades(self, track: GenericTrack) -> None:

@@ -21,21 +21,31 @@ from kernels.book import Book
 from kernels.events import DepthSnapshot, Event, FeedStatus, MarkPrice, Quote, Trade, Verdict
 from tests.fakes.recording import btc
 
-SYMBOLS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
+FUTURES = ("BTC/USDT:USDT", "ETH/USDT:USDT")
+SPOT = ("BTC/USDT", "ETH/USDT")
 
 
-async def test_binance_through_the_generic_path() -> None:
+@pytest.mark.parametrize(
+    ("exchange_id", "symbols", "tick_sizes_e8"),
+    [
+        ("binanceusdm", FUTURES, [10_000_000, 1_000_000]),
+        ("binance", SPOT, [1_000_000, 1_000_000]),
+    ],
+)
+async def test_binance_through_the_generic_path(
+    exchange_id: str, symbols: tuple[str, ...], tick_sizes_e8: list[int]
+) -> None:
     """Books, quotes, trades and marks of two instruments arrive, OK is reached, nothing fails."""
     simulated = SimulatedSettings(market="volatile", seed=9)
-    venue = await process.start(simulated, SYMBOLS)
+    venue = await process.start(simulated, (*FUTURES, *SPOT))
     settings = FeedSettings()
     lanes, clock = Lanes(2, 100_000), SystemClock()
     notes: list[Note] = []
     events: list[Event] = []
     try:
-        exchange = await open_generic("binanceusdm", settings, venue.access)
-        markets = watched_markets(exchange, SYMBOLS)
-        assert [each.instrument.tick_size_e8 for each in markets] == [10_000_000, 1_000_000]
+        exchange = await open_generic(exchange_id, settings, venue.access)
+        markets = watched_markets(exchange, symbols)
+        assert [each.instrument.tick_size_e8 for each in markets] == tick_sizes_e8
         feed = GenericFeed(
             exchange,
             markets,
@@ -87,7 +97,7 @@ class _Failing:
     """An exchange whose calls fail until they are told to work."""
 
     def __init__(self) -> None:
-        self.has = {"watchBidsAsks": False, "watchMarkPrice": False}
+        self.has = {"watchBidsAsks": False}
         self.is_down = False
 
     async def watch_order_book(self, symbol: str) -> dict[str, object]:
@@ -105,7 +115,7 @@ class _Failing:
 async def test_failures_become_a_verdict_and_heal() -> None:
     """Without streams of quotes and marks the book stands in; a failing call is RECONNECTING."""
     exchange, lanes = _Failing(), Lanes(1, 1_000)
-    market = WatchedMarket(instrument=btc(), amount_step=0.001)
+    market = WatchedMarket(instrument=btc(), amount_step=0.001, has_mark=False)
     settings = FeedSettings(reconnect_ms_min=5, reconnect_ms_max=20)
     feed = GenericFeed(
         exchange,
@@ -143,7 +153,7 @@ async def test_failures_become_a_verdict_and_heal() -> None:
 def test_verdicts_of_age_and_clock() -> None:
     """Silence is STALE, a clock far off SKEWED, off-grid numbers are refused."""
     settings, skew = FeedSettings(), SkewEstimate()
-    track = GenericTrack(btc(), 0.001, 0)
+    track = GenericTrack(WatchedMarket(instrument=btc(), amount_step=0.001, has_mark=False), 0)
     now_ns = 10**18
     track.book_ns = track.quote_ns = now_ns
     assert track.judge(now_ns, settings, skew) == (Verdict.OK, "")
