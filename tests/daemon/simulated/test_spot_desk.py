@@ -181,6 +181,35 @@ def test_own_orders_do_not_trade_with_each_other() -> None:
     assert floor.venue.holdings.locked_e8["USDT"] == 0
 
 
+NUMBERS = st.sampled_from(["0", "1", "0.1", "-1", "1e5", "9" * 20, "0.00000001", "NaN", "", "٣"])
+WORDS = st.text(max_size=6) | st.sampled_from(["BUY", "SELL", "LIMIT", "MARKET", "GTC", "BTCUSDT"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    terms=st.fixed_dictionaries(
+        {"symbol": st.just("BTCUSDT") | WORDS, "side": WORDS, "type": WORDS},
+        optional={
+            "timeInForce": WORDS,
+            "price": NUMBERS | WORDS,
+            "quantity": NUMBERS | WORDS,
+            "quoteOrderQty": NUMBERS,
+            "newClientOrderId": st.text(max_size=40),
+            "newOrderRespType": WORDS,
+        },
+    )
+)
+def test_any_order_is_placed_or_refused(terms: dict[str, str]) -> None:
+    """Whatever the parameters say, the desk takes them or names what is wrong with them."""
+    floor = Floor()
+    try:
+        request = parse_spot_order(terms, floor.venue.instruments, "generated")
+        floor.venue.desk.place(request, NOW_MS)
+    except VenueError as error:
+        assert error.code < 0  # noqa: PT017 - both ends are right, which one depends on the input
+        assert floor.events == []
+
+
 orders = st.tuples(
     st.sampled_from(["BUY", "SELL"]),
     st.sampled_from(["LIMIT", "IOC", "FOK", "LIMIT_MAKER", "MARKET", "SPEND", "TRADE", "CANCEL"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -99,6 +100,19 @@ async def test_futures_orders_over_ws(exchange: SimulatedExchange) -> None:
             await client.cancel_order_ws("123456789", CONTRACT)
         await client.create_order(CONTRACT, "market", "sell", 0.01, None, {"reduceOnly": True})
         assert "ws-fapi.binance.com" in resolver.hosts_seen
+
+
+async def test_futures_tickers_and_candles(exchange: SimulatedExchange) -> None:
+    """ccxt's ticker and candle streams of USD-M arrive, and REST knows the same minutes."""
+    async with production_client(exchange.access) as (client, _):
+        await client.load_markets()
+        ticker = await asyncio.wait_for(client.watch_ticker(CONTRACT), WAIT_S)
+        assert ticker["low"] <= ticker["last"] <= ticker["high"]
+        candle = (await asyncio.wait_for(client.watch_ohlcv(CONTRACT, "1m"), WAIT_S))[-1]
+        rows = await client.fetch_ohlcv(CONTRACT, "1m")
+        assert candle[0] in [row[0] for row in rows]
+        assert (await client.fetch_ticker(CONTRACT))["last"] > 0
+        assert len(await client.fetch_trades(CONTRACT, limit=3)) == 3
 
 
 @pytest.mark.parametrize(
