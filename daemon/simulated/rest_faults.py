@@ -10,10 +10,15 @@ from aiohttp import web
 
 from config.fault_specs import FaultSpec, Site
 from daemon.simulated.faults import FaultBoard
+from daemon.simulated.venue_errors import VenueError
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 SILENCE_S_MAX = 600.0
+AFTER_KINDS = frozenset({"rest_error_after", "unknown_status", "no_answer", "drop_connection"})
+HTTP_ONLY = frozenset({"truncate_answer", "drop_connection"})
+"""Kinds that spoil an HTTP answer or its connection; ws-api knows the faults of sockets."""
+
 SILENCE_CHECK_S = 0.05
 MAINTENANCE_PAGE = "<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>"
 
@@ -47,8 +52,7 @@ class RestFaults:
                 return answer
             case "truncate_answer":
                 return _cut(await self._handler(request))
-        is_accepted = spec.kind == "rest_error_after" or spec.accepted
-        if is_accepted:
+        if spec.kind in AFTER_KINDS and spec.accepted:
             await self._handler(request)
         else:
             await request.read()
@@ -57,6 +61,22 @@ class RestFaults:
         elif spec.kind == "no_answer":
             await self._stay_silent(request)
         return _error(spec)
+
+    async def perform(self, target: str, deed: Callable[[], Awaitable[object]]) -> object:
+        """Do the deed of a ws-api request (``WS method``), or what a fault makes of it."""
+        fault = self._board.strike(Site.REST, target, self._now_s(), HTTP_ONLY)
+        if fault is None:
+            return await deed()
+        spec = fault.spec
+        if spec.kind == "slow_answer":
+            result = await deed()
+            await asyncio.sleep(spec.delay_ms / 1000)
+            return result
+        if spec.kind in AFTER_KINDS and spec.accepted:
+            await deed()
+        if spec.kind == "no_answer":
+            await asyncio.sleep(SILENCE_S_MAX)
+        raise VenueError(spec.code, spec.message, spec.status)
 
     async def _stay_silent(self, request: web.BaseRequest) -> None:
         """Hold the request until its client has gone."""

@@ -147,6 +147,7 @@ class ExchangeServer:
         )
         guard = WeightGuard(meter, self._rest.handle, clock)
         faulty = RestFaults(self.faults.board, guard.handle, self.faults.now_s)
+        self._api.meddle = faulty.perform
         self._http = web.Server(faulty.handle, access_log=None, logger=http_logger())
         self._control = web.Server(ControlPort(self.faults, self.report).handle, access_log=None)
         self._servers: list[asyncio.Server] = []

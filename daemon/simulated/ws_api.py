@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
 
@@ -86,6 +87,10 @@ class SpotUsers:
         self._subscriptions.clear()
 
 
+Meddler = Callable[[str, Callable[[], Awaitable[object]]], Awaitable[object]]
+"""Takes ``WS method`` and the deed, and may leave it undone or fail after it."""
+
+
 class ApiDesk:
     """What every ws-api connection shares: the calls, the key, the user streams."""
 
@@ -105,6 +110,7 @@ class ApiDesk:
         self._rest = rest
         self._api_key = api_key
         self._api_secret = api_secret
+        self.meddle: Meddler | None = None
 
     def admit(self, access: Access, parameters: Parameters) -> None:
         """Check key, time and signature as far as a call asks for them."""
@@ -132,12 +138,13 @@ class ApiDesk:
         raise venue_errors.bad_signature()
 
     async def call(self, key: RouteKey, parameters: Parameters, method: str) -> object:
-        """Run the REST call behind a method."""
+        """Run the REST call behind a method; ``meddle`` may do worse, as faults do."""
         route = self._rest.route(key)
         if route is None:
             raise spot_errors.unknown_method(method)
         self.admit(route.access, parameters)
-        return await self._rest.perform(route, parameters)
+        deed = partial(self._rest.perform, route, parameters)
+        return await (self.meddle(f"WS {method}", deed) if self.meddle else deed())
 
 
 class ApiConnection(StreamConnection):

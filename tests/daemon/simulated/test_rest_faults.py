@@ -189,3 +189,26 @@ async def test_clock_jumps_and_runs_wrong(rig: FaultRig, client: Any) -> None:
         await asyncio.sleep(0.4)
         assert 100 < await ahead_ms() - first < 1_000
     assert (await rig.call("GET", "/fapi/v3/account")).status == 200
+
+
+async def test_requests_over_ws_api_fail_too(rig: FaultRig, client: Any) -> None:
+    """Unknown status and silence reach orders sent over the websocket; the orders stand."""
+
+    async def order_over_socket(name: str) -> Any:
+        price = round(await rig.bid() * 0.97, 1)
+        words = {"newClientOrderId": name}
+        return await client.create_order_ws(BTC, "limit", "buy", 0.01, price, words)
+
+    async with rig.armed("unknown_status", target="WS order.place"):
+        with pytest.raises(ccxt.RequestTimeout, match="-1007"):
+            await order_over_socket("ws-unknown")
+    assert (await rig.order("ws-unknown")).document["status"] == "NEW"
+    async with rig.armed("rest_error", target="WS order.place", code=-1000):
+        with pytest.raises(ccxt.BaseError, match="-1000"):
+            await order_over_socket("ws-error")
+    assert (await rig.order("ws-error")).document["code"] == -2013
+    async with rig.armed("no_answer", target="WS order.place"):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(order_over_socket("ws-silent"), 0.5)
+    assert (await rig.order("ws-silent")).document["status"] == "NEW"
+    await rig.flatten()
