@@ -15,7 +15,7 @@ from tests.fakes.recording import btc, recording_lines
 from tests.fakes.virtual_venue import Recording, read_recording
 
 FRAMES = 3_500
-SEEDS = 6
+SEEDS = 4
 
 
 @lru_cache(maxsize=1)

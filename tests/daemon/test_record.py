@@ -92,3 +92,25 @@ def test_the_command_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.main(["record", "--out", str(path), "--for", "1s"]) == 2
     assert "exists already" in capsys.readouterr().err
     assert path.read_bytes() == b"precious"
+
+
+def test_the_commands_refuse_what_they_cannot_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No raw streams over the generic path, no orders either, no exchange that does not exist."""
+    venue = ["--venue", "ccxt:kraken"]
+    assert cli.main(["record", "--out", str(tmp_path / "x.gz"), *venue]) == 2
+    assert "no raw streams" in capsys.readouterr().err
+    assert cli.main(["run", "--set", "venue=ccxt:kraken", "--set", "mode=testnet"]) == 78
+    assert "no verified order support" in capsys.readouterr().err
+    assert cli.main(["watch", "--venue", "ccxt:mtgox", "--for", "1s"]) == 1
+    assert "ccxt.pro has no exchange 'mtgox'" in capsys.readouterr().err
+
+
+def test_watch_tells_what_the_feed_is_worth(capfd: pytest.CaptureFixture[str]) -> None:
+    """On the built-in exchange every instrument is OK at the end, and the counts are there."""
+    assert cli.main(["watch", "--for", "4s", "--json"]) == 0
+    told = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert told["verdicts"] == dict.fromkeys(SYMBOLS, "OK")
+    assert told["counters"]["lost_count"] == 0
+    assert told["events"]["Trade"] > 0
