@@ -1,4 +1,4 @@
-"""A Binance USD-M exchange on loopback, in a process of its own, that a real client can trade on.
+"""A Binance exchange, USD-M and spot, on loopback in its own process, for real clients to trade on.
 
 ``process.start`` runs it; ``server`` composes it: ``player`` moves ``venue`` (markets, account,
 orders) by a ``market_source``, ``rest`` and ``stream_connection`` speak to clients on one port.
