@@ -336,6 +336,17 @@ class JournalSettings(Section):
     events_days_max: PositiveInt = Field(7, description="event log files older are deleted")
 
 
+class RecoverySettings(Section):
+    """What a start does with what it finds at the venue."""
+
+    foreign: Literal["adopt", "ignore", "halt"] = Field(
+        "halt",
+        description="orders and positions that are not ours: take over (orders are cancelled), "
+        "leave orders alone, or trade nothing until an operator resumes",
+    )
+    warm: bool = Field(True, description="continue ledger, features and orders of the last run")
+
+
 class LogSettings(Section):
     """Structured logs."""
 
@@ -422,6 +433,7 @@ class Settings(Section):
     meta: MetaLearningSettings = MetaLearningSettings()
     model: ModelSettings = ModelSettings()
     journal: JournalSettings = JournalSettings()
+    recovery: RecoverySettings = RecoverySettings()
     log: LogSettings = LogSettings()
     simulated: SimulatedSettings = SimulatedSettings()
     live: LiveSettings = LiveSettings()

@@ -45,9 +45,9 @@ from daemon.venues.connect import VenueError, connect, load_instruments
 from daemon.venues.feeds import Feed
 from daemon.venues.orders import OrderGateway
 from daemon.venues.reconcile import ReconcileError, fetch_account
-from daemon.venues.recovery import recover
 from daemon.venues.supervision import Supervisor
 from daemon.venues.tap import TapBinanceUsdm
+from daemon.warm_opening import recover_account
 from kernels.events import AccountState
 from kernels.units import Instrument
 from kernels.warmup import warm_up
@@ -196,11 +196,9 @@ async def _open(site: _Site) -> Parts:
     journal = _open_journal(site, instruments)
     journal.record_run({"settings_sha256": sha256, "bundle_sha256": bundle.sha256})
     site.note("run_started", mode=settings.mode, venue=settings.venue)
-    found = await recover(venue, instruments, journal, site.clock, site.generator)
-    if found.open_intent_count:
-        counts = {"open_intents": found.open_intent_count, "proven": found.proven_count}
-        site.note("recovery_finished", **counts)
     parts = await _wire(site, venue, instruments, journal, model, bundle, exchange, sha256)
+    await recover_account(parts)
+    _take_over_latch(site, journal, parts.engine)
     parts.guard = await open_guard(parts, credentials)
     if parts.guard is not None:
         site.stack.push_async_callback(parts.guard.close)
@@ -247,7 +245,6 @@ async def _wire(
         opening=opening,
         probe=StageProbe(clock, metrics),
     )
-    _take_over_latch(site, journal, engine)
     dispatcher = Dispatcher(
         settings=settings,
         instruments=instruments,

@@ -204,7 +204,9 @@ class Desk:
     def on_account(self, account: AccountState) -> tuple[Effect, ...]:
         """Hold the ledger against the venue; if they differ twice at rest, the venue is right."""
         quiet = account.received_ns - self._last_order_ns >= SETTLE_NS
-        if not quiet or self.orders.open_orders():
+        if open_orders := self.orders.open_orders():
+            return self._ask_about(open_orders, account.received_ns)
+        if not quiet:
             return ()
         ours = tuple(self.ledger.position_lots(i) for i in range(len(self._instruments)))
         if ours == account.position_lots:
@@ -430,6 +432,18 @@ class Desk:
             for agent, cause in enumerate(after)
             if cause is not None and before[agent] is None
         )
+
+    def _ask_about(self, orders: Sequence[TrackedOrder], now_ns: int) -> tuple[Effect, ...]:
+        """Ask about orders that have been silent: what a stream lost while it was down."""
+        effects: list[Effect] = []
+        for order in orders:
+            if now_ns - max(order.status_ns, order.queried_ns) >= self._query_ns:
+                order.queried_ns = now_ns
+                query = QueryOrder(
+                    client_order_id=order.client_order_id, instrument=order.intent.instrument
+                )
+                effects.append(query)
+        return tuple(effects)
 
     def _wants_query(self, order: TrackedOrder, now_ns: int) -> bool:
         if order.status is OrderStatus.SENT:

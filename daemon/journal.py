@@ -146,6 +146,11 @@ class Journal:
         """Return the intents of earlier runs whose orders are not known to have ended."""
         return tuple(map(tables.open_intent, self._select(tables.SELECT_OPEN_INTENTS)))
 
+    def late_intents(self, since_ns: int) -> tuple[OpenIntent, ...]:
+        """Return the intents of earlier runs approved since then, ended or not."""
+        rows = self._select(tables.SELECT_LATE_INTENTS, since_ns)
+        return tuple(map(tables.open_intent, rows))
+
     def unclosed_run_ids(self) -> tuple[str, ...]:
         """Return the earlier runs that ended without closing the journal, oldest first."""
         statement = "SELECT run_id FROM runs WHERE closed_ns IS NULL AND run_id <> ? ORDER BY 1"
@@ -213,10 +218,10 @@ class Journal:
             if status is not None:
                 self._ring.settle(each.client_order_id)
 
-    def _select(self, statement: str) -> list[tuple[Any, ...]]:
+    def _select(self, statement: str, *values: int) -> list[tuple[Any, ...]]:
         try:
             with self._lock:
-                return self._connection.execute(statement, (self.run_id,)).fetchall()
+                return self._connection.execute(statement, (self.run_id, *values)).fetchall()
         except sqlite3.Error as error:
             raise JournalError(f"{self.path}: {error}") from error
 

@@ -84,6 +84,11 @@ SETTLE_INTENT = (
     "UPDATE intents SET final_status = ? WHERE client_order_id = ? AND final_status IS NULL"
 )
 SELECT_FINAL_STATUS = "SELECT final_status FROM intents WHERE client_order_id = ?"
+SELECT_LATE_INTENTS = (
+    "SELECT client_order_id, run_id, symbol, sequence, instrument, side, quantity_lots,"
+    " price_ticks, order_type, reduce_only, decided_ns, reason, agent_share, approved_ns"
+    " FROM intents WHERE run_id <> ? AND approved_ns >= ? ORDER BY id"
+)
 SELECT_OPEN_INTENTS = (
     "SELECT client_order_id, run_id, symbol, sequence, instrument, side, quantity_lots,"
     " price_ticks, order_type, reduce_only, decided_ns, reason, agent_share, approved_ns"

@@ -53,6 +53,7 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("recovery_started", "ME113", "info", False, "settling the orders of earlier runs"),
     ("recovery_finished", "ME114", "info", False, "orders of earlier runs are settled"),
     ("config_reloaded", "ME116", "info", False, "changed settings are in force"),
+    ("run_continued", "ME117", "info", False, "an earlier run is continued where it stood"),
     ("instruments_absent", "ME115", "info", False, "the recording lacks configured instruments"),
     # the feed
     ("feed_connected", "ME201", "info", False, "a socket to the venue is open"),
@@ -164,6 +165,7 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("latch_error", "ME610", "critical", True, "the breaker's state could not be put on disk"),
     ("disk_full", "ME611", "error", True, "the disk of the journal is nearly full"),
     ("control_opened", "ME612", "info", False, "operators can reach this daemon"),
+    ("journal_torn", "ME613", "warning", True, "a log ends in a record that is not whole"),
     ("memory_high", "ME608", "warning", True, "the process uses more memory than promised"),
 )
 

@@ -87,6 +87,10 @@ class OrderGateway:
             self._submit(send.client_order_id, send.approved.intent, started_ns),
         )
 
+    def expect(self, client_order_id: str, sent_ns: int) -> None:
+        """Know when an order of an earlier run was approved: its request left within moments."""
+        self._sent_ns[client_order_id] = sent_ns
+
     def cancel(self, cancel: CancelOrder) -> None:
         """Cancel one order; returns at once."""
         self._supervisor.spawn(f"cancel {cancel.client_order_id}", self._cancel(cancel))

@@ -7,7 +7,8 @@ venue's position is the truth. Errors are raised: the caller must not trade with
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,9 +94,11 @@ async def cancel_everything(
     *,
     generator: np.random.Generator,
     timeout_s: float = 10.0,
+    keeps: Callable[[VenueOrder], bool] | None = None,
 ) -> list[VenueOrder]:
     """Cancel all open orders until the venue shows none; return what is still open at the end.
 
+    With ``keeps`` orders are cancelled one by one, and those it says yes to stay and do not count.
     An empty list is the venue's own word. Raises ReconcileError when it gave none in time.
     """
     backoff = Backoff(CANCEL_MS_MIN, CANCEL_MS_MAX, generator)
@@ -105,10 +108,11 @@ async def cancel_everything(
         async with asyncio.timeout(timeout_s):
             while True:
                 try:
-                    for instrument in instruments:
-                        request = {"symbol": instrument.venue_id}
-                        await _ask(exchange.fapiPrivateDeleteAllOpenOrders(request), "cancel all")
-                    remaining = await fetch_open_orders(exchange, instruments)
+                    if keeps is None:
+                        await _cancel_all(exchange, instruments)
+                        remaining = await fetch_open_orders(exchange, instruments)
+                    else:
+                        remaining = await _cancel_others(exchange, instruments, keeps)
                 except ReconcileError as error:
                     failure = str(error)
                 else:
@@ -119,6 +123,28 @@ async def cancel_everything(
         if remaining is None:
             raise ReconcileError(f"open orders are not known: {failure}") from None
         return remaining
+
+
+async def _cancel_all(exchange: TapBinanceUsdm, instruments: Sequence[Instrument]) -> None:
+    for instrument in instruments:
+        request = {"symbol": instrument.venue_id}
+        await _ask(exchange.fapiPrivateDeleteAllOpenOrders(request), "cancel all")
+
+
+async def _cancel_others(
+    exchange: TapBinanceUsdm,
+    instruments: Sequence[Instrument],
+    keeps: Callable[[VenueOrder], bool],
+) -> list[VenueOrder]:
+    """Cancel what is not kept and return what of it is still open afterwards."""
+    for order in await fetch_open_orders(exchange, instruments):
+        if not keeps(order):
+            venue_id = instruments[order.instrument].venue_id
+            request = {"symbol": venue_id, "orderId": order.venue_order_id}
+            # "no such order" is no failure: it may have ended meanwhile, the list below tells
+            with contextlib.suppress(ReconcileError):
+                await _ask(exchange.fapiPrivateDeleteOrder(request), "cancel")
+    return [each for each in await fetch_open_orders(exchange, instruments) if not keeps(each)]
 
 
 async def _ask(call: Any, what: str) -> Any:

@@ -1,8 +1,10 @@
 """Settle what earlier runs left behind, before this one trades.
 
-Open orders of our instruments are cancelled and that is verified by query; every intent that the
-journal does not know the end of is asked for under its client order id. Only the venue's evidence
-closes one; "no such order" counts as evidence once a request could no longer be under way.
+Our own open orders are cancelled and that is verified by query. Orders of others are adopted (that
+is, cancelled too), ignored, or end trading until an operator looks, as ``recovery.foreign`` says.
+Intents whose end the journal does not know are asked for under their client order id, unless the
+engine tracks them on and asks itself. Only the venue's evidence closes one; "no such order" counts
+as evidence once a request could no longer be under way.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import numpy as np
 from ccxt.base.errors import BaseError
 
 from daemon.clock import Clock
+from daemon.identity import parse_client_order_id
 from daemon.journal import Journal, OpenIntent
 from daemon.venues.orders import NOT_FOUND_IS_FINAL_NS
-from daemon.venues.outcomes import Outcome, read_order, to_update
-from daemon.venues.reconcile import ReconcileError, cancel_everything
+from daemon.venues.outcomes import Outcome, VenueOrder, read_order, to_update
+from daemon.venues.reconcile import ReconcileError, cancel_everything, fetch_open_orders
 from daemon.venues.tap import TapBinanceUsdm, refusal_of
 from kernels.events import OrderStatus, OrderUpdate
 from kernels.units import Instrument
@@ -25,10 +28,11 @@ from kernels.units import Instrument
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """What was found of earlier runs: intents without an end, and how many are proven now."""
+    """What was found: intents without an end, how many are proven, and the orders of others."""
 
     open_intent_count: int
     proven_count: int
+    foreign: tuple[VenueOrder, ...]
 
 
 async def recover(
@@ -37,18 +41,24 @@ async def recover(
     journal: Journal,
     clock: Clock,
     generator: np.random.Generator,
+    *,
+    foreign: str = "adopt",
+    asks: bool = True,
 ) -> Recovery:
-    """Cancel what is open and settle the journal's open intents; ReconcileError when unproven.
+    """Cancel what is ours and settle open intents; ReconcileError when an order stays open.
 
-    Intents of instruments that are not traded now are left as they are.
+    ``foreign``: adopt, ignore or halt. ``asks`` False leaves the intents to the engine. Intents of
+    instruments that are not traded now are left as they are.
     """
-    remaining = await cancel_everything(exchange, instruments, generator=generator)
+    others = [each for each in await fetch_open_orders(exchange, instruments) if is_foreign(each)]
+    keeps = is_foreign if others and foreign != "adopt" else None
+    remaining = await cancel_everything(exchange, instruments, generator=generator, keeps=keeps)
     if remaining:
         raise ReconcileError(f"{len(remaining)} orders stay open at the venue")
     by_symbol = {instrument.symbol: instrument for instrument in instruments}
     open_intents = journal.open_intents()
     proven_count = 0
-    for left in open_intents:
+    for left in open_intents if asks else ():
         instrument = by_symbol.get(left.symbol)
         if instrument is None:
             continue
@@ -56,7 +66,14 @@ async def recover(
         if update is not None:
             journal.record_update(update)
             proven_count += 1
-    return Recovery(open_intent_count=len(open_intents), proven_count=proven_count)
+    return Recovery(
+        open_intent_count=len(open_intents), proven_count=proven_count, foreign=tuple(others)
+    )
+
+
+def is_foreign(order: VenueOrder) -> bool:
+    """Say whether an order was made by somebody else: its id is none that we give."""
+    return parse_client_order_id(order.client_order_id) is None
 
 
 async def _ask(
