@@ -68,5 +68,5 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	$(PIP) torch==2.13.0; \
 	$(PIP) -c constraints.txt hatchling editables; \
-	$(PIP) -c constraints.txt --no-build-isolation -e '.[test,lint]'; \
+	$(PIP) -c constraints.txt --no-build-isolation -e '.[test,lint,sdk]'; \
 	touch $@
