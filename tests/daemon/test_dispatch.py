@@ -71,7 +71,7 @@ class Recorder:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(tmp_path, RUN_ID, "normal", instruments=["BTC/USDT:USDT"], started_ns=1)
+    opened = Journal(tmp_path, RUN_ID, "ring", instruments=["BTC/USDT:USDT"], started_ns=1)
     yield opened
     opened.close(2)
 

@@ -83,7 +83,9 @@ def test_torch_is_installed_first_alone_and_pinned(checkout: Checkout) -> None:
     done = checkout.make("venv")
     assert done.returncode == 0, done.stderr
     assert checkout.installs[0].endswith(" torch==2.13.0")
-    assert checkout.installs[-1].endswith("-c constraints.txt --no-build-isolation -e .[test,lint,sdk]")
+    assert checkout.installs[-1].endswith(
+        "-c constraints.txt --no-build-isolation -e .[test,lint,sdk]"
+    )
     assert len(checkout.stamps) == 1
 
 
