@@ -18,9 +18,11 @@ from daemon.model_loading import WARM_ROWS_MAX, load_model
 from daemon.rollout import Judge, Model
 from kernels.events import REGIMES
 from strategy.bundle import Bundle, BundleError
-from strategy.runtime import Judgement
+from strategy.runtime import Judgement, Runtime
 
 LATENCY_CALLS = 51
+COLD_CALLS, COLD_FACTOR = 5, 20.0
+"""A bundle whose typical first answer takes this many times the limit is not even warmed."""
 RECENT_CALLS = 8
 SLOW_CALLS = 5
 """Of the last ``RECENT_CALLS``, so many beyond the limit are too many: one alone is the machine."""
@@ -61,22 +63,32 @@ def verify(
     named = settings.model_copy(
         update={"model": settings.model.model_copy(update={"bundle": str(path)})}
     )
-    model, bundle = load_model(named, clock)
-    if agents is not None and bundle.agents != agents:
-        raise BundleError(path, f"agents {list(bundle.agents)}, this run has {list(agents)}")
-    if bundle.regimes != REGIMES:
-        raise BundleError(path, f"regimes {list(bundle.regimes)}, wanted {list(REGIMES)}")
-    timed = TimedJudge(model.judge, clock)
+    limit_us = settings.model.latency_us_max
     rows = min(len(settings.instruments), WARM_ROWS_MAX)
-    obs_BF = np.zeros((rows, bundle.observation_count), np.float32)
-    took_ns = []
-    for _ in range(LATENCY_CALLS):
-        timed.decide(obs_BF)
-        took_ns.append(timed.recent_ns[-1])
-    typical_us = median(took_ns) / NS_PER_US
-    if typical_us > settings.model.latency_us_max:
-        raise BundleError(
-            path, f"answers in {typical_us:.0f} us, allowed {settings.model.latency_us_max}"
-        )
+
+    def try_out(bundle: Bundle, runtime: Runtime) -> None:
+        if agents is not None and bundle.agents != agents:
+            raise BundleError(path, f"agents {list(bundle.agents)}, this run has {list(agents)}")
+        if bundle.regimes != REGIMES:
+            raise BundleError(path, f"regimes {list(bundle.regimes)}, wanted {list(REGIMES)}")
+        cold_us = _typical_us(TimedJudge(runtime, clock), bundle, rows, COLD_CALLS)
+        if cold_us > limit_us * COLD_FACTOR:
+            raise BundleError(path, f"first answers in {cold_us:.0f} us, allowed {limit_us} warm")
+
+    model, bundle = load_model(named, clock, try_out)
+    timed = TimedJudge(model.judge, clock)
+    typical_us = _typical_us(timed, bundle, rows, LATENCY_CALLS)
+    if typical_us > limit_us:
+        raise BundleError(path, f"answers in {typical_us:.0f} us, allowed {limit_us}")
     timed.recent_ns.clear()
     return replace(model, judge=timed), bundle
+
+
+def _typical_us(timed: TimedJudge, bundle: Bundle, rows: int, calls: int) -> float:
+    """Return the median time of so many answers."""
+    obs_BF = np.zeros((rows, bundle.observation_count), np.float32)
+    took_ns = []
+    for _ in range(calls):
+        timed.decide(obs_BF)
+        took_ns.append(timed.recent_ns[-1])
+    return median(took_ns) / NS_PER_US

@@ -22,14 +22,21 @@ WARM_ROWS_MAX = 8
 """Batches of up to this many instruments are specialised before the first decision."""
 
 
-def load_model(settings: Settings, clock: Clock) -> tuple[Model, Bundle]:
-    """Load, verify and warm the bundle that the settings name; raises BundleError."""
+def load_model(
+    settings: Settings, clock: Clock, try_out: Callable[[Bundle, Runtime], None] | None = None
+) -> tuple[Model, Bundle]:
+    """Load, verify and warm the bundle that the settings name; raises BundleError.
+
+    ``try_out`` may refuse a verified bundle before it is warmed, which takes some hundred answers.
+    """
     is_rich = settings.meta.regime_features_dim == len(RESEARCH_FEATURE_NAMES)
     names = RESEARCH_FEATURE_NAMES if is_rich else DEFAULT_FEATURE_NAMES
     shipped = DEFAULT_BUNDLE_PATH.parent / ("research" if is_rich else "default")
     path = Path(settings.model.bundle).expanduser() if settings.model.bundle else shipped
     bundle = load_bundle(path, names, now_ns=clock.now_ns())
     runtime = Runtime(bundle, settings.model.threads)
+    if try_out is not None:
+        try_out(bundle, runtime)
     runtime.warm_up(min(len(settings.instruments), WARM_ROWS_MAX))
     observation.warm_up()
     ensemble.warm_up(len(bundle.agents))

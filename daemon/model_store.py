@@ -115,7 +115,7 @@ def write_records(directory: Path, records: Records) -> None:
 
 
 def put_bundle(directory: Path, contents: Mapping[str, bytes]) -> tuple[Path, bool]:
-    """Store the files of a bundle under the hash of its manifest; OSError.
+    """Store the files of a bundle, from ``read_files``, under the hash of its manifest; OSError.
 
     Returns where they are, and whether they were stored just now.
     """
@@ -125,7 +125,7 @@ def put_bundle(directory: Path, contents: Mapping[str, bytes]) -> tuple[Path, bo
         same = all((path / name).read_bytes() == each for name, each in contents.items())
         if same:
             return path, False
-        shutil.rmtree(path)  # damaged since, or the same manifest with other files
+        shutil.rmtree(path)  # damaged since: the contents given are what their manifest lists
     staging = directory / f".{sha256}.new"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700, parents=True)

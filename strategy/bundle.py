@@ -135,9 +135,14 @@ def load(path: Path, feature_names: tuple[str, ...], *, now_ns: int) -> Bundle:
 
 
 def read_files(path: Path) -> dict[str, bytes]:
-    """Return the bytes of every file of a bundle, unverified; raises BundleError."""
+    """Return the bytes of every file of a bundle, as its manifest lists them; BundleError.
+
+    Nothing else is verified yet: equal manifests mean equal contents, and no more.
+    """
     try:
-        return _read_directory(path)
+        contents = _read_directory(path)
+        _check_files(parse_manifest(contents[MANIFEST_NAME]), contents)
+        return contents
     except (ValueError, OSError) as error:
         raise BundleError(path, str(error)) from error
 
