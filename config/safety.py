@@ -41,6 +41,7 @@ class GuardSettings(Section):
     start: Literal["child", "service"] = Field(
         "child", description="started by run, or metaensemble-guard.service that is already there"
     )
+    socket: str = Field("", description="of the service; empty: /run/metaensemble-guard/guard.sock")
     on_loss: Literal["cancel", "flatten"] = Field(
         "cancel", description="what the guard does when the daemon is gone or makes no progress"
     )

@@ -288,6 +288,7 @@ def _take_over_latch(site: _Site, journal: Journal, engine: Engine) -> None:
     lifted = latch.offline_reason(directory)
     if lifted is not None:
         site.note("command_received", command="RESUME", reason=lifted, when="before this start")
+        engine.desk.forget_losses()
     if latched.state is BreakerState.NORMAL:
         _try_latch(site, directory, latched)
     engine.desk.ladder.take_over(latched)

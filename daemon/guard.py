@@ -61,6 +61,7 @@ class Guard:
     ) -> None:
         """Prepare; nothing is served before ``serve``."""
         self.exit_code = 0
+        self.tick_count = 0
         self._launch = launch
         self._settings = settings
         self._client = client
@@ -184,6 +185,7 @@ class Guard:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
+            self.tick_count += 1
             self._lose(self._watch.check(self._clock.monotonic_ns()))
 
     def _lose(self, loss: Loss | None, *, is_flatten: bool | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config.credentials import Credentials
@@ -29,7 +30,9 @@ async def open_guard(parts: Parts, credentials: Credentials | None) -> GuardLink
     state_directory = parts.journal.path.parent
     directory = socket_directory(state_directory, os.environ)
     is_child = settings.guard.start == "child"
-    path = (directory if is_child else RUN_DIRECTORY / SERVICE_DIRECTORY) / GUARD_SOCKET
+    path = directory / GUARD_SOCKET
+    if not is_child:
+        path = Path(settings.guard.socket or RUN_DIRECTORY / SERVICE_DIRECTORY / GUARD_SOCKET)
     keys = credentials if parts.exchange is None else parts.exchange.access
     assert keys is not None, "a real venue was refused without credentials"
     access = parts.exchange.access if parts.exchange is not None else None

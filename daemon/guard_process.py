@@ -63,7 +63,9 @@ async def run(launch: Launch, settings: Settings) -> int:
     # ctrl-C and a stopping service manager reach the daemon too, which still needs watching
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     loop.add_signal_handler(signal.SIGTERM, guard.on_terminate)
-    health = Health(os.environ)
+    if launch.is_child:  # a watchdog's signal for the daemon reaches its whole service
+        signal.signal(signal.SIGABRT, signal.SIG_IGN)
+    health = Health({} if launch.is_child else os.environ)  # a child is not the service's main
 
     def ready() -> None:
         if launch.is_child:
@@ -74,10 +76,12 @@ async def run(launch: Launch, settings: Settings) -> int:
 
     if launch.is_child:
         await loop.connect_read_pipe(lambda: _Parent(guard), sys.stdin)
+    fed = asyncio.create_task(health.feed_watchdog(lambda: guard.tick_count))
     try:
         async with delivery:
             await guard.serve(ready)
     finally:
+        fed.cancel()
         await client.close()
         health.close()
         log.close()

@@ -145,8 +145,9 @@ class Ladder:
     # memory ----------------------------------------------------------------------------------
 
     def take_over(self, breaker: Breaker) -> None:
-        """Start where an earlier run was latched."""
+        """Start where an earlier run was latched; what was counted before its end is over."""
         self.breaker = breaker
+        self._rearm()
 
     @property
     def state(self) -> LadderState:

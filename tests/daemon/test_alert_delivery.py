@@ -6,13 +6,10 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from config.safety import AlertSettings
 from daemon import logs
@@ -21,49 +18,7 @@ from daemon.clock import ManualClock
 from daemon.log_events import EVENTS
 from daemon.note import Note
 from risk.breaker import Trigger
-
-FIVE_SECONDS = 5.0
-
-
-class Receiver:
-    """A webhook that answers as told and keeps what it got."""
-
-    def __init__(self) -> None:
-        self.statuses: list[int] = []
-        self.got: list[dict[str, Any]] = []
-        self.attempts = 0
-        self.hangs = False
-
-    async def handle(self, request: web.Request) -> web.Response:
-        self.attempts += 1
-        if self.hangs:
-            await asyncio.sleep(30)
-        status = self.statuses.pop(0) if self.statuses else 200
-        if status == 200:
-            self.got.append(await request.json())
-        return web.Response(status=status)
-
-    async def wait(self, count: int) -> None:
-        async with asyncio.timeout(FIVE_SECONDS):
-            while len(self.got) < count:
-                await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def webhook() -> AsyncIterator[tuple[Receiver, str]]:
-    receiver = Receiver()
-    application = web.Application()
-    application.router.add_post("/hook", receiver.handle)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert site._server is not None
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # asyncio's own
-    try:
-        yield receiver, f"http://127.0.0.1:{port}/hook"
-    finally:
-        await runner.cleanup()
+from tests.fakes.webhook import FIVE_SECONDS, webhook
 
 
 class Desk:
