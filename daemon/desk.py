@@ -251,7 +251,7 @@ class Desk:
             return (heard, *self._cancel_everything("stop"))
         if command.name is CommandName.RESUME:
             self.gate.agents.rearm()
-            self._forget_losses()
+            self.forget_losses()
         return (heard, *self.trip(TRIGGERS_BY_COMMAND[command.name], command.reason))
 
     def on_alarm(self, alarm: Alarm) -> tuple[Effect, ...]:
@@ -415,6 +415,13 @@ class Desk:
         self._last_order_ns = state.last_order_ns
         self._mismatch_count = state.mismatch_count
 
+    def forget_losses(self) -> None:
+        """Let peak and day begin now: else the loss that was looked at would trip again at once."""
+        state_S = self.ledger.state
+        reset_peaks(state_S)
+        self.ledger.restore(state_S)
+        self.agents.forget_losses()
+
     # inner ----------------------------------------------------------------------------------
 
     def _check_agents(self) -> tuple[Effect, ...]:
@@ -464,13 +471,6 @@ class Desk:
             observed=denied.observed,
             detail=denied.detail,
         )
-
-    def _forget_losses(self) -> None:
-        """Let peak and day begin now: else the loss that was looked at would trip again at once."""
-        state_S = self.ledger.state
-        reset_peaks(state_S)
-        self.ledger.restore(state_S)
-        self.agents.forget_losses()
 
     def _cancel_everything(self, reason: str) -> tuple[Effect, ...]:
         return tuple(
