@@ -241,12 +241,14 @@ def test_account_that_differs_twice_at_rest_replaces_ours() -> None:
 
 
 def test_account_is_not_compared_while_orders_are_open() -> None:
-    """Whatever is in flight may explain a difference."""
+    """Whatever is in flight may explain a difference: it is asked about, once a while."""
     desk = make_desk()
-    send(desk)
+    identity = send(desk)
     theirs = AccountState(
         received_ns=NOW + 100 * S, wallet_quote_e8=99_000 * E8, position_lots=(5,)
     )
+    (asked,) = desk.on_account(theirs)
+    assert asked == QueryOrder(client_order_id=identity, instrument=0)
     for _ in range(3):
         assert desk.on_account(theirs) == ()
     assert desk.ledger.position_lots(0) == 0
