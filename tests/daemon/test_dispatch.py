@@ -53,11 +53,11 @@ class Recorder:
         self.fails = False
         self._journal = journal
 
-    def record_intent(self, *arguments: Any) -> None:
+    def record_intents(self, *arguments: Any) -> None:
         self.calls.append("journal")
         if self.fails:
             raise JournalError("disk full")
-        self._journal.record_intent(*arguments)
+        self._journal.record_intents(*arguments)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("record_"):

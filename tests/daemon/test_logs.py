@@ -151,7 +151,11 @@ def test_secrets_are_recognised_by_name(fields: dict[str, Any], form: Any) -> No
     assert SECRET not in "".join(log.recent(10))
 
 
-@given(st.text(min_size=6, max_size=40), st.sampled_from(["json", "console"]))
+@given(
+    # a piece of the word that stands in a secret's place is no secret that could vanish
+    st.text(min_size=6, max_size=40).filter(lambda secret: secret not in "[redacted]"),
+    st.sampled_from(["json", "console"]),
+)
 @settings(max_examples=60, deadline=None)
 def test_declared_secrets_never_appear(secret: str, form: str) -> None:
     """A declared value is taken out of every field, whatever characters it is made of."""
