@@ -286,6 +286,9 @@ class ModelSettings(Section):
     directory: str = Field(
         "", description="watched for new bundles, one sub-directory each; empty: no hot swap"
     )
+    public_key: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = Field(
+        "", description="Ed25519, hexadecimal: new bundles must be signed by it; required in live"
+    )
     latency_us_max: PositiveInt = Field(
         5_000, description="a bundle whose typical judgement takes longer is refused or withdrawn"
     )

@@ -23,6 +23,7 @@ from daemon.assembly import Parts
 from daemon.control import RefusedError
 from daemon.effects import ModelMoved, Note
 from daemon.model_check import NS_PER_US, TimedJudge, verify
+from daemon.model_signature import check_signature
 from daemon.model_store import Records, Verdict
 from daemon.rollout import Stage
 from kernels.events import BundleOffered, BundleWithdrawn
@@ -143,6 +144,8 @@ class HotSwap:
 
         def check() -> tuple[Any, Bundle]:
             contents = read_files(path)
+            if path.parent != self._state:  # what is stored was proven when it came in
+                check_signature(path, contents[MANIFEST_NAME], parts.settings)
             stored, is_new = model_store.put_bundle(self._state, contents)
             try:
                 return verify(stored, parts.settings, active.agent_names, parts.clock)

@@ -18,7 +18,14 @@ import pytest
 from kernels.features import DEFAULT_FEATURE_NAMES
 from strategy.archive import script_bytes
 from strategy.bundle import MANIFEST_NAME
-from tests.fakes.bundle_drops import broken, copy_bundle, drop, slow_bundle, turning_bundle
+from tests.fakes.bundle_drops import (
+    PUBLIC_KEY,
+    broken,
+    copy_bundle,
+    drop,
+    slow_bundle,
+    turning_bundle,
+)
 from tests.fakes.daemon_process import ROOT, environment, replay_run, running_daemon
 from tests.fakes.small_bundle import edit_manifest, replace_file
 from tests.strategy.test_bundle import FILE_CASES, GOLDEN_CASES, Answering, put
@@ -31,6 +38,7 @@ KNOBS = {
     "model.probation_decisions": "20",
     "model.action_shift_frac_max": "1.0",
     "model.latency_us_max": "20000",
+    "model.public_key": PUBLIC_KEY,
 }
 
 
@@ -157,6 +165,7 @@ def test_broken_bundles_never_trade(watched: Watched) -> None:
     for name, change in BROKEN.items():
         drop(broken(watched.prepared / name, change), watched.models)
     drop(slow_bundle(watched.prepared / "slow", DEFAULT_FEATURE_NAMES), watched.models)
+    drop(copy_bundle(watched.prepared / "bare", "bare"), watched.models, is_signed=False)
     half = copy_bundle(watched.prepared / "half", "half")
     (half / MANIFEST_NAME).unlink()
     half.rename(watched.models / "half")
@@ -164,11 +173,12 @@ def test_broken_bundles_never_trade(watched: Watched) -> None:
     storm = broken(watched.prepared / "storm-0", edited("expires_ns", value=1_000))
     for number in range(1, 200):
         storm = storm.rename(watched.models / f"storm-{number}")
-    for name in (*BROKEN, "slow", "loop"):
+    for name in (*BROKEN, "slow", "bare", "loop"):
         reason = watched.wait("bundle_refused", name)["reason"]
         assert reason, name
     assert "us, allowed" in watched.wait("bundle_refused", "slow")["reason"]
-    assert len(BROKEN) + 4 >= 15
+    assert "unsigned" in watched.wait("bundle_refused", "bare")["reason"]
+    assert len(BROKEN) + 5 >= 15
     listed = watched.ask("list")
     assert listed["deciding"]["name"] == "default"
     assert listed["stage"] == "settled"

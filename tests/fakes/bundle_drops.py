@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from torch import Tensor, nn
 
 from strategy.archive import script_bytes
 from strategy.bundle import DEFAULT_BUNDLE_PATH, load
 from tests.fakes.small_bundle import edit_manifest, replace_file
+
+SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PUBLIC_KEY = SIGNING_KEY.public_key().public_bytes_raw().hex()
+"""Of the one who signs what is dropped."""
 
 NAN_BAND = 0.1
 """Half the width of the band of fractions in which the turning bundle answers NaN."""
@@ -25,10 +30,13 @@ def copy_bundle(path: Path, name: str) -> Path:
     return path
 
 
-def drop(path: Path, directory: Path) -> None:
+def drop(path: Path, directory: Path, *, is_signed: bool = True) -> None:
     """Bring a prepared bundle into the watched directory, its manifest last."""
     target = directory / path.name
     target.mkdir()
+    if is_signed and (path / "manifest.json").is_file():
+        signature = SIGNING_KEY.sign((path / "manifest.json").read_bytes())
+        target.with_name(f"{path.name}.sig").write_bytes(signature)
     for each in path.iterdir():
         if each.name != "manifest.json":
             each.rename(target / each.name)

@@ -25,6 +25,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     # library: the only files (or folders, with a slash) of the rooms that may import it
     "aiohttp": ("daemon/venues/", "daemon/simulated/", "daemon/alert_delivery.py"),
     "ccxt": ("daemon/venues/",),
+    "cryptography": ("daemon/model_signature.py",),
     "msgspec": ("daemon/venues/", "daemon/simulated/", "daemon/event_words.py"),
     "numba": ("kernels/jit.py",),
     "orjson": ("daemon/",),
