@@ -56,6 +56,9 @@ SETTLE_NS = 1_000_000_000
 SENT_PATIENCE = 5
 """An order without any answer is asked about after this many query intervals."""
 
+ASKED_ABOUT = TERMINAL_STATUSES | {OrderStatus.UNKNOWN, OrderStatus.PENDING_CANCEL}
+"""An order in one of these that is not settled is asked about after one query interval."""
+
 NOTES_BY_STATUS: dict[OrderStatus, str] = {
     OrderStatus.WORKING: "order_acknowledged",
     OrderStatus.CANCELLED: "order_cancelled",
@@ -313,6 +316,8 @@ class Desk:
                 reason = f"breaker {self.breaker.state.name}" if is_ending else "worked too long"
                 effects.extend(self.cancel(order, reason, now_ns))
             elif self._wants_query(order, now_ns):
+                if order.status is OrderStatus.PENDING_CANCEL:
+                    effects.extend(self.cancel(order, "no proof of its end yet", now_ns))
                 order.queried_ns = now_ns
                 effects.append(
                     QueryOrder(
@@ -369,7 +374,7 @@ class Desk:
         asked_lately = now_ns - order.cancel_requested_ns < self._query_ns
         if asked_lately or not self.gate.allow_cancel(now_ns):
             return ()
-        order.cancel_requested_ns = now_ns
+        self.orders.begin_cancel(order, now_ns)
         return (
             CancelOrder(
                 client_order_id=order.client_order_id,
@@ -455,7 +460,7 @@ class Desk:
     def _wants_query(self, order: TrackedOrder, now_ns: int) -> bool:
         if order.status is OrderStatus.SENT:
             patience_ns = self._query_ns * SENT_PATIENCE
-        elif order.status is OrderStatus.UNKNOWN or order.status in TERMINAL_STATUSES:
+        elif order.status in ASKED_ABOUT:
             patience_ns = self._query_ns
         else:
             return False

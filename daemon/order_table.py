@@ -27,10 +27,11 @@ _S = OrderStatus
 
 TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
     _S.INTENT: frozenset({_S.SENT, _S.REJECTED}),
-    _S.SENT: frozenset(set(_S) - {_S.INTENT, _S.SENT}),
-    _S.UNKNOWN: frozenset(set(_S) - {_S.INTENT, _S.SENT, _S.UNKNOWN}),
-    _S.WORKING: frozenset({_S.PARTIALLY_FILLED, *TERMINAL_STATUSES}),
-    _S.PARTIALLY_FILLED: frozenset({_S.PARTIALLY_FILLED, *TERMINAL_STATUSES}),
+    _S.SENT: frozenset(set(_S) - {_S.INTENT, _S.SENT, _S.PENDING_CANCEL}),
+    _S.UNKNOWN: frozenset(set(_S) - {_S.INTENT, _S.SENT, _S.UNKNOWN, _S.PENDING_CANCEL}),
+    _S.WORKING: frozenset({_S.PARTIALLY_FILLED, _S.PENDING_CANCEL, *TERMINAL_STATUSES}),
+    _S.PARTIALLY_FILLED: frozenset({_S.PARTIALLY_FILLED, _S.PENDING_CANCEL, *TERMINAL_STATUSES}),
+    _S.PENDING_CANCEL: TERMINAL_STATUSES,  # a cancel that failed is asked again, never forgotten
     _S.FILLED: frozenset(),
     _S.CANCELLED: frozenset(),
     _S.REJECTED: frozenset(),
@@ -43,7 +44,9 @@ _STALE_NEWS: frozenset[OrderStatus] = frozenset(
 )
 """Statuses that a slower channel may still report after the order has gone further."""
 
-_MAY_REST: frozenset[OrderStatus] = frozenset({_S.SENT, _S.WORKING, _S.PARTIALLY_FILLED})
+_MAY_REST: frozenset[OrderStatus] = frozenset(
+    {_S.SENT, _S.WORKING, _S.PARTIALLY_FILLED, _S.PENDING_CANCEL}
+)
 
 SETTLED_KEPT = 1024
 """Settled orders remembered, so that late or doubled news about them is recognised."""
@@ -145,6 +148,13 @@ class OrderTable:
             for order in self._open.values()
             if instrument is None or order.intent.instrument == instrument
         ]
+
+    def begin_cancel(self, order: TrackedOrder, now_ns: int) -> None:
+        """Note that a cancel of an order leaves now; one that does not rest keeps its status."""
+        order.cancel_requested_ns = now_ns
+        if OrderStatus.PENDING_CANCEL in TRANSITIONS[order.status]:
+            order.status = OrderStatus.PENDING_CANCEL
+            order.status_ns = now_ns
 
     def apply_update(self, update: OrderUpdate) -> Applied:
         """Fold a status; an illegal change keeps the old status and is reported."""

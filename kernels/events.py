@@ -66,7 +66,10 @@ class OrderType(IntEnum):
 
 
 class OrderStatus(IntEnum):
-    """Life of one order. UNKNOWN: sent, fate not yet proven; it counts at full size."""
+    """Life of one order. UNKNOWN: sent, fate not yet proven; it counts at full size.
+
+    PENDING_CANCEL: a cancel was asked for; the order counts until the venue proves its end.
+    """
 
     INTENT = 0
     SENT = 1
@@ -77,6 +80,7 @@ class OrderStatus(IntEnum):
     CANCELLED = 6
     REJECTED = 7
     EXPIRED = 8
+    PENDING_CANCEL = 9
 
 
 TERMINAL_STATUSES: frozenset[OrderStatus] = frozenset(
