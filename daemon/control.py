@@ -59,7 +59,7 @@ class Control:
         self._clock = clock
         self._server: asyncio.Server | None = None
         self._waiting: dict[int, asyncio.Future[None]] = {}
-        self._clients: set[asyncio.Task[Any]] = set()
+        self._clients: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
 
     async def start(self) -> None:
         """Listen; OSError when the socket cannot be made."""
@@ -79,16 +79,20 @@ class Control:
         if self._server is None:
             return
         self._server.close()
-        for client in self._clients:
-            client.cancel()
+        for waiter in self._waiting.values():
+            if not waiter.done():
+                waiter.set_exception(RefusedError("the daemon ends"))
+        await asyncio.sleep(0)  # who waited hears of it
+        for writer in self._clients.values():
+            writer.close()
         await asyncio.gather(*self._clients, return_exceptions=True)
         self.path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._clients.add(task)
-        task.add_done_callback(self._clients.discard)
+        self._clients[task] = writer
+        task.add_done_callback(self._clients.pop)
         try:
             answer = await self._answer(reader, writer)
             line = json.dumps(answer, default=str).encode()

@@ -76,6 +76,8 @@ class Guard:
         self._busy_count = 0
         self._waiting: tuple[Loss, bool] | None = None
         self._acts: set[asyncio.Task[None]] = set()
+        self._visits: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
+        self._is_over = False
         self._ended = asyncio.Event()
         self._told_ns = 0
 
@@ -97,9 +99,10 @@ class Guard:
         finally:
             server.close()
             path.unlink(missing_ok=True)
-            for task in tasks:
+            for task in (*tasks, *self._acts):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, *self._acts, return_exceptions=True)
+            await self._dismiss()
 
     def on_parent_gone(self) -> None:
         """Take the end of the pipe from our parent; whoever never said hello left nothing."""
@@ -111,12 +114,23 @@ class Guard:
         if not (self._busy_count or self._watch.is_healthy):
             self._ended.set()
 
+    async def _dismiss(self) -> None:
+        """Break off every conversation; nothing follows from that any more."""
+        self._is_over = True
+        for writer in self._visits.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._visits, return_exceptions=True)
+
     async def _wait_ended(self) -> None:
         await self._ended.wait()
 
     # the daemon -----------------------------------------------------------------------------
 
     async def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visit = asyncio.current_task()
+        assert visit is not None
+        self._visits[visit] = writer
+        visit.add_done_callback(self._visits.pop)
         try:
             async with asyncio.timeout(FIRST_LINE_TIMEOUT_S):
                 request = parse(await reader.readline()) or {}
@@ -152,6 +166,8 @@ class Guard:
             is_goodbye = False  # the daemon broke off in the middle of a line
         finally:
             self._daemon = None
+        if self._is_over:
+            return
         if not is_goodbye:
             self._lose(self._watch.on_gone())
         if not self._busy_count:

@@ -176,7 +176,8 @@ def test_silent_daemon_is_reported_in_time(tmp_path: Path) -> None:
 async def test_answer_that_is_no_object_is_reported(tmp_path: Path) -> None:
     """Something else may be listening there."""
 
-    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
         writer.write(b"hello\n")
         writer.close()
 
