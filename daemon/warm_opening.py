@@ -25,6 +25,9 @@ async def recover_account(parts: Parts) -> None:
     Raises ReconcileError and OSError when the venue does not answer or an order stays open.
     """
     earlier = _find(parts) if parts.settings.recovery.warm else None
+    if parts.journal.torn_count:
+        reason = f"{parts.journal.torn_count} slots of the intent ring were never finished"
+        _note(parts, "journal_torn", reason=reason)
     policy = parts.settings.recovery.foreign
     found = await recover(
         parts.venue,
