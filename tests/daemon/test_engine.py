@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from config.safety import BreakerSettings
 from config.settings import DecisionSettings, MetaLearningSettings, Settings
 from daemon.decisions import Decider, Model
 from daemon.effects import CancelAll, Decided, Effect, Note, SendOrder
@@ -31,7 +32,7 @@ from kernels.events import (
 )
 from kernels.features import DEFAULT_FEATURE_NAMES
 from kernels.units import E8, Instrument
-from risk.breaker import BreakerState
+from risk.breaker import BreakerState, Trigger
 from strategy.observation import Normalisation
 from strategy.runtime import Judgement
 
@@ -59,9 +60,12 @@ class ScriptedJudge:
     def __init__(self, action: int = BUY) -> None:
         self.action = action
         self.healthy_A = np.ones(len(AGENTS), np.bool_)
+        self.raises = False
         self.seen: list[NDArray[np.float32]] = []
 
     def decide(self, obs_BF: NDArray[np.float32]) -> Judgement:
+        if self.raises:
+            raise RuntimeError("scripted")
         rows = obs_BF.shape[0]
         self.seen.append(obs_BF.copy())
         regime_BK = np.full((rows, 7), 0.02, np.float32)
@@ -271,6 +275,46 @@ def test_without_the_fallback_an_abstaining_ensemble_keeps_the_position() -> Non
     effects = fold(engine, second(4))
     assert "ensemble_abstained" in {n.event for n in of(effects, Note)}
     assert of(effects, SendOrder) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "lots_left", "state"),
+    [
+        ("hold", True, BreakerState.NORMAL),
+        ("reduce", False, BreakerState.NORMAL),
+        ("flatten", False, BreakerState.FLATTEN),
+    ],
+)
+def test_model_that_raises_is_met_by_the_policy_within_one_decision(
+    policy: Literal["hold", "reduce", "flatten"], lots_left: bool, state: BreakerState
+) -> None:
+    """The daemon goes on, the position is kept, reduced or closed at once, and it is said."""
+    judge = ScriptedJudge()
+    engine = make_engine(judge, breaker=BreakerSettings(model_failure_policy=policy))
+    (send,) = of(warm(engine, 4), SendOrder)
+    fold(engine, fill_of(send, START + 4 * S - 5))
+    judge.raises = True
+    effects = fold(engine, second(4)) + fold(engine, second(5))
+    assert "model_failed" in {note.event for note in of(effects, Note)}
+    assert engine.desk.breaker.state is state
+    reductions = [order.approved.intent for order in of(effects, SendOrder)]
+    assert bool(reductions) is not lots_left
+    assert all(intent.reduce_only for intent in reductions)
+
+
+def test_model_that_keeps_failing_ends_new_risk() -> None:
+    """After enough decisions in a row without a model the breaker trips, and stays tripped."""
+    judge = ScriptedJudge()
+    engine = make_engine(judge, breaker=BreakerSettings(model_failures_max=3))
+    warm(engine, 3)
+    judge.raises = True
+    for number in range(3, 6):
+        fold(engine, second(number))
+    assert engine.desk.breaker.state is BreakerState.REDUCE_ONLY
+    assert engine.desk.breaker.trigger is Trigger.MODEL_FAILURE
+    judge.raises = False
+    effects = [effect for number in range(6, 9) for effect in fold(engine, second(number))]
+    assert all(order.approved.intent.reduce_only for order in of(effects, SendOrder))
 
 
 def test_halted_sends_nothing_and_stop_cancels_everything() -> None:
