@@ -144,7 +144,9 @@ def model_ok(intent: OrderIntent, scene: Scene) -> Denial | None:
     verdict = model[at] if model is not None and at < len(model) else ModelVerdict.ABSENT
     if verdict is ModelVerdict.OK:
         return None
-    return beyond(DenialCode.MODEL_NOT_OK, 0, 0, f"model verdict {verdict!r}")
+    return beyond(
+        DenialCode.MODEL_NOT_OK, 0, 0, f"model verdict {getattr(verdict, 'name', verdict)}"
+    )
 
 
 def price_known(intent: OrderIntent, scene: Scene) -> Denial | None:
