@@ -33,7 +33,7 @@ from kernels.units import Instrument
 from risk.breaker import Trigger
 
 TICK_S = 0.05
-SIM_SILENT_S = 20.0
+SIM_SILENT_S = 5.0
 """A simulated exchange that is silent for so long has ended; a real venue is never given up."""
 COUNTDOWN_SHARE = 3
 COUNTDOWN_S_PER_INSTRUMENT = 0.5
