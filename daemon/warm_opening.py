@@ -10,7 +10,7 @@ from daemon.model_store import named
 from daemon.venues.reconcile import fetch_account
 from daemon.venues.recovery import recover
 from daemon.warm_start import Earlier, add_intents, continue_from, find_earlier
-from kernels.events import Command, CommandName
+from kernels.events import Command, CommandName, Fill
 
 if TYPE_CHECKING:
     from daemon.assembly import Parts
@@ -92,7 +92,14 @@ def _find(parts: Parts) -> Earlier | None:
 
 
 def _continue(parts: Parts, earlier: Earlier) -> None:
+    """Take over what stood, and enter into the journal what its thread did not get to."""
     now_ns = parts.clock.now_ns()
+    unsettled = {each.client_order_id for each in parts.journal.open_intents()}
+    for news in earlier.news:
+        if isinstance(news, Fill):
+            parts.journal.record_fill(news)  # one that is there already is not entered twice
+        elif news.client_order_id in unsettled:
+            parts.journal.record_update(news)
     late = parts.journal.late_intents(earlier.at_ns - LATE_NS)
     is_warm = continue_from(earlier, parts.engine, (*parts.journal.open_intents(), *late), now_ns)
     if earlier.flaw is not None:

@@ -29,11 +29,15 @@ from daemon.identity import RUN_ID_LENGTH
 from daemon.journal_tables import OpenIntent
 from daemon.replay import ReplayRefused, build_engine
 from daemon.rollout import BundleName, Find
-from kernels.events import Verdict
+from kernels.events import Fill, OrderUpdate, Verdict
 from kernels.units import Instrument
 
 GAP_NS_MAX = 60_000_000_000
 """Over a longer silence the features begin anew: the market moved unseen."""
+
+
+NEWS_NS = 10_000_000_000
+"""News of our orders this young may be missing in the journal: its thread was killed as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,7 @@ class Earlier:
     """Where an earlier run stood; ``at_ns`` is the time of its last recorded event.
 
     ``flaw`` names what was wrong with the log behind the last whole record, None for nothing.
+    ``news`` is what was last heard of our orders: the journal's own thread may not have got to it.
     """
 
     run_id: str
@@ -48,6 +53,7 @@ class Earlier:
     at_ns: int
     turns_count: int
     flaw: str | None
+    news: tuple[Fill | OrderUpdate, ...]
 
 
 def find_earlier(
@@ -131,13 +137,14 @@ def _facts_of(path: Path) -> RunFacts | None:
 def _fold(path: Path, engine: Engine, run_id: str) -> Earlier | None:
     """Restore the last whole state of a segment and fold the turns after it."""
     state: bytes | None = None
+    before: list[bytes] = []
     turns: list[bytes] = []
     tail = Tail()
     flaw: str | None = None
     try:
         for record in read_records(path, tail):
             if record.kind is RecordKind.STATE:
-                state, turns = record.payload, []
+                state, before, turns = record.payload, turns, []
             elif record.kind is RecordKind.TURNS:
                 turns.append(record.payload)
     except LogCorruptError as error:
@@ -147,12 +154,18 @@ def _fold(path: Path, engine: Engine, run_id: str) -> Earlier | None:
     if state is None:
         return None
     turns_count = 0
+    news: list[Fill | OrderUpdate] = []
     try:
+        for block in before:
+            for turn in decode_turns(block):
+                news += (each for each in turn.events if isinstance(each, Fill | OrderUpdate))
         engine.restore(decode_state(state))
         for block in turns:
             for turn in decode_turns(block):
                 for event in turn.events:
                     engine.step(event)
+                    if isinstance(event, Fill | OrderUpdate):
+                        news.append(event)
                 turns_count += 1
     except (WordsError, ValueError, ReplayRefused) as error:
         raise ValueError(f"{path.name} cannot be continued: {error}") from error
@@ -162,4 +175,5 @@ def _fold(path: Path, engine: Engine, run_id: str) -> Earlier | None:
         at_ns=engine.now_ns,
         turns_count=turns_count,
         flaw=flaw,
+        news=tuple(each for each in news if engine.now_ns - each.received_ns < NEWS_NS),
     )
