@@ -195,6 +195,11 @@ def _add_configuration(parser: argparse.ArgumentParser) -> None:
 
 def _add_market(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--market",
+        choices=MARKETS,
+        help="synthetic market; not together with --capture or --bars",
+    )
+    parser.add_argument(
         "--capture", type=Path, metavar="FILE", help="replay recorded streams as the market"
     )
     parser.add_argument(
@@ -247,11 +252,6 @@ def _add_exchange(commands: Commands) -> None:
         "metaensemble exchange --market volatile --port 8443",
     )
     _add_configuration(parser)
-    parser.add_argument(
-        "--market",
-        choices=MARKETS,
-        help="synthetic market; not together with --capture or --bars",
-    )
     _add_market(parser)
     parser.add_argument("--port", type=int, metavar="N", help="0: any free port")
     parser.add_argument(
@@ -369,6 +369,11 @@ def _market_assignments(options: argparse.Namespace) -> list[str]:
             raise Refusal("--bars and --capture exclude each other")
         paths = json.dumps([str(path.absolute()) for path in options.bars])
         assignments += [f"simulated.bars={paths}", "simulated.capture="]
+    if options.market is not None:
+        if options.capture is not None or options.bars:
+            raise Refusal("--market excludes --capture and --bars")
+        assignments += ["simulated.capture=", "simulated.bars=[]"]
+        assignments.append(f"simulated.market={options.market}")
     if options.faults is not None:
         if not options.faults.is_file():
             raise Refusal(f"--faults {options.faults}: no such file")
@@ -417,16 +422,6 @@ def _run(options: argparse.Namespace) -> int:
 
 def _exchange(options: argparse.Namespace) -> int:
     assignments = _market_assignments(options)
-    if options.market is not None:
-        if options.capture is not None:
-            raise Refusal("--market and --capture exclude each other")
-        if options.bars:
-            raise Refusal("--market and --bars exclude each other")
-        assignments += [
-            f"simulated.market={options.market}",
-            "simulated.capture=",
-            "simulated.bars=[]",
-        ]
     if options.port is not None:
         assignments.append(f"simulated.port={options.port}")
     settings = _settings(options, assignments)
