@@ -14,6 +14,8 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 PYTHON ?= python3.11 python3.12 python3.13 python3
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
+# most of the suite waits for sockets and processes, so two workers halve it even on two cores
+SPREAD ?= -n 2 --dist loadfile
 
 # Compiled kernels live and die with the environment
 export NUMBA_CACHE_DIR ?= $(CURDIR)/$(VENV)/numba-cache
@@ -27,7 +29,7 @@ run: $(STAMP) ## trade on the built-in exchange; make run ARGS="--for 60s --json
 	@$(BIN)/metaensemble run $(ARGS)
 
 test: $(STAMP) ## run the tests; make test ARGS="tests/risk -x"
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q $(SPREAD) $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check --quiet .

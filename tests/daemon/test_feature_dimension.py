@@ -9,10 +9,10 @@ import pytest
 
 from config.load import ConfigError, load_settings
 from config.settings import Settings
-from daemon.model_loading import load_model
 from daemon.clock import ManualClock
 from daemon.decisions import Decider
 from daemon.instrument_state import InstrumentState
+from daemon.model_loading import load_model
 from daemon.simulated.listings import listed_instruments
 from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
 from strategy.bundle import DEFAULT_BUNDLE_PATH, BundleError

@@ -77,7 +77,12 @@ async def test_hung_daemon_leaves_no_orders_and_no_position(
         await with_position_and_order(account)
         process.send_signal(signal.SIGSTOP)
         await expect_nothing_left(account)
-        found = latch.read(tmp_path / "sim", 1)
+        # the guard latches once it has proven the venue clean, a moment after the venue is
+        for _ in range(100):
+            found = latch.read(tmp_path / "sim", 1)
+            if found.trigger is not None:
+                break
+            await asyncio.sleep(0.05)
         assert (found.state, found.trigger) == (BreakerState.HALTED, Trigger.GUARD)
         await revived_daemon_knows(account, process, tmp_path)
 
