@@ -36,7 +36,8 @@ from kernels.events import DepthDiff, DepthSnapshot, Side, Trade
 from kernels.matching import Execution, Liquidity, Matcher, QueueModel, TimeInForce
 from kernels.units import Instrument
 
-CAPTURE = Path("/work/shared/data/captures/binance_usdm_btcusdt_20240808.gz")
+SHARED = Path(__file__).resolve().parents[2].parent / "shared/data"
+CAPTURE = SHARED / "captures/binance_usdm_btcusdt_20240808.gz"
 BOOK_CAPACITY = 8_192
 BLOCK_NS = 30_000_000_000
 """Buys and sells take turns for so long, so that no order of ours meets another."""

@@ -23,7 +23,7 @@ from tests.naive.rebuilt_bars import rebuild
 MINUTE_MS = 60_000
 NS_PER_MS = 1_000_000
 START_MS = 1_652_313_600_000  # 2022-05-12 00:00
-RECORDED = Path("/work/shared/data/bars")
+RECORDED = Path(__file__).resolve().parents[3].parent / "shared/data/bars"
 SYMBOLS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
 
 
