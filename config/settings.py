@@ -262,7 +262,7 @@ class MetaLearningSettings(Section):
     decision_history_size: PositiveInt = Field(1000, description="decisions kept in memory")
     detailed_logging: bool = Field(False, description="one log line per decision")
     real_time_monitoring: bool = Field(True, description="publish live state for views")
-    meta_learning_debug: bool = Field(False, description="log every weight and prediction")
+    meta_learning_debug: bool = Field(False, description="log the weights of every decision")
     auto_backup_enabled: bool = Field(True, description="time-stamped copy before a model swap")
 
     @model_validator(mode="after")

@@ -411,7 +411,7 @@ class Daemon:
         while parts.clock.monotonic_ns() < deadline_ns:
             await parts.lanes.wait(TICK_S)
             self._turn()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # let the sockets bring the answers in
             if not parts.engine.desk.orders.open_orders() and not parts.lanes.waiting_count:
                 break
         try:

@@ -375,7 +375,7 @@ async def _open_model_and_exchange(
 ) -> tuple[Model, Bundle, Exchange | None]:
     """Open both at once: the exchange compiles in its own process while we load the model."""
     opening_exchange = asyncio.create_task(_open_exchange(site))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the child starts before the model blocks this loop
     try:
         model, bundle = load_first_model(site.settings, site.clock, site.log.note)
     except BaseException:

@@ -73,6 +73,7 @@ class Dispatcher:
     def use(self, settings: Settings) -> None:
         """Take what is logged from these settings from now on."""
         self._detailed = settings.meta.detailed_logging
+        self._shows_weights = settings.meta.meta_learning_debug
 
     def carry_out(self, effects: Sequence[Effect], origin_ns: int) -> None:
         """Carry out effects in order; ``origin_ns`` is when the news behind them was received."""
@@ -204,6 +205,10 @@ class Dispatcher:
             "outcome": decided.outcome,
         }
         self._journal.record_decision(decided.decided_ns, decided.instrument, fields)
+        if self._shows_weights:
+            shown = {name: fields[name] for name in ("regime", "posterior", "weights", "actions")}
+            shown["instrument"] = self._instruments[decided.instrument].symbol
+            self._log.note(Note(event="weights_updated", event_ns=decided.decided_ns, fields=shown))
         if self._detailed:
             fields["instrument"] = self._instruments[decided.instrument].symbol
             self._log.note(Note(event="decision", event_ns=decided.decided_ns, fields=fields))

@@ -107,7 +107,7 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("models_unwatched", "ME317", "error", True, "the models directory cannot be watched"),
     ("model_store_error", "ME318", "error", True, "copies or records of bundles cannot be kept"),
     ("bundle_known", "ME319", "info", False, "a bundle that was dropped in is known already"),
-    ("weights_updated", "ME309", "debug", False, "weights of the agents (meta_learning_debug)"),
+    ("weights_updated", "ME309", "info", False, "weights of the agents (meta_learning_debug)"),
     # orders
     ("order_denied", "ME401", "warning", False, "the gate refused an intent"),
     ("order_sent", "ME402", "info", False, "an order left for the venue"),

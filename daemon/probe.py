@@ -28,6 +28,10 @@ class StageProbe:
         self._last_ns = now_ns
 
 
+AWAITED_MAX = 256
+"""Orders whose bytes are awaited; the oldest is given up beyond this, so that nothing grows."""
+
+
 class SendWatch:
     """Tick to order: from the frame that led to an order to its bytes handed to the socket."""
 
@@ -41,13 +45,11 @@ class SendWatch:
     def begin(self, client_order_id: str, origin_ns: int) -> None:
         """Remember when the news behind an order was in hand, monotonic ns."""
         self._origin_ns[client_order_id] = origin_ns
+        if len(self._origin_ns) > AWAITED_MAX:  # requests that failed before a byte went out
+            del self._origin_ns[next(iter(self._origin_ns))]
 
     def sent(self, client_order_id: str, sent_ns: int) -> None:
         """Book the time until ``sent_ns``, monotonic; an order that is not awaited is ignored."""
         origin_ns = self._origin_ns.pop(client_order_id, None)
         if origin_ns is not None:
             self._metrics.record("tick_to_order", sent_ns - origin_ns)
-
-    def forget(self, client_order_id: str) -> None:
-        """Drop an order that was never sent."""
-        self._origin_ns.pop(client_order_id, None)

@@ -53,11 +53,6 @@ def unknown_method(name: str) -> VenueError:
     return VenueError(-1020, f"This operation is not supported: {name[:60]}")
 
 
-def too_many_requests() -> VenueError:
-    """-1003: more ws-api requests under way than a connection may have."""
-    return VenueError(-1003, "Too many requests; current limit is 500 requests under way.", 429)
-
-
 def subscription_active() -> VenueError:
     """-2035: the connection has its user data stream already."""
     return VenueError(-2035, "User Data Stream subscription already active.")

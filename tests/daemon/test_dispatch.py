@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from config.settings import Settings
+from config.settings import MetaLearningSettings, Settings
 from daemon import logs
 from daemon.clock import ManualClock
 from daemon.dispatch import Dispatcher
-from daemon.effects import CancelAll, CancelOrder, Note, QueryOrder, SendOrder
+from daemon.effects import CancelAll, CancelOrder, Decided, Note, QueryOrder, SendOrder
 from daemon.identity import client_order_id
 from daemon.journal import Journal, JournalError
 from daemon.lanes import Lanes
@@ -76,11 +77,13 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     opened.close(2)
 
 
-def dispatcher_of(recorder: Recorder, lanes: Lanes) -> Dispatcher:
+def dispatcher_of(
+    recorder: Recorder, lanes: Lanes, meta: MetaLearningSettings | None = None
+) -> Dispatcher:
     clock = ManualClock()
     metrics = Metrics()
     return Dispatcher(
-        settings=Settings(instruments=("BTC/USDT:USDT",)),
+        settings=Settings(instruments=("BTC/USDT:USDT",), meta=meta or MetaLearningSettings()),
         instruments=(INSTRUMENT,),
         agent_names=("d3qn",),
         journal=recorder,  # type: ignore[arg-type]  # records the calls of the real one
@@ -143,3 +146,37 @@ def test_every_kind_of_effect_reaches_its_place(journal: Journal) -> None:
     )
     assert recorder.calls == ["cancel", "cancel_all", "query_unknown"]
     assert journal.flush(5.0)
+
+
+@pytest.mark.parametrize(
+    ("meta", "wanted"),
+    [
+        (MetaLearningSettings(), []),
+        (MetaLearningSettings(meta_learning_debug=True), ["weights_updated"]),
+        (MetaLearningSettings(detailed_logging=True), ["decision"]),
+    ],
+)
+def test_what_is_logged_of_a_decision_is_a_setting(
+    journal: Journal, meta: MetaLearningSettings, wanted: list[str]
+) -> None:
+    """Weights and whole decisions reach the log only where the settings ask for them."""
+    decided = Decided(
+        decided_ns=1,
+        instrument=0,
+        regime=0,
+        regime_K=(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        weights_A=(1.0,),
+        action_A=(2,),
+        exposure=1.0,
+        disagreement=0.0,
+        target_lots=1,
+        position_lots=0,
+        mid_ticks=1.0,
+        data_age_ns=0,
+        outcome="hold",
+    )
+    dispatcher = dispatcher_of(Recorder(journal), Lanes(1, 100), meta)
+    dispatcher.carry_out([decided], 1)
+    lines = [json.loads(line) for line in dispatcher._log.recent(10)]
+    assert [line["event"] for line in lines] == wanted
+    assert all(line["weights"] == {"d3qn": 1.0} for line in lines)
