@@ -1,4 +1,4 @@
-"""Knobs of what happens when something goes wrong: breaker, guard, alerts."""
+"""Knobs of what happens when something goes wrong, and of being watched: breaker, guard, alerts."""
 
 from __future__ import annotations
 
@@ -117,3 +117,14 @@ class AlertSettings(Section):
         if self.webhook_url and not self.webhook_url.startswith(("http://", "https://")):
             raise ValueError("webhook_url must begin with http:// or https://")
         return self
+
+
+class ViewSettings(Section):
+    """The live page and the metrics, on loopback only; off with meta.real_time_monitoring."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        0, description="of page and metrics; 0: any free port, which the log and status name"
+    )
+    history_samples: Annotated[int, Field(ge=60, le=86_400)] = Field(
+        3_600, description="seconds of prices, weights and equity that the page can show"
+    )

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from config.safety import AlertSettings, BreakerSettings, GuardSettings
+from config.safety import AlertSettings, BreakerSettings, GuardSettings, ViewSettings
 from config.section import Frac, PositiveFloat, PositiveInt, Section
 
 LimitInt = Annotated[int, Field(ge=0)]
@@ -261,7 +261,7 @@ class MetaLearningSettings(Section):
     )
     decision_history_size: PositiveInt = Field(1000, description="decisions kept in memory")
     detailed_logging: bool = Field(False, description="one log line per decision")
-    real_time_monitoring: bool = Field(True, description="publish live state for views")
+    real_time_monitoring: bool = Field(True, description="off: no live page, no metrics")
     meta_learning_debug: bool = Field(False, description="log the weights of every decision")
     auto_backup_enabled: bool = Field(True, description="time-stamped copy before a model swap")
 
@@ -433,6 +433,7 @@ class Settings(Section):
     breaker: BreakerSettings = BreakerSettings()
     guard: GuardSettings = GuardSettings()
     alerts: AlertSettings = AlertSettings()
+    views: ViewSettings = ViewSettings()
     meta: MetaLearningSettings = MetaLearningSettings()
     model: ModelSettings = ModelSettings()
     journal: JournalSettings = JournalSettings()

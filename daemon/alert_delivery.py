@@ -82,6 +82,14 @@ class AlertDelivery:
         if self._session is not None:
             await self._session.close()
 
+    def counts(self) -> dict[str, int]:
+        """Count alerts by what became of them."""
+        return {
+            "delivered": self.delivered_count,
+            "undelivered": self.undelivered_count,
+            "held_back": self.held_back_count,
+        }
+
     def offer(self, spec: EventSpec, event_ns: int, fields: Mapping[str, Any]) -> None:
         """Take an alert; ``fields`` are already free of secrets by name."""
         loop = self._loop

@@ -26,6 +26,7 @@ from daemon.alert_watch import AlertWatch
 from daemon.assembly import VENUE_ERRORS, Parts, StartRefused, assemble
 from daemon.clock import Clock, SystemClock
 from daemon.control import Control
+from daemon.dashboard.station import Station
 from daemon.effects import Effect, Note
 from daemon.exit_codes import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from daemon.guard_link import GuardError
@@ -113,7 +114,7 @@ async def _main(options: RunOptions, clock: Clock, log: logs.Log, run_id: str) -
     delivery = AlertDelivery(alerts, clock, run_id=run_id, redact=log.redact, note=log.note)
     log.on_alert = delivery.offer
     async with delivery, assemble(options.settings, clock, log, run_id) as parts:
-        daemon = Daemon(parts, options)
+        daemon = Daemon(parts, options, delivery)
         await daemon.live()
     log.flush()
     summary = summarise(parts.engine, daemon.facts())
@@ -125,7 +126,7 @@ async def _main(options: RunOptions, clock: Clock, log: logs.Log, run_id: str) -
 class Daemon:
     """One running daemon: the loop between the lanes and the engine."""
 
-    def __init__(self, parts: Parts, options: RunOptions) -> None:
+    def __init__(self, parts: Parts, options: RunOptions, delivery: AlertDelivery) -> None:
         """Take the assembled parts; nothing runs before ``live``."""
         self.parts = parts
         self.exit_code = EXIT_DONE
@@ -149,6 +150,7 @@ class Daemon:
         self._hotswap = HotSwap(parts)
         parts.dispatcher.on_model_moved = self._hotswap.moved
         self._reloading: set[asyncio.Task[Any]] = set()
+        self._station = self._make_station(delivery)
         self._control = self._open_control()
 
     async def live(self) -> None:
@@ -164,9 +166,11 @@ class Daemon:
             await self._start_guard()
             await self._control.start()
             self._note("control_opened", socket=str(self._control.path))
+            await self._station.start()
             await self._serve()
             await self._wind_down()
         finally:
+            await self._station.close()
             await self._control.close()
             await models.close()
             await self._hotswap.close()
@@ -261,6 +265,7 @@ class Daemon:
         self._self_watch.look()
         self._hotswap.tend()
         self._alert_watch.look()
+        self._station.tend()
         parts.health.watchdog(parts.progress.turn_count)
         if now_ns - self._heartbeat_ns >= HEARTBEAT_INTERVAL_NS:
             self._heartbeat_ns = now_ns
@@ -310,7 +315,11 @@ class Daemon:
         async def status(_: dict[str, Any]) -> dict[str, Any]:
             uptime_ns = parts.clock.monotonic_ns() - self._began_ns
             guard = parts.guard.describe() if parts.guard is not None else {"state": "none"}
-            return control_answers.status(parts, uptime_ns, guard)
+            told = control_answers.status(parts, uptime_ns, guard)
+            return {**told, "page": self._station.address}
+
+        async def view(_: dict[str, Any]) -> dict[str, Any]:
+            return self._station.view(parts.metrics.summary())
 
         async def positions(_: dict[str, Any]) -> dict[str, Any]:
             return control_answers.positions(parts)
@@ -328,6 +337,7 @@ class Daemon:
             path=directory / CONTROL_SOCKET,
             questions={
                 "status": status,
+                "view": view,
                 "positions": positions,
                 "weights": weights,
                 "why": why,
@@ -339,6 +349,18 @@ class Daemon:
             put=parts.lanes.put,
             kill=self._on_kill,
             clock=parts.clock,
+        )
+
+    def _make_station(self, delivery: AlertDelivery) -> Station:
+        async def obey(request: dict[str, Any]) -> dict[str, Any]:
+            return await self._control.obey(request, os.getuid())
+
+        return Station(
+            self.parts,
+            began_ns=self._began_ns,
+            duration_ns=self._options.duration_ns,
+            deliveries=delivery.counts,
+            obey=obey,
         )
 
     async def _start_guard(self) -> None:

@@ -115,7 +115,7 @@ class Control:
             if request is None:
                 raise RefusedError("a request is one line with a JSON object")
             _, uid = peer_of(writer.get_extra_info("socket"))
-            return {"ok": True, **await self._obey(request, uid)}
+            return {"ok": True, **await self.obey(request, uid)}
         except RefusedError as refused:
             return {"ok": False, "error": str(refused)}
         except TimeoutError:
@@ -123,7 +123,8 @@ class Control:
         except ValueError:
             return {"ok": False, "error": "the request is too long"}
 
-    async def _obey(self, request: Words, uid: int) -> Words:
+    async def obey(self, request: Words, uid: int) -> Words:
+        """Answer a question, or carry out a command; RefusedError, TimeoutError."""
         name = request.get("command")
         if isinstance(name, str) and name in self._questions:
             return await self._questions[name](request)

@@ -38,7 +38,7 @@ class Dispatcher:
 
     ``account_wanted`` is set when the venue's account is to be read now; ``call_guard`` takes the
     reason when the guard is to close positions, and is set once there is a guard;
-    ``on_model_moved`` takes the steps of model bundles.
+    ``on_model_moved`` takes the steps of model bundles; ``on_fill`` is told of our executions.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Dispatcher:
         self.account_wanted = asyncio.Event()
         self.call_guard: Callable[[str], None] | None = None
         self.on_model_moved: Callable[[ModelMoved], None] | None = None
+        self.on_fill: Callable[[Fill], None] | None = None
 
     def use(self, settings: Settings) -> None:
         """Take what is logged from these settings from now on."""
@@ -117,6 +118,8 @@ class Dispatcher:
         """Put news of our own orders into the journal."""
         if isinstance(event, Fill):
             self._journal.record_fill(event)
+            if self.on_fill is not None:
+                self.on_fill(event)
         elif isinstance(event, OrderUpdate):
             self._journal.record_update(event)
 

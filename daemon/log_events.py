@@ -166,6 +166,8 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("disk_full", "ME611", "error", True, "the disk of the journal is nearly full"),
     ("control_opened", "ME612", "info", False, "operators can reach this daemon"),
     ("journal_torn", "ME613", "warning", True, "a log ends in a record that is not whole"),
+    ("views_opened", "ME614", "info", False, "live page and metrics are served on loopback"),
+    ("views_unavailable", "ME615", "warning", True, "live page and metrics cannot be served"),
     ("memory_high", "ME608", "warning", True, "the process uses more memory than promised"),
 )
 

@@ -32,6 +32,7 @@ _LEVEL_NUMBER = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical"
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # syslog(3)
 _RESERVED = frozenset({"event", "code", "severity", "event_ns", "run_id", "alert", "meaning"})
 _RECENT_LINES = 200
+_RECENT_ALERTS = 50
 
 
 class Log:
@@ -55,6 +56,7 @@ class Log:
         self._secrets = spellings(secrets)
         self._alerts: Counter[str] = Counter()
         self._recent: deque[str] = deque(maxlen=_RECENT_LINES)
+        self._recent_alerts: deque[dict[str, Any]] = deque(maxlen=_RECENT_ALERTS)
         self._lock = threading.Lock()
         self.on_alert: Callable[[EventSpec, int, Mapping[str, Any]], None] | None = None
         render = render_json if is_json else render_console
@@ -78,10 +80,12 @@ class Log:
         ``field_`` in front.
         """
         if spec.alert:
+            shown = redact_fields(None, "", dict(fields))
             with self._lock:
                 self._alerts[spec.code] += 1
+                self._recent_alerts.append(_alert_words(spec, event_ns, shown))
             if self.on_alert is not None:
-                self.on_alert(spec, event_ns, redact_fields(None, "", dict(fields)))
+                self.on_alert(spec, event_ns, shown)
         if _LEVEL_NUMBER[spec.severity] < self._level_number:
             return
         line: dict[str, Any] = {
@@ -123,6 +127,11 @@ class Log:
         with self._lock:
             return tuple(self._recent)[-count:] if count > 0 else ()
 
+    def recent_alerts(self, count: int) -> tuple[dict[str, Any], ...]:
+        """Return the last alerts, oldest first, at most 50; ``redact`` what is shown of them."""
+        with self._lock:
+            return tuple(self._recent_alerts)[-count:] if count > 0 else ()
+
     @property
     def dropped_count(self) -> int:
         """Lines that the writer had to drop."""
@@ -137,6 +146,18 @@ class Log:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close(timeout_s)
+
+
+def _alert_words(spec: EventSpec, event_ns: int, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Say what a view shows of an alert."""
+    return {
+        "event_ns": event_ns,
+        "code": spec.code,
+        "event": spec.name,
+        "severity": spec.severity,
+        "meaning": spec.sentence,
+        "fields": {name: str(value) for name, value in fields.items()},
+    }
 
 
 class _Finished:

@@ -2,13 +2,19 @@
 
 Buckets as in HdrHistogram: exact below 128 ns, then 64 buckets per power of two, so a bucket is at
 most 1/64 of its value wide and its middle is off by at most 1/128 (0.8 %). Not for two threads at
-once.
+once. ``expose`` prints metrics in the text format of Prometheus; only it knows that library.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypedDict
+from operator import mul
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+    from daemon.metric_families import Family
 
 STAGES: tuple[str, ...] = (
     "decode",
@@ -27,6 +33,38 @@ _EXACT_BITS = 7
 _HALF_COUNT = 1 << (_EXACT_BITS - 1)
 _VALUE_MAX = 2**63 - 1
 _BUCKET_COUNT = (63 - _EXACT_BITS) * _HALF_COUNT + 2 * _HALF_COUNT
+_BLOCK = 64
+_NS_PER_S = 1_000_000_000
+_COARSE_BITS = range(_EXACT_BITS, 35)
+"""Coarse buckets end at each power of two from 128 ns to 17 s."""
+
+
+def _lowest(bucket: int) -> int:
+    """Return the smallest value that falls into a bucket."""
+    if bucket < 2 * _HALF_COUNT:
+        return bucket
+    shift = (bucket >> 6) - 1
+    return (bucket - (shift << 6)) << shift
+
+
+def _middle(bucket: int) -> int:
+    """Return the middle of a bucket's range of values."""
+    return (_lowest(bucket) + _lowest(bucket + 1)) // 2
+
+
+_MIDDLES = tuple(_middle(bucket) for bucket in range(_BUCKET_COUNT))
+
+
+class Buckets(NamedTuple):
+    """A histogram as Prometheus wants it: per bound, how many are at most that long; all, total.
+
+    A bound is the largest whole nanosecond below a power of two, so every count is exact. The
+    total is within 0.8 %: it is added up from the middles of the fine buckets.
+    """
+
+    reached: tuple[tuple[int, int], ...]
+    number: int
+    total_ns: int
 
 
 class StageSummary(TypedDict):
@@ -72,16 +110,59 @@ class Histogram:
         ``fractions`` rise within 0 to 1. The rank is the nearest: the smallest duration that at
         least this share does not exceed. Zeros when nothing was recorded.
         """
-        total = self.count
+        buckets = self._buckets
+        # whole blocks are added up in C: walking all buckets took ten times as long
+        blocks = [sum(buckets[at : at + _BLOCK]) for at in range(0, _BUCKET_COUNT, _BLOCK)]
+        total = sum(blocks)
         found: list[int] = []
-        bucket, below_count = -1, 0
+        block, below_count = 0, 0
         for fraction in fractions:
+            if not total:
+                found.append(0)
+                continue
             rank = max(1, -int(-fraction * total // 1))
-            while total and below_count < rank:
+            while below_count + blocks[block] < rank:
+                below_count += blocks[block]
+                block += 1
+            bucket, reached = block * _BLOCK - 1, below_count
+            while reached < rank:
                 bucket += 1
-                below_count += self._buckets[bucket]
-            found.append(min(_middle(bucket), self.max_ns) if total else 0)
+                reached += buckets[bucket]
+            found.append(min(_MIDDLES[bucket], self.max_ns))
         return tuple(found)
+
+    def buckets(self) -> Buckets:
+        """Return cumulative counts below each power of two; about 30 us, whatever was recorded."""
+        counts: list[tuple[int, int]] = []
+        below_count = total_ns = start = 0
+        for bits in _COARSE_BITS:
+            end = (bits - _EXACT_BITS) * _HALF_COUNT + 2 * _HALF_COUNT
+            part = self._buckets[start:end]
+            if found := sum(part):
+                below_count += found
+                total_ns += sum(map(mul, part, _MIDDLES[start:end]))
+            counts.append(((1 << bits) - 1, below_count))
+            start = end
+        beyond = self._buckets[start:]
+        if found := sum(beyond):
+            below_count += found
+            total_ns += sum(map(mul, beyond, _MIDDLES[start:]))
+        return Buckets(reached=tuple(counts), number=below_count, total_ns=total_ns)
+
+    def spread(self) -> list[tuple[int, int]]:
+        """Return largest duration and count of each bar of a chart, four to a power of two.
+
+        From the first bar that holds something to the last, gaps included; empty where nothing is.
+        """
+        step = _BLOCK // 4
+        counts = [sum(self._buckets[at : at + step]) for at in range(0, _BUCKET_COUNT, step)]
+        held = [place for place, count in enumerate(counts) if count]
+        if not held:
+            return []
+        return [
+            (_lowest((place + 1) * step) - 1, counts[place])
+            for place in range(held[0], held[-1] + 1)
+        ]
 
     def merge(self, other: Histogram) -> None:
         """Add the counts of another histogram to this one."""
@@ -111,6 +192,11 @@ class Metrics:
         """Return the recording function of one stage, for hot paths; KeyError when unknown."""
         return self._histograms[stage].record
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages there are, in the order of every report."""
+        return tuple(self._histograms)
+
     def histogram(self, stage: str) -> Histogram:
         """Return one stage's histogram; KeyError when unknown."""
         return self._histograms[stage]
@@ -120,10 +206,47 @@ class Metrics:
         return {stage: histogram.summary() for stage, histogram in self._histograms.items()}
 
 
-def _middle(bucket: int) -> int:
-    """Return the middle of a bucket's range of values."""
-    if bucket < 2 * _HALF_COUNT:
-        return bucket
-    shift = (bucket >> 6) - 1
-    lowest = (bucket - (shift << 6)) << shift
-    return lowest + (1 << shift) // 2
+def expose(family: Family) -> bytes:
+    """Print one family in the text format 0.0.4 of Prometheus, heading included."""
+    from prometheus_client import generate_latest
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+    )
+
+    spec = family.spec
+    metric: Metric
+    if spec.kind == "histogram":
+        metric = histogram = HistogramMetricFamily(spec.name, spec.sentence, labels=spec.labels)
+        for labels, value in family.samples:
+            assert isinstance(value, Buckets), "a histogram's samples are buckets"
+            bounds = [(repr(bound_ns / _NS_PER_S), n) for bound_ns, n in value.reached]
+            bounds.append(("+Inf", value.number))
+            histogram.add_metric(labels, bounds, value.total_ns / _NS_PER_S)
+    else:
+        make = CounterMetricFamily if spec.kind == "counter" else GaugeMetricFamily
+        metric = plain = make(spec.name, spec.sentence, labels=spec.labels)
+        for labels, value in family.samples:
+            assert not isinstance(value, Buckets), "only a histogram's samples are buckets"
+            plain.add_metric(labels, value)
+    return bytes(generate_latest(_Single(metric)))
+
+
+def expose_process() -> Iterable[bytes]:
+    """Print what the library knows of this process and interpreter: CPU, memory, files, GC."""
+    from prometheus_client import GC_COLLECTOR, PROCESS_COLLECTOR, generate_latest
+
+    for collector in (PROCESS_COLLECTOR, GC_COLLECTOR):
+        yield bytes(generate_latest(collector))
+
+
+class _Single:
+    """The least a registry can be: one metric."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric."""
+        return (self._metric,)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from daemon.assembly import Parts
-from daemon.dashboard.terminal import InstrumentView, RunView, TerminalView
+from daemon.dashboard.terminal import (
+    AlertView,
+    InstrumentView,
+    OrderView,
+    RunView,
+    TerminalView,
+)
+from daemon.metrics import StageSummary
+from daemon.order_table import TrackedOrder
 from kernels.units import E8
 
 REFRESH_S = 0.5
 LOG_LINES = 8
+ALERTS = 20
+ORDERS = 50
 NS_PER_S = 1_000_000_000
 
 
@@ -19,13 +30,18 @@ async def show(parts: Parts, duration_ns: int | None) -> None:
     with TerminalView() as terminal:
         while True:
             elapsed_ns = parts.clock.monotonic_ns() - began_ns
-            view = snapshot(parts, elapsed_ns, duration_ns)
+            view = snapshot(parts, elapsed_ns, duration_ns, parts.metrics.summary())
             await asyncio.to_thread(terminal.update, view)
             await asyncio.sleep(REFRESH_S)
 
 
-def snapshot(parts: Parts, elapsed_ns: int, duration_ns: int | None) -> RunView:
-    """Copy what the view shows out of the running daemon."""
+def snapshot(
+    parts: Parts,
+    elapsed_ns: int,
+    duration_ns: int | None,
+    latency: Mapping[str, StageSummary],
+) -> RunView:
+    """Copy what the views show out of the running daemon."""
     engine = parts.engine
     ledger = engine.desk.ledger
     counters = parts.feed.counters
@@ -56,8 +72,28 @@ def snapshot(parts: Parts, elapsed_ns: int, duration_ns: int | None) -> RunView:
             **engine.desk.orders.counts,
             "denied": sum(engine.desk.denied_counts.values()),
         },
-        latency=parts.metrics.summary(),
+        latency=latency,
         log_lines=parts.log.recent(LOG_LINES),
+        open_orders=[_order(parts, each) for each in engine.desk.orders.open_orders()[:ORDERS]],
+        alerts=[AlertView(**words) for words in parts.log.recent_alerts(ALERTS)],
+        breaker_reason=engine.desk.breaker.reason,
+        guard=parts.guard.state if parts.guard is not None else "none",
+        bundle=engine.decider.rollout.active.bundle.name,
+        model_stage=str(engine.decider.rollout.stage),
+    )
+
+
+def _order(parts: Parts, order: TrackedOrder) -> OrderView:
+    instrument, intent = parts.instruments[order.intent.instrument], order.intent
+    return OrderView(
+        client_order_id=order.client_order_id,
+        symbol=instrument.symbol,
+        side=intent.side.name,
+        status=order.status.name,
+        price_quote=intent.price_ticks * instrument.tick_size,
+        quantity_base=intent.quantity_lots * instrument.lot_size,
+        filled_base=order.seen_lots * instrument.lot_size,
+        reduce_only=intent.reduce_only,
     )
 
 

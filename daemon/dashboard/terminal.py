@@ -45,6 +45,32 @@ class InstrumentView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrderView:
+    """One order that may still move a position; prices in quote currency, quantities in base."""
+
+    client_order_id: str
+    symbol: str
+    side: str
+    status: str
+    price_quote: float
+    quantity_base: float
+    filled_base: float
+    reduce_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertView:
+    """One alert as it was noted; ``severity`` is a word of ``daemon.log_events``."""
+
+    event_ns: int
+    code: str
+    event: str
+    severity: str
+    meaning: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
     """Everything the view shows, as plain values; ``remaining_s`` None means without an end."""
 
@@ -69,6 +95,12 @@ class RunView:
     orders: Mapping[str, int] = field(default_factory=dict)
     latency: Mapping[str, StageSummary] = field(default_factory=dict)
     log_lines: Sequence[str] = ()
+    open_orders: Sequence[OrderView] = ()
+    alerts: Sequence[AlertView] = ()
+    breaker_reason: str = ""
+    guard: str = "none"
+    bundle: str = ""
+    model_stage: str = ""
 
 
 class TerminalView:

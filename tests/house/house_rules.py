@@ -23,12 +23,16 @@ SIGN_LINES_MAX = 12
 
 DOORS: dict[str, tuple[str, ...]] = {
     # library: the only files (or folders, with a slash) of the rooms that may import it
-    "aiohttp": ("daemon/venues/", "daemon/simulated/", "daemon/alert_delivery.py"),
+    "aiohttp": (
+        *("daemon/venues/", "daemon/simulated/", "daemon/alert_delivery.py"),
+        "daemon/dashboard/page_server.py",
+    ),
     "ccxt": ("daemon/venues/",),
     "cryptography": ("daemon/model_signature.py",),
     "msgspec": ("daemon/venues/", "daemon/simulated/", "daemon/event_words.py"),
     "numba": ("kernels/jit.py",),
     "orjson": ("daemon/",),
+    "prometheus_client": ("daemon/metrics.py",),
     "pyarrow": ("daemon/bar_files.py",),
     "pydantic": ("config/", "strategy/manifest.py"),
     "rich": ("daemon/",),
