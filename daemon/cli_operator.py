@@ -110,7 +110,7 @@ def question(
             if getattr(options, key, None):
                 request[key] = getattr(options, key)
         try:
-            answer = ask(_find(options, CONTROL_SOCKET), request, timeout_s)
+            answer = ask(find_socket(options, CONTROL_SOCKET), request, timeout_s)
         except (NobodyError, LineError) as error:
             return complain(options, str(error))
         return finish(options, answer, show)
@@ -122,10 +122,10 @@ def _kill(options: argparse.Namespace) -> int:
     """Ask the guard; where there is none, the daemon itself."""
     request = {"command": "kill", "flatten": options.flatten, "reason": options.reason or ""}
     try:
-        answer = ask(_find(options, GUARD_SOCKET), request, KILL_TIMEOUT_S)
+        answer = ask(find_socket(options, GUARD_SOCKET), request, KILL_TIMEOUT_S)
     except (NobodyError, LineError) as no_guard:
         try:
-            answer = ask(_find(options, CONTROL_SOCKET), request, ASK_TIMEOUT_S)
+            answer = ask(find_socket(options, CONTROL_SOCKET), request, ASK_TIMEOUT_S)
         except (NobodyError, LineError) as error:
             return complain(options, f"no guard ({no_guard}) and no daemon ({error})")
     return finish(options, answer, show_document)
@@ -135,7 +135,7 @@ def _resume(options: argparse.Namespace) -> int:
     """Ask the daemon; where none runs, lift the latch on disk for the next start."""
     request = {"command": "resume", "reason": options.reason}
     try:
-        answer = ask(_find(options, CONTROL_SOCKET), request, ASK_TIMEOUT_S)
+        answer = ask(find_socket(options, CONTROL_SOCKET), request, ASK_TIMEOUT_S)
     except (NobodyError, LineError) as nobody:
         from daemon import offline  # needs the journal's lock, and with it numpy
 
@@ -153,7 +153,7 @@ def _state_directories(options: argparse.Namespace) -> list[Path]:
     return [path.parent for path in found]
 
 
-def _find(options: argparse.Namespace, name: str) -> Path:
+def find_socket(options: argparse.Namespace, name: str) -> Path:
     """Return the one socket that answers; NobodyError where there is none or more than one."""
     if options.socket is not None:
         path: Path = options.socket.with_name(name)
@@ -230,6 +230,7 @@ def _show_status(answer: Words) -> None:
         f"loss today {answer['day_loss_frac']:.3%}"
     )
     print(f"  guard      {guard['state']}")
+    print(f"  page       {answer['page'] or 'none'}")
 
 
 def _show_positions(answer: Words) -> None:
