@@ -1,4 +1,4 @@
-"""The exchange's key and secret: from systemd credentials or the environment, never from YAML."""
+"""Exchange key and secret, mail password: systemd credentials or environment, never YAML."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from config.settings import Settings
 _FILE_BYTES_MAX = 4096
 _FILES = {"api_key": "exchange-key", "api_secret": "exchange-secret"}
 _VARIABLES = {"api_key": "METAENSEMBLE_API_KEY", "api_secret": "METAENSEMBLE_API_SECRET"}
+_SMTP_FILE = "smtp-password"
+_SMTP_VARIABLE = "METAENSEMBLE_SMTP_PASSWORD"
 _READABLE_BY_OTHERS = stat.S_IROTH | stat.S_IWOTH
 
 
@@ -61,6 +63,27 @@ def load_credentials(settings: Settings, environ: Mapping[str, str]) -> Credenti
         )
         raise ConfigError("environment", "", None, message)
     return Credentials(**found)
+
+
+def load_smtp_password(settings: Settings, environ: Mapping[str, str]) -> str:
+    """Return the password of ``alerts.smtp_user``, empty where no login is configured.
+
+    ``$CREDENTIALS_DIRECTORY/smtp-password`` comes before METAENSEMBLE_SMTP_PASSWORD. Raises
+    ConfigError when there is none, or as ``load_credentials``.
+    """
+    if not (settings.alerts.email_to and settings.alerts.smtp_user):
+        return ""
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    path = Path(directory) / _SMTP_FILE
+    if directory and path.exists():
+        return _from_file(path)
+    if environ.get(_SMTP_VARIABLE):
+        return _checked(environ[_SMTP_VARIABLE], _SMTP_VARIABLE)
+    message = (
+        f"alerts.smtp_user needs a password: file {_SMTP_FILE} in $CREDENTIALS_DIRECTORY, or "
+        f"{_SMTP_VARIABLE}"
+    )
+    raise ConfigError("environment", "", None, message)
 
 
 def _from_file(path: Path) -> str:

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
-from config.credentials import Credentials, load_credentials
+from config.credentials import Credentials, load_credentials, load_smtp_password
 from config.fault_specs import FaultScript, FaultSpec
 from config.problems import (
     ConfigError,
@@ -43,6 +43,7 @@ __all__ = [
     "load_credentials",
     "load_fault_script",
     "load_settings",
+    "load_smtp_password",
     "settings_sha256",
 ]
 

@@ -99,12 +99,34 @@ class AlertSettings(Section):
         0.3, description="alert when the regime changed with more than 1 - this of the decisions"
     )
     memory_mb_max: PositiveInt = Field(4_096, description="alert when the daemon holds more")
+    cpu_frac_max: Annotated[float, Field(gt=0.0, le=1024.0)] = Field(
+        0.9, description="alert when the daemon used more of one core between two looks"
+    )
     dedupe_ms: Annotated[int, Field(ge=0, le=86_400_000)] = Field(
         300_000, description="the same alert is delivered once in this time; later ones counted"
     )
     webhook_url: str = Field("", description="alerts are posted here as JSON; empty: nowhere")
+    webhook_format: Literal["json", "slack", "discord"] = Field(
+        "json", description="everything as JSON, or the message that Slack or Discord takes"
+    )
     command: tuple[str, ...] = Field(
         (), description="run for every alert, without a shell, with the alert as JSON on stdin"
+    )
+    email_to: tuple[str, ...] = Field((), description="alerts are mailed to these; none: no mail")
+    email_from: str = Field("", description="sender of the mails")
+    smtp_host: str = Field("", description="server that takes the mails")
+    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = 587
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="none only without smtp_user: no password over a plain line"
+    )
+    smtp_user: str = Field(
+        "", description="empty: no login; the password is the credential smtp-password"
+    )
+    heartbeat_url: str = Field(
+        "", description="asked for at every interval while the engine makes progress; empty: none"
+    )
+    heartbeat_interval_ms: Annotated[int, Field(ge=100, le=86_400_000)] = Field(
+        60_000, description="pause between two signs of life"
     )
     timeout_ms: Annotated[int, Field(ge=100, le=60_000)] = Field(
         1_500, description="of one attempt to deliver; three attempts fit into five seconds"
@@ -114,8 +136,17 @@ class AlertSettings(Section):
     def _consistent(self) -> Self:
         if self.sharpe_samples_min > self.samples_max:
             raise ValueError("sharpe_samples_min must not exceed samples_max")
-        if self.webhook_url and not self.webhook_url.startswith(("http://", "https://")):
-            raise ValueError("webhook_url must begin with http:// or https://")
+        for name in ("webhook_url", "heartbeat_url"):
+            address = getattr(self, name)
+            if address and not address.startswith(("http://", "https://")):
+                raise ValueError(f"{name} must begin with http:// or https://")
+        addresses = [*self.email_to, self.email_from] if self.email_to else []
+        if self.email_to and not (self.smtp_host and self.email_from):
+            raise ValueError("email_to needs smtp_host and email_from")
+        if any("@" not in one or not one.isprintable() or " " in one for one in addresses):
+            raise ValueError("email_to and email_from must be addresses such as ops@example.com")
+        if self.smtp_user and self.smtp_security == "none":
+            raise ValueError("smtp_user needs smtp_security starttls or tls")
         return self
 
 

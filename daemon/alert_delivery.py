@@ -1,4 +1,4 @@
-"""Brings alerts to people: as JSON to a webhook and to a command, each within five seconds.
+"""Brings alerts to people: to a webhook, to a command, by mail, each within five seconds.
 
 The log has every alert; here the same one goes out once in a window, with the number of those that
 were held back. Delivery never stands in the way of trading: tasks of their own, bounded in number,
@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+import smtplib
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Self
 
 import aiohttp
 
 from config.safety import AlertSettings
+from daemon.alert_words import mail, webhook_text
 from daemon.clock import Clock
 from daemon.log_events import EventSpec
 from daemon.log_lines import render_fields
+from daemon.mail_way import send_mail
 from daemon.note import Note
 
 ATTEMPTS = 3
@@ -27,7 +30,11 @@ UNDER_WAY_MAX = 64
 KEYS_MAX = 1024
 DRAIN_S = 5.0
 NS_PER_MS = 1_000_000
-TELLING_FIELDS = ("instrument", "trigger", "state", "task", "agents", "source", "reason")
+MAIL_ATTEMPTS = 2
+TELLING_FIELDS = (
+    *("alert_event", "unit", "instrument", "trigger", "state", "task", "agents", "source"),
+    "reason",
+)
 """What tells two alerts of one code apart; the first of them that is there counts."""
 
 
@@ -45,6 +52,7 @@ class AlertDelivery:
         run_id: str,
         redact: Callable[[str], str],
         note: Callable[[Note], None],
+        smtp_password: str = "",
     ) -> None:
         """Prepare; ``redact`` takes secrets out of the finished text."""
         self.delivered_count = 0
@@ -55,6 +63,7 @@ class AlertDelivery:
         self._run_id = run_id
         self._redact = redact
         self._note = note
+        self._smtp_password = smtp_password
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,8 +101,8 @@ class AlertDelivery:
 
     def offer(self, spec: EventSpec, event_ns: int, fields: Mapping[str, Any]) -> None:
         """Take an alert; ``fields`` are already free of secrets by name."""
-        loop = self._loop
-        if loop is None or not (self._settings.webhook_url or self._settings.command):
+        loop, settings = self._loop, self._settings
+        if loop is None or not (settings.webhook_url or settings.command or settings.email_to):
             return
         with contextlib.suppress(RuntimeError):  # the loop closed meanwhile: the log has it
             loop.call_soon_threadsafe(self._take, spec, event_ns, dict(fields))
@@ -120,15 +129,22 @@ class AlertDelivery:
             "held_back": self._held_back.pop(key, 0),
             "fields": fields,
         }
-        body = self._redact(render_fields(words)).encode()
-        ways = [self._post] if self._session is not None else []
-        if self._settings.command:
-            ways.append(self._call)
+        settings = self._settings
+        ways: list[Coroutine[Any, Any, None]] = []
+        if self._session is not None:
+            text = self._redact(webhook_text(settings.webhook_format, words))
+            ways.append(self._post(spec.name, text.encode()))
+        if settings.command:
+            ways.append(self._call(spec.name, self._redact(render_fields(words)).encode()))
+        if settings.email_to:
+            clean = {**words, "fields": {n: self._redact(str(v)) for n, v in fields.items()}}
+            ways.append(self._mail(spec.name, clean))
         for way in ways:
             if len(self._tasks) >= UNDER_WAY_MAX:
+                way.close()
                 self._failed(spec.name, "too many alerts are under way")
                 continue
-            task = self._loop.create_task(way(spec.name, body))
+            task = self._loop.create_task(way)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -161,6 +177,27 @@ class AlertDelivery:
                         break  # it will not like it better the second time
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 reason = f"the webhook: {type(error).__name__}"
+        self._failed(event, reason)
+
+    async def _mail(self, event: str, words: Mapping[str, Any]) -> None:
+        settings = self._settings
+        message = mail(words, settings.email_from, settings.email_to)
+        reason = ""
+        for attempt in range(MAIL_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(PAUSE_S)
+            try:
+                await asyncio.to_thread(send_mail, settings, self._smtp_password, message)
+            except smtplib.SMTPAuthenticationError:
+                reason = "the mail server refuses the login"
+                break
+            except smtplib.SMTPResponseException as error:
+                reason = f"the mail server answers {error.smtp_code}"
+            except (OSError, smtplib.SMTPException) as error:
+                reason = f"the mail server: {type(error).__name__}"
+            else:
+                self.delivered_count += 1
+                return
         self._failed(event, reason)
 
     async def _call(self, event: str, body: bytes) -> None:

@@ -1,4 +1,8 @@
-"""Looks back regularly for ``daemon.alerts``: samples equity, reads memory, notes alerts."""
+"""Looks back regularly for ``daemon.alerts``: samples equity, reads memory and CPU, notes alerts.
+
+With every sample it looks whether something has changed; what stands is said again at every
+``alerts.check_interval_ms``, and once more when it is over.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from config.settings import Settings
-from daemon.alerts import NS_PER_MS, RecentEquity, look_back
+from daemon.alerts import NS_PER_MS, RecentEquity, Standing, look_back
 from daemon.clock import Clock
 from daemon.effects import Note
 from daemon.engine import Engine
 from kernels.units import Instrument
 
+NS_PER_S = 1_000_000_000
 STATM = Path("/proc/self/statm")
 
 
@@ -28,8 +33,9 @@ class AlertWatch:
         note: Callable[[Note], None],
         clock: Clock,
         memory_bytes: Callable[[], int] | None = None,
+        cpu_s: Callable[[], float] | None = None,
     ) -> None:
-        """Watch one engine; the first look comes one interval from now."""
+        """Watch one engine; the first look comes with the first sample."""
         self._settings = settings.alerts
         self._window = settings.meta.regime_history_window
         self._engine = engine
@@ -37,22 +43,38 @@ class AlertWatch:
         self._note = note
         self._clock = clock
         self._memory_bytes = memory_bytes or resident_bytes
+        self._cpu_s = cpu_s or used_cpu_s
         self._equity = RecentEquity(settings.alerts)
-        self._sampled_ns = self._checked_ns = clock.monotonic_ns()
+        self._check_ns = settings.alerts.check_interval_ms * NS_PER_MS
+        self._standing = Standing(self._check_ns)
+        self._sampled_ns = self._cpu_read_ns = clock.monotonic_ns()
+        self._cpu_read_s = self._cpu_s()
+        self._cpu_frac = 0.0
 
     def look(self) -> None:
         """Sample, and look back, where it is time."""
         now_ns = self._clock.monotonic_ns()
-        if now_ns - self._sampled_ns >= self._settings.sample_interval_ms * NS_PER_MS:
-            self._sampled_ns = now_ns
-            self._equity.add(self._engine.desk.ledger.equity_quote_e8)
-        if now_ns - self._checked_ns < self._settings.check_interval_ms * NS_PER_MS:
+        if now_ns - self._sampled_ns < self._settings.sample_interval_ms * NS_PER_MS:
             return
-        self._checked_ns = now_ns
-        found = look_back(self._settings, self._equity, self._labels(), self._memory_bytes())
-        for each in found:
+        self._sampled_ns = now_ns
+        self._equity.add(self._engine.desk.ledger.equity_quote_e8)
+        self._read_cpu(now_ns)
+        memory_bytes = self._memory_bytes()
+        found = look_back(
+            self._settings, self._equity, self._labels(), memory_bytes, self._cpu_frac
+        )
+        for each in self._standing.news(found, now_ns):
             event_ns = self._clock.now_ns()
             self._note(Note(event=each.event, event_ns=event_ns, fields=each.fields))
+
+    def _read_cpu(self, now_ns: int) -> None:
+        """Measure over whole check intervals: a start or a reload is no alert."""
+        elapsed_ns = now_ns - self._cpu_read_ns
+        if elapsed_ns < self._check_ns:
+            return
+        used_s = self._cpu_s()
+        self._cpu_frac = (used_s - self._cpu_read_s) * NS_PER_S / elapsed_ns
+        self._cpu_read_ns, self._cpu_read_s = now_ns, used_s
 
     def _labels(self) -> dict[str, list[int]]:
         """Collect the newest regimes of every instrument, oldest first."""
@@ -70,3 +92,9 @@ def resident_bytes() -> int:
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def used_cpu_s() -> float:
+    """Return the time that cores have spent for this process, in seconds."""
+    times = os.times()
+    return times.user + times.system

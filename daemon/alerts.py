@@ -1,4 +1,4 @@
-"""The alerts that need a look back: recent Sharpe, recent drawdown, regime stability, memory. Pure.
+"""Alerts that need a look back: recent Sharpe and drawdown, regime stability, memory, CPU. Pure.
 
 Everything else that wakes somebody is a log event with ``alert``, the breaker's triggers first.
 """
@@ -27,6 +27,31 @@ class Finding:
 
     event: str
     fields: Mapping[str, Any]
+
+
+class Standing:
+    """Which findings stand, so that each is said when it comes, now and then, and when it goes."""
+
+    def __init__(self, repeat_ns: int) -> None:
+        """Nothing stands; what goes on is said again after ``repeat_ns``."""
+        self._repeat_ns = repeat_ns
+        self._said_ns: dict[tuple[str, str], int] = {}
+
+    def news(self, found: Sequence[Finding], now_ns: int) -> list[Finding]:
+        """Return what is to be said now: new findings, old ones due again, and those that ended."""
+        said: list[Finding] = []
+        standing = {(each.event, str(each.fields.get("instrument", ""))): each for each in found}
+        for key, finding in standing.items():
+            last_ns = self._said_ns.get(key)
+            if last_ns is None or now_ns - last_ns >= self._repeat_ns:
+                self._said_ns[key] = now_ns
+                said.append(finding)
+        for key in [key for key in self._said_ns if key not in standing]:
+            del self._said_ns[key]
+            event, instrument = key
+            where = {"instrument": instrument} if instrument else {}
+            said.append(Finding(event="alert_recovered", fields={"alert_event": event, **where}))
+        return said
 
 
 class RecentEquity:
@@ -79,8 +104,9 @@ def look_back(
     equity: RecentEquity,
     labels_by_symbol: Mapping[str, Sequence[int]],
     memory_bytes: int,
+    cpu_frac: float = 0.0,
 ) -> list[Finding]:
-    """Return everything that is worth an alert now."""
+    """Return everything that is worth an alert now; ``cpu_frac`` is 1.0 for one whole core."""
     found: list[Finding] = []
     sharpe = equity.sharpe()
     if (
@@ -102,4 +128,7 @@ def look_back(
     if memory_bytes > settings.memory_mb_max * MB:
         fields = {"memory_mb": memory_bytes // MB, "limit": settings.memory_mb_max}
         found.append(Finding(event="memory_high", fields=fields))
+    if cpu_frac > settings.cpu_frac_max:
+        shares = {"cpu_frac": round(cpu_frac, 3), "limit": settings.cpu_frac_max}
+        found.append(Finding(event="cpu_high", fields=shares))
     return found

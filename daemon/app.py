@@ -19,9 +19,11 @@ from typing import Any
 
 import uvloop
 
+from config.load import ConfigError, load_smtp_password
 from config.settings import Settings
 from daemon import control_answers, logs
 from daemon.alert_delivery import AlertDelivery
+from daemon.alert_opening import open_delivery
 from daemon.alert_watch import AlertWatch
 from daemon.assembly import VENUE_ERRORS, Parts, StartRefused, assemble
 from daemon.clock import Clock, SystemClock
@@ -32,6 +34,7 @@ from daemon.exit_codes import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUP
 from daemon.guard_link import GuardError
 from daemon.hotswap import HotSwap
 from daemon.identity import new_run_id
+from daemon.life_sign import LifeSign
 from daemon.places import CONTROL_SOCKET, socket_directory
 from daemon.reload import Reload
 from daemon.self_watch import SelfWatch
@@ -109,11 +112,13 @@ def run(options: RunOptions) -> int:
 
 
 async def _main(options: RunOptions, clock: Clock, log: logs.Log, run_id: str) -> int:
-    alerts = options.settings.alerts
-    log.hide(alerts.webhook_url)
-    delivery = AlertDelivery(alerts, clock, run_id=run_id, redact=log.redact, note=log.note)
-    log.on_alert = delivery.offer
-    async with delivery, assemble(options.settings, clock, log, run_id) as parts:
+    settings = options.settings
+    try:
+        password = load_smtp_password(settings, os.environ)
+    except ConfigError as error:
+        raise StartRefused(str(error), EXIT_CONFIG) from error
+    delivery = open_delivery(settings.alerts, clock, log, password)
+    async with delivery, assemble(settings, clock, log, run_id) as parts:
         daemon = Daemon(parts, options, delivery)
         await daemon.live()
     log.flush()
@@ -160,7 +165,7 @@ class Daemon:
             loop.add_signal_handler(number, self._on_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         account_watch = asyncio.create_task(self._watch_account(), name="account watch")
-        models = self._watch_models()
+        keeper = self._start_keeper()
         view = self._start_view()
         try:
             await self._start_guard()
@@ -172,7 +177,7 @@ class Daemon:
         finally:
             await self._station.close()
             await self._control.close()
-            await models.close()
+            await keeper.close()
             await self._hotswap.close()
             account_watch.cancel()
             if view is not None:
@@ -312,36 +317,11 @@ class Daemon:
         parts = self.parts
         directory = socket_directory(parts.journal.path.parent, os.environ)
 
-        async def status(_: dict[str, Any]) -> dict[str, Any]:
-            uptime_ns = parts.clock.monotonic_ns() - self._began_ns
-            guard = parts.guard.describe() if parts.guard is not None else {"state": "none"}
-            told = control_answers.status(parts, uptime_ns, guard)
-            return {**told, "page": self._station.address}
-
-        async def view(_: dict[str, Any]) -> dict[str, Any]:
-            return self._station.view(parts.metrics.summary())
-
-        async def positions(_: dict[str, Any]) -> dict[str, Any]:
-            return control_answers.positions(parts)
-
-        async def weights(_: dict[str, Any]) -> dict[str, Any]:
-            return control_answers.weights(parts)
-
-        async def why(request: dict[str, Any]) -> dict[str, Any]:
-            return await control_answers.why(parts, str(request.get("order", "")))
-
-        async def reload(_: dict[str, Any]) -> dict[str, Any]:
-            return await self._reload.reload("operator")
-
         return Control(
             path=directory / CONTROL_SOCKET,
             questions={
-                "status": status,
-                "view": view,
-                "positions": positions,
-                "weights": weights,
-                "why": why,
-                "reload": reload,
+                **control_answers.questions(parts, self._began_ns, self._station),
+                "reload": lambda _: self._reload.reload("operator"),
                 "models": self._hotswap.listed,
                 "promote": self._hotswap.promote,
                 "rollback": self._hotswap.rollback,
@@ -372,12 +352,20 @@ class Daemon:
         except GuardError as error:
             raise StartRefused(str(error), EXIT_FAILED) from error
 
-    def _watch_models(self) -> Supervisor:
-        """Watch the models directory where there is one."""
+    def _start_keeper(self) -> Supervisor:
+        """Watch the models directory, and tell the outside that we live, where that is asked."""
         parts = self.parts
         keeper = Supervisor(parts.clock, parts.dispatcher.note, parts.generator)
         if parts.settings.model.directory:
             keeper.spawn_forever("models watch", self._hotswap.run)
+        if parts.settings.alerts.heartbeat_url:
+            sign = LifeSign(
+                parts.settings.alerts,
+                parts.clock,
+                progress=lambda: parts.progress.turn_count,
+                note=parts.dispatcher.note,
+            )
+            keeper.spawn_forever("life sign", sign.run)
         return keeper
 
     def _on_kill(self, reason: str) -> None:

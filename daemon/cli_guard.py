@@ -36,7 +36,7 @@ def register(
 
 def _run(settings: Settings) -> int:
     """Guard until told to end, and until nothing is left to guard."""
-    from config.load import ConfigError, load_credentials
+    from config.load import ConfigError, load_credentials, load_smtp_password
     from daemon.guard_launch import Launch
     from daemon.simulated.attach import attach
     from daemon.simulated.process import ExchangeError
@@ -54,6 +54,7 @@ def _run(settings: Settings) -> int:
             credentials = load_credentials(settings, os.environ)
             assert credentials is not None, "only mode sim has none"
             api_key, api_secret = credentials.api_key, credentials.api_secret
+        smtp_password = load_smtp_password(settings, os.environ)
     except (ConfigError, ExchangeError) as error:
         return _refuse(str(error))
     state = journal_directory(settings.journal.directory, os.environ) / settings.mode
@@ -70,6 +71,7 @@ def _run(settings: Settings) -> int:
             ).absolute()
         ),
         is_child=False,
+        smtp_password=smtp_password,
     )
     return _serve(settings, launch)
 

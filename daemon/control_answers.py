@@ -4,22 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
-from daemon.control import RefusedError
+from daemon.control import Question, RefusedError
 from daemon.journal_reader import JournalUnreadableError, UnknownOrderError, explain
 from kernels.events import REGIMES
 from kernels.units import from_e8
 
 if TYPE_CHECKING:
     from daemon.assembly import Parts
+    from daemon.metrics import StageSummary
 
 Words = dict[str, Any]
 NS_PER_S = 1_000_000_000
 ORDERS_SHOWN_MAX = 200
 FLUSH_S = 1.0
 """How long an explanation waits for the newest rows to reach the disk."""
+
+
+class Watched(Protocol):
+    """The views of a run, as far as an answer needs them."""
+
+    @property
+    def address(self) -> str:
+        """Where the live page is served, empty where it is not."""
+        ...
+
+    def view(self, latency: Mapping[str, StageSummary]) -> Words:
+        """Give everything a view shows of now."""
+        ...
+
+
+def questions(parts: Parts, began_ns: int, watched: Watched) -> dict[str, Question]:
+    """Return what answers each question of an operator; ``began_ns`` is monotonic."""
+
+    async def answer_status(_: Words) -> Words:
+        guard = parts.guard.describe() if parts.guard is not None else {"state": "none"}
+        told = status(parts, parts.clock.monotonic_ns() - began_ns, guard)
+        return {**told, "page": watched.address}
+
+    async def answer_view(_: Words) -> Words:
+        return watched.view(parts.metrics.summary())
+
+    async def answer_positions(_: Words) -> Words:
+        return positions(parts)
+
+    async def answer_weights(_: Words) -> Words:
+        return weights(parts)
+
+    async def answer_why(request: Words) -> Words:
+        return await why(parts, str(request.get("order", "")))
+
+    return {
+        "status": answer_status,
+        "view": answer_view,
+        "positions": answer_positions,
+        "weights": answer_weights,
+        "why": answer_why,
+    }
 
 
 def status(parts: Parts, uptime_ns: int, guard: Words) -> Words:

@@ -22,6 +22,7 @@ class Launch:
     state_directory: str
     socket_path: str
     is_child: bool
+    smtp_password: str = field(default="", repr=False)
 
     def to_line(self) -> bytes:
         """Write the one line that the child reads."""

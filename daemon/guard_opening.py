@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config.credentials import Credentials
+from config.credentials import Credentials, load_smtp_password
 from daemon.guard_launch import Launch
 from daemon.guard_link import GuardLink, child_spawner
 from daemon.places import GUARD_SOCKET, RUN_DIRECTORY, socket_directory
@@ -47,6 +47,7 @@ async def open_guard(parts: Parts, credentials: Credentials | None) -> GuardLink
         state_directory=str(state_directory.absolute()),
         socket_path=str(path.absolute()),
         is_child=True,
+        smtp_password=load_smtp_password(settings, os.environ),
     )
     link = GuardLink(
         settings.guard,

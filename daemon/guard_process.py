@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daemon import logs
-from daemon.alert_delivery import AlertDelivery
+from daemon.alert_opening import open_delivery
 from daemon.clock import SystemClock
 from daemon.guard import Guard
 from daemon.guard_launch import Launch, parse_launch
@@ -45,11 +45,8 @@ async def run(launch: Launch, settings: Settings) -> int:
     """Guard until there is nothing left to guard; 1 when something could not be proven."""
     clock = SystemClock()
     log = logs.configure(settings.log.format, settings.log.level, launch.run_id)
-    log.hide(launch.api_key, launch.api_secret, settings.alerts.webhook_url)
-    delivery = AlertDelivery(
-        settings.alerts, clock, run_id=launch.run_id, redact=log.redact, note=log.note
-    )
-    log.on_alert = delivery.offer
+    log.hide(launch.api_key, launch.api_secret)
+    delivery = open_delivery(settings.alerts, clock, log, launch.smtp_password)
     client = EmergencyClient(
         mode=settings.mode,
         api_key=launch.api_key,

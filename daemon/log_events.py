@@ -168,6 +168,11 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("journal_torn", "ME613", "warning", True, "a log ends in a record that is not whole"),
     ("views_opened", "ME614", "info", False, "live page and metrics are served on loopback"),
     ("views_unavailable", "ME615", "warning", True, "live page and metrics cannot be served"),
+    ("life_sign_sent", "ME616", "info", False, "somebody outside hears that this daemon lives"),
+    ("life_sign_failed", "ME617", "warning", True, "nobody outside hears that this daemon lives"),
+    ("alert_recovered", "ME618", "info", True, "the cause of an earlier alert is gone"),
+    ("unit_failed", "ME619", "critical", True, "a service of ours has failed and stays down"),
+    ("cpu_high", "ME620", "warning", True, "the process uses nearly a whole core"),
     ("memory_high", "ME608", "warning", True, "the process uses more memory than promised"),
 )
 

@@ -11,8 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.safety import AlertSettings
-from daemon.alerts import MB, RecentEquity, look_back, regime_stability
+from config.settings import Settings
+from daemon.alert_watch import AlertWatch
+from daemon.alerts import MB, Finding, RecentEquity, Standing, look_back, regime_stability
+from daemon.clock import ManualClock
+from daemon.note import Note
 from kernels.units import E8
+from tests.fakes.recorded_run import make_engine
 
 SETTINGS = AlertSettings(
     sharpe_samples_min=30, samples_max=500, sample_interval_ms=60_000, memory_mb_max=4096
@@ -108,3 +113,65 @@ def test_stability_is_a_share(labels: list[int]) -> None:
 def test_memory_fires_beyond_its_limit(memory_mb: int, fires: bool) -> None:
     """Four gigabytes are allowed."""
     assert ("memory_high" in events(equity_of([]), memory_bytes=memory_mb * MB)) is fires
+
+
+def test_busy_core_fires() -> None:
+    """A loop that has no time left is worth a look before it falls behind."""
+    calm, busy = (look_back(SETTINGS, equity_of([]), STEADY, 0, frac) for frac in (0.9, 0.91))
+    assert (calm, [finding.event for finding in busy]) == ([], ["cpu_high"])
+
+
+def test_standing_finding_is_said_at_once_now_and_then_and_when_it_ends() -> None:
+    """New findings need no wait, repeats do, and the end is told with the name of what ended."""
+    standing = Standing(300)
+    high = Finding(event="memory_high", fields={"memory_mb": 5000})
+    assert standing.news([high], 0) == [high]
+    assert standing.news([high], 299) == []
+    assert standing.news([high], 300) == [high]
+    (gone,) = standing.news([], 301)
+    assert (gone.event, gone.fields) == ("alert_recovered", {"alert_event": "memory_high"})
+    assert standing.news([], 302) == []
+    assert standing.news([high], 303) == [high]
+
+
+def test_instruments_stand_apart() -> None:
+    """The regime of one instrument may calm down while another's does not."""
+    standing = Standing(300)
+    one, other = (
+        Finding(event="regime_unstable", fields={"instrument": symbol}) for symbol in ("A", "B")
+    )
+    assert standing.news([one, other], 0) == [one, other]
+    (gone,) = standing.news([other], 1)
+    assert gone.fields == {"alert_event": "regime_unstable", "instrument": "A"}
+
+
+def test_watch_looks_with_every_sample_and_measures_cpu_between_checks() -> None:
+    """A change is heard within one sample; what a core spent counts over a whole interval."""
+    clock, notes = ManualClock(), list[Note]()
+    spent_s, memory = [0.0], [0]
+    settings = Settings(alerts=AlertSettings(check_interval_ms=60_000, sample_interval_ms=10_000))
+    engine = make_engine()
+    watch = AlertWatch(
+        settings,
+        engine,
+        tuple(market.instrument for market in engine.markets),
+        note=notes.append,
+        clock=clock,
+        memory_bytes=lambda: memory[0],
+        cpu_s=lambda: spent_s[0],
+    )
+
+    def pass_s(seconds: int, share: float) -> list[str]:
+        notes.clear()
+        for _ in range(seconds):
+            clock.advance(1_000_000_000)
+            spent_s[0] += share
+            watch.look()
+        return [note.event for note in notes]
+
+    assert pass_s(9, 1.0) == []
+    memory[0] = 5000 * MB
+    assert pass_s(1, 1.0) == ["memory_high"]
+    memory[0] = 0
+    assert pass_s(50, 1.0) == ["alert_recovered", "cpu_high"]
+    assert pass_s(60, 0.1) == ["alert_recovered"]

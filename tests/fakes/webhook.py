@@ -21,6 +21,7 @@ class Receiver:
         self.got: list[dict[str, Any]] = []
         self.attempts = 0
         self.hangs = False
+        self.alive_count = 0
 
     async def handle(self, request: web.Request) -> web.Response:
         self.attempts += 1
@@ -29,6 +30,11 @@ class Receiver:
         status = self.statuses.pop(0) if self.statuses else 200
         if status == 200:
             self.got.append({**await request.json(), "arrived_ns": time.time_ns()})
+        return web.Response(status=status)
+
+    async def alive(self, _: web.Request) -> web.Response:
+        status = self.statuses.pop(0) if self.statuses else 200
+        self.alive_count += status == 200
         return web.Response(status=status)
 
     async def wait(self, count: int) -> None:
@@ -42,6 +48,7 @@ async def webhook() -> AsyncIterator[tuple[Receiver, str]]:
     receiver = Receiver()
     application = web.Application()
     application.router.add_post("/hook", receiver.handle)
+    application.router.add_get("/alive", receiver.alive)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

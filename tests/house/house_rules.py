@@ -25,7 +25,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     # library: the only files (or folders, with a slash) of the rooms that may import it
     "aiohttp": (
         *("daemon/venues/", "daemon/simulated/", "daemon/alert_delivery.py"),
-        "daemon/dashboard/page_server.py",
+        *("daemon/dashboard/page_server.py", "daemon/life_sign.py"),
     ),
     "ccxt": ("daemon/venues/",),
     "cryptography": ("daemon/model_signature.py",),
