@@ -29,7 +29,25 @@ CACHE_ON_DISK = True
 
 def njit(function: F) -> F:
     """Compile a kernel under the house policy; with NUMBA_DISABLE_JIT=1 it stays plain Python."""
-    policy: Any = numba.njit(cache=CACHE_ON_DISK, error_model="numpy", fastmath=False)
+    return _compile(function, False)
+
+
+def njit_contracted(function: F) -> F:
+    """Compile a kernel whose products may become fused multiply-adds; for networks only.
+
+    NaN and infinity stay visible and one machine gives equal bits; another processor may round
+    differently, which ledgers and features must never do.
+    """
+    return _compile(function, {"contract"})
+
+
+def njit_reordered(function: F) -> F:
+    """Compile as ``njit_contracted``, with sums in the order that suits the processor."""
+    return _compile(function, {"contract", "reassoc"})
+
+
+def _compile(function: F, fastmath: bool | set[str]) -> F:
+    policy: Any = numba.njit(cache=CACHE_ON_DISK, error_model="numpy", fastmath=fastmath)
     compiled: F = policy(function)  # numba names its own type; callers keep the kernel's signature
     _stamp_with_imports(compiled, Path(function.__code__.co_filename))
     return compiled
