@@ -283,6 +283,11 @@ class ModelSettings(Section):
 
     bundle: str = Field("", description="bundle directory; empty: the one shipped with the code")
     threads: Annotated[int, Field(ge=1, le=256)] = Field(1, description="torch compute threads")
+    runtime: Literal["auto", "torchscript", "compiled"] = Field(
+        "auto",
+        description="compiled: the standard agents as one kernel, proven equal to the script "
+        "first; auto: the faster one, measured at load",
+    )
     directory: str = Field(
         "", description="watched for new bundles, one sub-directory each; empty: no hot swap"
     )

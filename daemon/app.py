@@ -197,7 +197,11 @@ class Daemon:
             events=parts.event_counts(),
             feed=parts.feed_facts(),
             latency_ns=parts.metrics.summary(),
-            model={"bundle": bundle.name, "sha256": bundle.sha256, "runtime": "torchscript"},
+            model={
+                "bundle": bundle.name,
+                "sha256": bundle.sha256,
+                "runtime": parts.engine.decider.rollout.active.model.runtime,
+            },
             settings_sha256=parts.settings_sha256,
             alerts=[{"code": c, "count": n} for c, n in parts.log.alert_counts().items()],
             venue_account=self.account,

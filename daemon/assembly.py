@@ -277,7 +277,9 @@ async def _wire(
         gateway=gateway,
         dispatcher=dispatcher,
         exchange=exchange,
-        event_log=_open_event_log(site, journal, bundle, venue, instruments, opening),
+        event_log=_open_event_log(
+            site, journal, bundle, model.runtime, venue, instruments, opening
+        ),
     )
 
 
@@ -315,6 +317,7 @@ def _open_event_log(
     site: _Site,
     journal: Journal,
     bundle: Bundle,
+    runtime: str,
     venue: TapBinanceUsdm,
     instruments: tuple[Instrument, ...],
     opening: AccountState,
@@ -326,6 +329,7 @@ def _open_event_log(
             journal.path.parent,
             run_id=site.run_id,
             bundle=bundle,
+            runtime=runtime,
             instruments=instruments,
             opening=opening,
             account=account_fingerprint(str(venue.apiKey or "")),

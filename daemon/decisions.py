@@ -31,7 +31,7 @@ from risk.sizing import SizingEvidence, order_lots_max, target_lots
 from risk.views import ModelVerdict
 from strategy.ensemble import attribute, combine, weigh
 from strategy.intents import opposes, plan
-from strategy.observation import CLIP, write_observation
+from strategy.observation import CLIP, FLAT, neutral_extras, write_observation
 from strategy.regime_report import reported_regime
 from strategy.runtime import Judgement
 
@@ -89,23 +89,21 @@ class _Position:
     lots: int
     full_lots: int
     exposure: float
-    unrealised_bps: float
     evidence: SizingEvidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeciderState:
-    """What the ensemble remembers between decisions; lists by instrument."""
+    """What the ensemble remembers between decisions; ``held_IA``: every agent's own positions."""
 
     reported: list[int]
-    last_lots: list[int]
-    bars_since_change: list[int]
+    held_IA: NDArray[np.int64]
     weights_A: NDArray[np.float64]
     rollout: RolloutState
 
 
 class Decider:
-    """The ensemble with its small memory: reported regimes and when positions last changed."""
+    """The ensemble with its small memory: reported regimes and the agents' own positions."""
 
     def __init__(
         self,
@@ -125,9 +123,9 @@ class Decider:
             (instrument_count, model.normalisation.observation_count), np.float32
         )
         self.reported = [-1] * instrument_count
-        self._last_lots = [0] * instrument_count
         self._shadow_BF = np.zeros_like(self._obs_BF)
-        self._bars_since_change = [0] * instrument_count
+        self._held_IA = np.full((instrument_count, self.agent_count), FLAT, np.int64)
+        self._extras_E = neutral_extras()
         self._weights_A: NDArray[np.float64] = np.zeros(self.agent_count)
 
     def use(self, settings: Settings) -> None:
@@ -155,14 +153,12 @@ class Decider:
             self._position(situation.markets[index], situation.ledger, equity_e8)
             for index in situation.ready
         ]
-        for row, index in enumerate(situation.ready):
-            self._count_bar(index, positions[row])
         decided: list[Decided] = []
         intents: list[OrderIntent] = []
         cancels: list[TrackedOrder] = []
         notes: list[tuple[str, int, str, Mapping[str, Any]]] = []
         model = [ModelVerdict.ABSENT] * len(self.reported)
-        judgement, moves = self._judge(situation, positions, equity_e8, notes)
+        judgement, moves = self._judge(situation, equity_e8, notes)
         for row, index in enumerate(situation.ready):
             position = positions[row]
             entry, shares_A = self._judge_one(
@@ -195,8 +191,7 @@ class Decider:
         """Give all that is remembered between decisions; live objects, so write it out at once."""
         return DeciderState(
             reported=self.reported,
-            last_lots=self._last_lots,
-            bars_since_change=self._bars_since_change,
+            held_IA=self._held_IA,
             weights_A=self._weights_A,
             rollout=self.rollout.state,
         )
@@ -205,11 +200,10 @@ class Decider:
         """Take over what was remembered; ValueError for other instruments or agents."""
         if len(state.reported) != len(self.reported):
             raise ValueError("decider state of another number of instruments")
-        if state.weights_A.shape != self._weights_A.shape:
+        if state.held_IA.shape != self._held_IA.shape:
             raise ValueError("decider state of another number of agents")
         self.reported = list(state.reported)
-        self._last_lots = list(state.last_lots)
-        self._bars_since_change = list(state.bars_since_change)
+        self._held_IA = state.held_IA.copy()
         self._weights_A = state.weights_A.copy()
         self.rollout.restore(state.rollout)
 
@@ -220,13 +214,10 @@ class Decider:
         lots = ledger.position_lots(index)
         evidence = self._evidence(market, ledger)
         full_lots = self._size(1.0, market, equity_e8, evidence, held_lots=0)
-        cost_e8 = ledger.entry_quote_e8(index)
-        value_e8 = market.mark_ticks * lots * market.instrument.tick_lot_quote_e8
         return _Position(
             lots=lots,
             full_lots=full_lots,
             exposure=min(max(lots / full_lots, -1.0), 1.0) if full_lots > 0 else 0.0,
-            unrealised_bps=(value_e8 - cost_e8) / abs(cost_e8) * BPS_PER_UNIT if cost_e8 else 0.0,
             evidence=evidence,
         )
 
@@ -279,60 +270,42 @@ class Decider:
         )
         return held_lots if lots is None else lots
 
-    def _count_bar(self, index: int, position: _Position) -> None:
-        if position.lots != self._last_lots[index]:
-            self._last_lots[index] = position.lots
-            self._bars_since_change[index] = 0
-        else:
-            self._bars_since_change[index] += 1
-
-    def _observe(
-        self, model: Model, market: InstrumentState, position: _Position, out_F: NDArray[np.float32]
-    ) -> None:
-        write_observation(
-            model.normalisation,
-            market.features.values_F,
-            exposure=position.exposure,
-            unrealised_bps=position.unrealised_bps,
-            bars_since_change=self._bars_since_change[market.instrument.index],
-            out_F=out_F,
-        )
+    def _observe(self, model: Model, market: InstrumentState, out_F: NDArray[np.float32]) -> None:
+        write_observation(model.normalisation, market.features.values_F, self._extras_E, out_F)
         if not market.features.is_warm:
             # the mean of the training data, not a raw 0: a feature that knows nothing is neutral
             out_F[: len(self.feature_names)][market.features.cold_F()] = 0.0
 
     def _judge(
-        self, situation: Situation, positions: Sequence[_Position], equity_e8: int, notes: Notes
+        self, situation: Situation, equity_e8: int, notes: Notes
     ) -> tuple[Judgement, tuple[ModelMoved, ...]]:
         """Ask the model that decides; where it fails and a good one waits, that one's answer."""
         rollout, rows = self.rollout, len(situation.ready)
         obs_BF = self._obs_BF[:rows]
-        judgement = self._ask_model(rollout.active.model, situation, positions, obs_BF, notes)
+        judgement = self._ask_model(rollout.active.model, situation, obs_BF, notes)
         moves: tuple[ModelMoved, ...] = ()
         fault = rollout.fault_of(judgement, equity_e8)
         if fault is not None:
             moves = rollout.roll_back(fault)
-            judgement = self._ask_model(rollout.active.model, situation, positions, obs_BF, notes)
+            judgement = self._ask_model(rollout.active.model, situation, obs_BF, notes)
         if rollout.candidate is not None:
-            shadow = self._ask_model(
-                rollout.candidate.model, situation, positions, self._shadow_BF[:rows], []
-            )
+            shadow = self._ask_model(rollout.candidate.model, situation, self._shadow_BF[:rows], [])
             rollout.compare(judgement, shadow)
+        self._hold(situation.ready, judgement)
         return judgement, moves
 
     def _ask_model(
         self,
         model: Model,
         situation: Situation,
-        positions: Sequence[_Position],
         obs_BF: NDArray[np.float32],
         notes: Notes,
     ) -> Judgement:
         """Ask a model; one that raises is a model without a single healthy agent."""
         for row, index in enumerate(situation.ready):
-            self._observe(model, situation.markets[index], positions[row], obs_BF[row])
+            self._observe(model, situation.markets[index], obs_BF[row])
         try:
-            return model.judge.decide(obs_BF)
+            return model.judge.decide(obs_BF, self._held_IA[list(situation.ready)])
         except (RuntimeError, ValueError, ArithmeticError) as error:
             fields = {"error": type(error).__name__, "detail": str(error)[:200]}
             notes.append(("model_failed", situation.ready[0], type(error).__name__, fields))
@@ -346,6 +319,12 @@ class Decider:
             healthy_BA=np.zeros((rows, agents), np.bool_),
             regime_healthy_B=np.zeros(rows, np.bool_),
         )
+
+    def _hold(self, ready: Sequence[int], judgement: Judgement) -> None:
+        """Book what every agent wants as its own position; one without a vote goes flat."""
+        for row, index in enumerate(ready):
+            action_A = judgement.action_BA[row]
+            self._held_IA[index] = np.where(judgement.healthy_BA[row], action_A, FLAT)
 
     def _judge_one(
         self,

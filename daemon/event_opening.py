@@ -29,6 +29,7 @@ def open_event_log(
     *,
     run_id: str,
     bundle: Bundle,
+    runtime: str,
     instruments: tuple[Instrument, ...],
     opening: AccountState,
     account: str,
@@ -36,7 +37,8 @@ def open_event_log(
 ) -> EventLog | None:
     """Open the log below the journal's directory, None where the settings switch it off.
 
-    ``account`` is the fingerprint of the venue account. Raises OSError.
+    ``account`` is the fingerprint of the venue account, ``runtime`` the form of the models that
+    was found faster. Raises OSError.
     """
     knobs = settings.journal
     if not knobs.events:
@@ -50,6 +52,7 @@ def open_event_log(
         settings_sha256=settings_sha256(settings),
         bundle_path=str(bundle.path),
         bundle_sha256=bundle.sha256,
+        runtime=runtime,
         instruments=instruments,
         opening=opening,
         versions=versions(),

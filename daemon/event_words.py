@@ -107,6 +107,7 @@ class RunFacts:
     settings_sha256: str
     bundle_path: str
     bundle_sha256: str
+    runtime: str
     instruments: tuple[Instrument, ...]
     opening: AccountState
     versions: dict[str, str]

@@ -141,6 +141,9 @@ class HotSwap:
         """Store, verify and warm a bundle in a thread; BundleError, OSError."""
         parts = self._parts
         active = parts.engine.decider.rollout.active.model
+        # the form of the run: a replay must find the same one, and "auto" would measure again
+        knobs = parts.settings.model.model_copy(update={"runtime": active.runtime})
+        settings = parts.settings.model_copy(update={"model": knobs})
 
         def check() -> tuple[Any, Bundle]:
             contents = read_files(path)
@@ -148,7 +151,7 @@ class HotSwap:
                 check_signature(path, contents[MANIFEST_NAME], parts.settings)
             stored, is_new = model_store.put_bundle(self._state, contents)
             try:
-                return verify(stored, parts.settings, active.agent_names, parts.clock)
+                return verify(stored, settings, active.agent_names, parts.clock)
             except BundleError as error:
                 if is_new:
                     shutil.rmtree(stored, ignore_errors=True)

@@ -18,6 +18,7 @@ from daemon.model_loading import WARM_ROWS_MAX, load_model
 from daemon.rollout import Judge, Model
 from kernels.events import REGIMES
 from strategy.bundle import Bundle, BundleError
+from strategy.observation import FLAT
 from strategy.runtime import Judgement, Runtime
 
 LATENCY_CALLS = 51
@@ -38,10 +39,10 @@ class TimedJudge:
         self._clock = clock
         self.recent_ns: deque[int] = deque(maxlen=RECENT_CALLS)
 
-    def decide(self, obs_BF: NDArray[np.float32]) -> Judgement:
-        """Judge B observations in one call."""
+    def decide(self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]) -> Judgement:
+        """Judge B market rows in one call."""
         began_ns = self._clock.monotonic_ns()
-        judgement = self._judge.decide(obs_BF)
+        judgement = self._judge.decide(obs_BF, held_BA)
         self.recent_ns.append(self._clock.monotonic_ns() - began_ns)
         return judgement
 
@@ -87,8 +88,9 @@ def verify(
 def _typical_us(timed: TimedJudge, bundle: Bundle, rows: int, calls: int) -> float:
     """Return the median time of so many answers."""
     obs_BF = np.zeros((rows, bundle.observation_count), np.float32)
+    held_BA = np.full((rows, len(bundle.agents)), FLAT, np.int64)
     took_ns = []
     for _ in range(calls):
-        timed.decide(obs_BF)
+        timed.decide(obs_BF, held_BA)
         took_ns.append(timed.recent_ns[-1])
     return median(took_ns) / NS_PER_US

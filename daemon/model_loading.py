@@ -34,10 +34,10 @@ def load_model(
     shipped = DEFAULT_BUNDLE_PATH.parent / ("research" if is_rich else "default")
     path = Path(settings.model.bundle).expanduser() if settings.model.bundle else shipped
     bundle = load_bundle(path, names, now_ns=clock.now_ns())
-    runtime = Runtime(bundle, settings.model.threads)
+    runtime = Runtime(bundle, settings.model.threads, form=settings.model.runtime)
     if try_out is not None:
         try_out(bundle, runtime)
-    runtime.warm_up(min(len(settings.instruments), WARM_ROWS_MAX))
+    runtime.warm_up(min(len(settings.instruments), WARM_ROWS_MAX), clock.monotonic_ns)
     observation.warm_up()
     ensemble.warm_up(len(bundle.agents))
     model = Model(
@@ -47,6 +47,8 @@ def load_model(
         agent_names=bundle.agents,
         exposure_frac_max=bundle.manifest.limits.exposure_frac_max,
         expires_ns=bundle.manifest.expires_ns,
+        tables=bundle.tables,
+        runtime=runtime.form,
     )
     return model, bundle
 

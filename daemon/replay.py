@@ -181,7 +181,11 @@ class RecordedBundles:
     def _load(self, path: str, sha256: str) -> tuple[Model, str]:
         settings = Settings.model_validate(self._facts.settings)
         named = settings.model_copy(
-            update={"model": settings.model.model_copy(update={"bundle": path})}
+            update={
+                "model": settings.model.model_copy(
+                    update={"bundle": path, "runtime": self._facts.runtime}
+                )
+            }
         )
         try:
             model, bundle = load_model(named, ManualClock(self._facts.started_ns))

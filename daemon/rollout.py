@@ -9,7 +9,7 @@ answer is used. What only a clock can tell (latency) comes in as an event, so a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -30,13 +30,16 @@ SHIFT_DECISIONS_MIN = 10
 class Judge(Protocol):
     """The loaded ensemble: ``strategy.runtime.Runtime``, or a scripted one in tests."""
 
-    def decide(self, obs_BF: NDArray[np.float32]) -> Judgement:
-        """Judge B observations in one call."""
+    def decide(self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]) -> Judgement:
+        """Judge B market rows in one call, each agent with its own position."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """What the decider needs of a bundle."""
+    """What the decider needs of a bundle.
+
+    ``tables`` are those of what is no network; ``runtime`` names the form that answers.
+    """
 
     judge: Judge
     normalisation: Normalisation
@@ -44,6 +47,8 @@ class Model:
     agent_names: tuple[str, ...]
     exposure_frac_max: float
     expires_ns: int | None = None
+    tables: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    runtime: str = "torchscript"
 
 
 class Stage(StrEnum):

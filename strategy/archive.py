@@ -13,13 +13,14 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import save as save_tables
 from torch import nn
 
 from kernels.features import schema_sha256
@@ -49,9 +50,9 @@ ARCHIVE_ROOT = "ensemble"
 class Recipe:
     """Everything a bundle is made of.
 
-    ``agent_names`` name the agents of ``ensemble`` along axis A; ``obs_BF`` are observations of the
-    kind it will see, of which some become golden inputs. Times are UNIX ns; ``expires_ns`` None
-    means never, ``created_ns`` 0 not recorded.
+    ``agent_names`` name the agents of ``ensemble`` along axis A; ``obs_BF`` and ``held_BA`` are
+    inputs of the kind it will see, of which some become golden. Times are UNIX ns; ``expires_ns``
+    None means never, ``created_ns`` 0 not recorded.
     """
 
     name: str
@@ -66,7 +67,10 @@ class Recipe:
     regime_names: tuple[str, ...]
     ensemble: ComposedEnsemble
     obs_BF: NDArray[np.float32]
+    held_BA: NDArray[np.int64]
     exposure_frac_max: float = 1.0
+    tables: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_bundle(directory: Path, recipe: Recipe) -> Manifest:
@@ -81,7 +85,10 @@ def write_bundle(directory: Path, recipe: Recipe) -> Manifest:
     module = fuse(recipe.ensemble)
     contents = {
         "ensemble.pt": script_bytes(module),
-        "golden.npz": _golden_bytes(module, recipe.obs_BF),
+        "golden.npz": _golden_bytes(module, recipe.obs_BF, recipe.held_BA),
+        "tables.safetensors": save_tables(
+            {name: np.ascontiguousarray(recipe.tables[name]) for name in sorted(recipe.tables)}
+        ),
     }
     manifest = _manifest(recipe, contents)
     staging = directory.with_name(f".{directory.name}.staging")
@@ -127,21 +134,24 @@ def _sort_constants(code: bytes) -> bytes:
     return b"\n".join(lines)
 
 
-def _golden_bytes(module: nn.Module, obs_BF: NDArray[np.float32]) -> bytes:
+def _golden_bytes(
+    module: nn.Module, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]
+) -> bytes:
     """Answer the golden inputs; ValueError when too few rows have clear actions."""
     with torch.inference_mode():
-        margins_BA = _margins(module(torch.from_numpy(obs_BF))[0])
+        margins_BA = _margins(module(torch.from_numpy(obs_BF), torch.from_numpy(held_BA))[0])
         clear = np.flatnonzero(margins_BA.amin(dim=1).numpy() > GOLDEN_MARGIN)
         if len(clear) < GOLDEN_ROWS:
             raise ValueError(f"only {len(clear)} of {len(obs_BF)} rows have clear actions")
         chosen = clear[np.linspace(0, len(clear) - 1, GOLDEN_ROWS).astype(np.int64)]
         golden_BF = np.ascontiguousarray(obs_BF[chosen])
-        answer = module(torch.from_numpy(golden_BF))
+        golden_BA = np.ascontiguousarray(held_BA[chosen])
+        answer = module(torch.from_numpy(golden_BF), torch.from_numpy(golden_BA))
     arrays: Mapping[str, NDArray[np.generic]] = {
         name: part.numpy() for name, part in zip(OUTPUT_NAMES, answer, strict=True)
     }
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, obs_BF=golden_BF, **arrays)
+    np.savez(buffer, allow_pickle=False, obs_BF=golden_BF, held_BA=golden_BA, **arrays)
     return buffer.getvalue()
 
 
@@ -155,10 +165,11 @@ def _margins(preference_BA3: torch.Tensor) -> torch.Tensor:
 
 def _manifest(recipe: Recipe, contents: Mapping[str, bytes]) -> Manifest:
     return Manifest(
-        format_version=1,
+        format_version=2,
         name=recipe.name,
         created_ns=recipe.created_ns,
         status=recipe.status,
+        provenance=dict(recipe.provenance),
         torch_version=str(torch.__version__),
         seed=recipe.seed,
         observation=ObservationSpec(

@@ -1,7 +1,8 @@
 """A model bundle: verified whole before one byte of it runs.
 
-A directory with ``manifest.json``, ``ensemble.pt`` (TorchScript) and ``golden.npz`` (inputs and the
-answers they must give), nothing else. Files are read once through the directory's descriptor,
+A directory with ``manifest.json``, ``ensemble.pt`` (TorchScript), ``golden.npz`` (inputs and the
+answers they must give) and ``tables.safetensors`` (float64 tables of what is no network: forecast,
+regime filter, meta-learner), nothing else. Files are read once through the directory's descriptor,
 without following links; what was hashed is what is parsed. The archive is inspected before torch
 sees it. Nothing here unpickles: ``torch.jit.load`` has its own reader and ``numpy`` is told not to.
 """
@@ -15,12 +16,15 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tables
 
 from kernels.features import schema_sha256
 from strategy.manifest import FILE_NAMES, Manifest, parse_manifest
@@ -34,11 +38,15 @@ BYTES_MAX: dict[str, int] = {
     MANIFEST_NAME: 1 << 18,
     "ensemble.pt": 1 << 26,
     "golden.npz": 1 << 22,
+    "tables.safetensors": 1 << 22,
 }
 """Largest accepted size of each file; the content of an archive may not exceed it either."""
 
 OUTPUT_NAMES = ("preference_BA3", "action_BA", "confidence_BA", "regime_BK", "predicted_BA")
-"""What the module returns, in order; golden.npz holds these arrays and ``obs_BF``."""
+"""What the module returns, in order; golden.npz holds these arrays and the inputs."""
+
+INPUT_NAMES = ("obs_BF", "held_BA")
+"""What the module takes: market rows float32 (B, F), own positions int64 (B, A) in {0, 1, 2}."""
 
 GOLDEN_ROWS_MAX = 4096
 
@@ -76,13 +84,19 @@ class BundleError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bundle:
-    """A verified model, ready for ``strategy.runtime``; ``sha256`` is that of the manifest."""
+    """A verified model, ready for ``strategy.runtime``; ``sha256`` is that of the manifest.
+
+    ``weights`` are the module's own by name, for the compiled form; ``tables`` those of what is no
+    network, by names such as ``forecast.slope``.
+    """
 
     path: Path
     sha256: str
     manifest: Manifest
     normalisation: Normalisation
     module: torch.jit.ScriptModule
+    weights: Mapping[str, NDArray[np.float32]]
+    tables: Mapping[str, NDArray[np.float64]]
 
     @property
     def name(self) -> str:
@@ -101,7 +115,7 @@ class Bundle:
 
     @property
     def observation_count(self) -> int:
-        """Width F of one observation row."""
+        """Width F of one market row."""
         return self.normalisation.observation_count
 
 
@@ -121,7 +135,8 @@ def load(path: Path, feature_names: tuple[str, ...], *, now_ns: int) -> Bundle:
             scale_F=np.array(manifest.observation.scale),
         )
         golden = _read_golden(contents["golden.npz"], manifest)
-        module = _read_module(contents["ensemble.pt"])
+        module, weights = _read_module(contents["ensemble.pt"])
+        tables = _read_tables(contents["tables.safetensors"])
         _check_golden(module, golden, manifest)
     except (ValueError, OSError) as error:
         raise BundleError(path, str(error)) from error
@@ -131,6 +146,8 @@ def load(path: Path, feature_names: tuple[str, ...], *, now_ns: int) -> Bundle:
         manifest=manifest,
         normalisation=normalisation,
         module=module,
+        weights=weights,
+        tables=tables,
     )
 
 
@@ -210,7 +227,7 @@ def _check_schema(manifest: Manifest, feature_names: tuple[str, ...], now_ns: in
     if seen.feature_schema_sha256 != schema_sha256(feature_names):
         raise ValueError("the definition of a feature has changed since the bundle was made")
     if seen.extra_names != OBSERVATION_EXTRA_NAMES:
-        raise ValueError(f"account inputs {seen.extra_names}, wanted {OBSERVATION_EXTRA_NAMES}")
+        raise ValueError(f"extra inputs {seen.extra_names}, wanted {OBSERVATION_EXTRA_NAMES}")
     if manifest.expires_ns is not None and now_ns >= manifest.expires_ns:
         raise ValueError(f"expired at {manifest.expires_ns} ns, now is {now_ns} ns")
 
@@ -228,7 +245,7 @@ def _open_archive(name: str, content: bytes) -> zipfile.ZipFile:
 
 def _read_golden(content: bytes, manifest: Manifest) -> Arrays:
     """Return the golden arrays with the shapes and types the manifest implies, all finite."""
-    wanted_names = sorted(f"{name}.npy" for name in ("obs_BF", *OUTPUT_NAMES))
+    wanted_names = sorted(f"{name}.npy" for name in (*INPUT_NAMES, *OUTPUT_NAMES))
     found_names = sorted(_open_archive("golden.npz", content).namelist())
     if found_names != wanted_names:
         raise ValueError(f"golden.npz holds {found_names}, wanted {wanted_names}")
@@ -251,6 +268,8 @@ def _read_golden(content: bytes, manifest: Manifest) -> Arrays:
             )
         if not np.isfinite(golden[name]).all():
             raise ValueError(f"golden.npz {name} is not finite")
+    if not np.isin(golden["held_BA"], (0, 1, 2)).all():
+        raise ValueError("golden.npz held_BA holds what is no position")
     return golden
 
 
@@ -259,6 +278,7 @@ def _wanted_shapes(manifest: Manifest, rows: int) -> dict[str, tuple[tuple[int, 
     width = len(manifest.observation.mean) + len(OBSERVATION_EXTRA_NAMES)
     return {
         "obs_BF": ((rows, width), np.float32),
+        "held_BA": ((rows, agents), np.int64),
         "preference_BA3": ((rows, agents, 3), np.float32),
         "action_BA": ((rows, agents), np.int64),
         "confidence_BA": ((rows, agents), np.float32),
@@ -267,8 +287,25 @@ def _wanted_shapes(manifest: Manifest, rows: int) -> dict[str, tuple[tuple[int, 
     }
 
 
-def _read_module(content: bytes) -> torch.jit.ScriptModule:
-    """Load the script on the CPU, refuse weights that are not finite, and freeze it."""
+def _read_tables(content: bytes) -> dict[str, NDArray[np.float64]]:
+    """Return the tables by name; ValueError unless each is finite float64."""
+    try:
+        tables = load_tables(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"tables.safetensors cannot be read: {error}") from error
+    for name, table in tables.items():
+        if table.dtype != np.float64:
+            raise ValueError(f"tables.safetensors {name} is {table.dtype}, wanted float64")
+        if not np.isfinite(table).all():
+            raise ValueError(f"tables.safetensors {name} is not finite")
+        table.flags.writeable = False
+    return tables
+
+
+def _read_module(
+    content: bytes,
+) -> tuple[torch.jit.ScriptModule, dict[str, NDArray[np.float32]]]:
+    """Load the script on the CPU, refuse weights that are not finite, freeze it; weights too."""
     with _open_archive("ensemble.pt", content) as archive:
         if not any(name.endswith("/constants.pkl") for name in archive.namelist()):
             raise ValueError("ensemble.pt is no TorchScript archive")
@@ -284,8 +321,9 @@ def _read_module(content: bytes) -> torch.jit.ScriptModule:
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"ensemble.pt {name} is not finite")
+    weights = {name: tensor.numpy().copy() for name, tensor in module.state_dict().items()}
     frozen: torch.jit.ScriptModule = torch.jit.freeze(module.eval())
-    return frozen
+    return frozen, weights
 
 
 def _check_code(name: str, archive: zipfile.ZipFile) -> None:
@@ -306,10 +344,13 @@ def last_line(error: Exception) -> str:
 def _check_golden(module: torch.jit.ScriptModule, golden: Arrays, manifest: Manifest) -> None:
     """Run the golden inputs as one batch and row by row; the answers must be the stored ones."""
     obs_BF = np.ascontiguousarray(golden["obs_BF"])
+    held_BA = np.ascontiguousarray(golden["held_BA"])
     rows = len(obs_BF)
     for first, last in ((0, rows), *((i, i + 1) for i in range(min(rows, 4)))):
-        answer = _run(module, obs_BF[first:last])
-        for name, (shape, kind) in list(_wanted_shapes(manifest, last - first).items())[1:]:
+        answer = _run(module, obs_BF[first:last], held_BA[first:last])
+        for name, (shape, kind) in _wanted_shapes(manifest, last - first).items():
+            if name in INPUT_NAMES:
+                continue
             found = answer[name]
             if found.shape != shape or found.dtype != kind:
                 raise ValueError(f"the module's {name} is {found.dtype} {found.shape}, not {shape}")
@@ -323,10 +364,12 @@ def _check_golden(module: torch.jit.ScriptModule, golden: Arrays, manifest: Mani
                 )
 
 
-def _run(module: torch.jit.ScriptModule, obs_BF: NDArray[np.generic]) -> Arrays:
+def _run(
+    module: torch.jit.ScriptModule, obs_BF: NDArray[np.generic], held_BA: NDArray[np.generic]
+) -> Arrays:
     try:
         with torch.inference_mode():
-            answer = module(torch.from_numpy(obs_BF))
+            answer = module(torch.from_numpy(obs_BF), torch.from_numpy(held_BA))
     except SCRIPT_ERRORS as error:
         raise ValueError(f"the module fails on the golden inputs: {last_line(error)}") from error
     if not isinstance(answer, tuple) or len(answer) != len(OUTPUT_NAMES):

@@ -39,18 +39,19 @@ TEMPERATURE_MIN = 1e-3
 
 
 @torch.no_grad()
-def calibrate_agents(agents: Sequence[nn.Module], obs_BF: Tensor) -> Tensor:
+def calibrate_agents(agents: Sequence[nn.Module], inputs: Sequence[Tensor]) -> Tensor:
     """Balance the actions of standard agents in place; return a temperature for every agent.
 
-    The temperature is the spread of an agent's preferences over the sample, so that confidences are
-    comparable. Agents of other classes keep their biases.
+    ``inputs`` holds what each agent sees, (B, F + 3). The temperature is the spread of an agent's
+    preferences over the sample, so that confidences are comparable. Agents of other
+    classes keep their biases.
     """
     temperatures = []
-    for agent in agents:
+    for agent, input_BF in zip(agents, inputs, strict=True):
         shift = _shifter(agent)
         if shift is not None:
-            _balance(partial(agent, obs_BF), shift)
-        temperatures.append(max(_spread(agent(obs_BF)), TEMPERATURE_MIN))
+            _balance(partial(agent, input_BF), shift)
+        temperatures.append(max(_spread(agent(input_BF)), TEMPERATURE_MIN))
     return torch.tensor(temperatures).round(decimals=BIAS_DECIMALS)
 
 

@@ -2,8 +2,7 @@
 
 All weights lie in one flat float32 vector in the order of use, so the call crosses the Python
 border with a handful of arguments whatever the networks hold (a crossing costs about 0.1 us for
-each array). Weights are input-major: one input is broadcast against a contiguous row of outputs,
-eight inputs at a time, so that an output is loaded and stored an eighth as often.
+each array), and memory is read strictly forward.
 
 Here alone products may be contracted to fused multiply-adds, and the sums of one normalisation
 reordered: half the time of the strict form. NaN and infinity stay visible, since neither 'nnan' nor
@@ -43,10 +42,21 @@ LOWEST, HIGHEST = np.float32(-87.0), np.float32(88.0)
 TANH_SATURATED = np.float32(9.0)
 
 
-class Widths(NamedTuple):
-    """Lengths of the axes: inputs, hidden layers, regimes, agents, atoms of one distribution."""
+INPUT_BLOCK = 8
+PANEL = 16
+"""Inputs and outputs that are worked on together; a layer is padded with zeros to whole ones."""
 
-    rows: int
+POSTERIOR_FLOOR = np.float32(1e-4)
+"""As ``strategy.regimes.POSTERIOR_MIN``."""
+
+
+class Widths(NamedTuple):
+    """Lengths of the axes: hidden layers, regimes, agents, atoms of one distribution.
+
+    ``posterior_first`` is the column of a market row at which the filter's posterior begins.
+    """
+
+    posterior_first: int
     hidden: int
     head: int
     tanh: int
@@ -54,6 +64,12 @@ class Widths(NamedTuple):
     regimes: int
     agents: int
     atoms: int
+
+
+@njit_contracted
+def padded(count: int, block: int) -> int:
+    """Return the next multiple of a block."""
+    return (count + block - 1) // block * block
 
 
 @njit_contracted
@@ -74,8 +90,8 @@ def exponential(x: np.float32) -> np.float32:
     tail = tail * r + np.float32(1.6666665459e-1)
     tail = tail * r + np.float32(5.0000001201e-1)
     value = tail * r * r + r + np.float32(1.0)
-    place = np.int32(n) if n == n else np.int32(0)  # noqa: PLR0124  # NaN has no integer
-    return value * POWERS_OF_TWO[place - EXPONENT_MIN]
+    place = np.int32(n) if n == n else np.int32(0)  # NaN has no integer
+    return np.float32(value * POWERS_OF_TWO[place - EXPONENT_MIN])
 
 
 @njit_contracted
@@ -83,36 +99,36 @@ def hyperbolic_tangent(x: np.float32) -> np.float32:
     """Return tanh x within 2e-7; NaN for NaN. Past +-9 it is 1 to the last bit of a float32."""
     x = TANH_SATURATED if x > TANH_SATURATED else x
     x = -TANH_SATURATED if x < -TANH_SATURATED else x
-    return np.float32(1.0) - np.float32(2.0) / (
-        exponential(np.float32(2.0) * x) + np.float32(1.0)
-    )
+    return np.float32(1.0) - np.float32(2.0) / (exponential(np.float32(2.0) * x) + np.float32(1.0))
 
 
 @njit_contracted
-def add_product(x_I: Vector, weight_IO: Matrix, out_O: Vector) -> None:
-    """Add x W to ``out_O``; inputs in blocks of eight, the rest one by one."""
-    inputs, outputs = weight_IO.shape
-    whole = inputs - inputs % 8
-    for i in range(0, whole, 8):
+def add_product(x_I: Vector, flat: Vector, at: int, out_O: Vector) -> int:
+    """Add x W to ``out_O``; return where the weights end.
+
+    Inputs come in blocks of INPUT_BLOCK and outputs in panels of PANEL, both whole; the weights of
+    one block and panel lie side by side, so that memory is read strictly forward. A 128 x 128 layer
+    takes 0.73 us this way and 1.09 us row by row: it is bound by reading 64 kB from the L2 cache.
+    """
+    for i in range(0, x_I.shape[0], INPUT_BLOCK):
         x0, x1, x2, x3 = x_I[i], x_I[i + 1], x_I[i + 2], x_I[i + 3]
         x4, x5, x6, x7 = x_I[i + 4], x_I[i + 5], x_I[i + 6], x_I[i + 7]
-        w0, w1, w2, w3 = weight_IO[i], weight_IO[i + 1], weight_IO[i + 2], weight_IO[i + 3]
-        w4, w5, w6, w7 = weight_IO[i + 4], weight_IO[i + 5], weight_IO[i + 6], weight_IO[i + 7]
-        for j in range(outputs):
-            out_O[j] += (
-                x0 * w0[j]
-                + x1 * w1[j]
-                + x2 * w2[j]
-                + x3 * w3[j]
-                + x4 * w4[j]
-                + x5 * w5[j]
-                + x6 * w6[j]
-                + x7 * w7[j]
-            )
-    for i in range(whole, inputs):
-        x0 = x_I[i]
-        for j in range(outputs):
-            out_O[j] += x0 * weight_IO[i, j]
+        for j in range(0, out_O.shape[0], PANEL):
+            block = flat[at : at + INPUT_BLOCK * PANEL]
+            panel = out_O[j : j + PANEL]
+            for lane in range(PANEL):
+                panel[lane] += (
+                    x0 * block[lane]
+                    + x1 * block[PANEL + lane]
+                    + x2 * block[2 * PANEL + lane]
+                    + x3 * block[3 * PANEL + lane]
+                    + x4 * block[4 * PANEL + lane]
+                    + x5 * block[5 * PANEL + lane]
+                    + x6 * block[6 * PANEL + lane]
+                    + x7 * block[7 * PANEL + lane]
+                )
+            at += INPUT_BLOCK * PANEL
+    return at
 
 
 @njit_reordered
@@ -155,20 +171,30 @@ def softmax(x_K: Vector, out_K: Vector) -> None:
 
 
 @njit_contracted
-def take_matrix(flat: Vector, at: int, inputs: int, outputs: int) -> tuple[Matrix, int]:
-    """Return the next block as (inputs, outputs), and where the one after it begins."""
-    end = at + inputs * outputs
-    return flat[at:end].reshape(inputs, outputs), end
+def apply_layer(flat: Vector, at: int, x_I: Vector, out_O: Vector) -> int:
+    """Write b + x W for the next layer, bias first; return where its weights end."""
+    outputs = out_O.shape[0]
+    out_O[:] = flat[at : at + outputs]
+    end: int = add_product(x_I, flat, at + outputs, out_O)
+    return end
 
 
 @njit_contracted
-def apply_layer(flat: Vector, at: int, x_I: Vector, out_O: Vector) -> int:
-    """Write b + x W for the next layer (bias first, then weights); return where it ends."""
-    inputs, outputs = x_I.shape[0], out_O.shape[0]
-    out_O[:] = flat[at : at + outputs]
-    weight_IO, end = take_matrix(flat, at + outputs, inputs, outputs)
-    add_product(x_I, weight_IO, out_O)
-    return end
+def read_row(
+    flat: Vector, widths: Widths, obs_F: Vector, held_A: NDArray[np.int64], first_H: Vector
+) -> int:
+    """Write the first layer of every network; return where its weights end.
+
+    After the market's part come three rows for every agent, one of which is its own position's.
+    """
+    at = apply_layer(flat, 0, obs_F, first_H)
+    hidden_count: int = first_H.shape[0]
+    for a in range(held_A.shape[0]):
+        begin = at + (ACTION_COUNT * a + held_A[a]) * hidden_count
+        row_H = flat[begin : begin + hidden_count]
+        for j in range(hidden_count):
+            first_H[j] += row_H[j]
+    return at + ACTION_COUNT * widths.agents * hidden_count
 
 
 @njit_contracted
@@ -176,6 +202,7 @@ def judge_row(
     flat: Vector,
     widths: Widths,
     obs_F: Vector,
+    held_A: NDArray[np.int64],
     scratch: Vector,
     preference_A3: Matrix,
     confidence_A: Vector,
@@ -183,22 +210,17 @@ def judge_row(
     predicted_A: Vector,
     action_A: NDArray[np.int64],
 ) -> None:
-    """Judge one observation; ``scratch`` holds every hidden value, the rest is written."""
-    hidden, tanh, narrow = widths.hidden, widths.tanh, widths.narrow
-    first_H = scratch[: VALUE_COUNT * hidden + tanh + 2 * hidden]
-    at = apply_layer(flat, 0, obs_F, first_H)
-    rest = scratch[first_H.shape[0] :]
+    """Judge one padded market row; ``scratch`` holds every hidden value, the rest is written."""
+    hidden, tanh = widths.hidden, widths.tanh
+    actor_at = VALUE_COUNT * hidden
+    regime_at, market_at = actor_at + tanh, actor_at + tanh + hidden
+    first_H = scratch[: market_at + hidden]
+    rest = scratch[market_at + hidden :]
+    at = read_row(flat, widths, obs_F, held_A, first_H)
     at = judge_values(flat, at, widths, first_H, rest, preference_A3)
-    actor_T = first_H[VALUE_COUNT * hidden : VALUE_COUNT * hidden + tanh]
-    at = judge_actor(flat, at, actor_T, rest[:tanh], preference_A3[3])
-    regime_H = first_H[VALUE_COUNT * hidden + tanh : VALUE_COUNT * hidden + tanh + hidden]
-    rectify(regime_H)
-    at = apply_layer(flat, at, regime_H, rest[:narrow])
-    rectify(rest[:narrow])
-    at = apply_layer(flat, at, rest[:narrow], regime_K)
-    softmax(regime_K, regime_K)
-    market_H = first_H[VALUE_COUNT * hidden + tanh + hidden :]
-    at = predict(flat, at, widths, market_H, regime_K, rest, predicted_A)
+    at = judge_actor(flat, at, first_H[actor_at:regime_at], rest, preference_A3)
+    at = judge_regime(flat, at, widths, first_H[regime_at:market_at], obs_F, rest, regime_K)
+    at = predict(flat, at, widths, first_H[market_at:], regime_K, rest, predicted_A)
     for a in range(widths.agents):
         temperature = flat[at + a]
         best = 0
@@ -223,10 +245,9 @@ def judge_values(
     """Write the preferences of the value agents; rows as in the manifest, PPO's is left out."""
     hidden, head, atoms = widths.hidden, 2 * widths.head, widths.atoms
     second_VH = scratch[: VALUE_COUNT * hidden].reshape(VALUE_COUNT, hidden)
-    head_VH = scratch[VALUE_COUNT * hidden : VALUE_COUNT * hidden + HEAD_NET_COUNT * head].reshape(
-        HEAD_NET_COUNT, head
-    )
-    rest = scratch[VALUE_COUNT * hidden + HEAD_NET_COUNT * head :]
+    heads_at = VALUE_COUNT * hidden
+    head_VH = scratch[heads_at : heads_at + HEAD_NET_COUNT * head].reshape(HEAD_NET_COUNT, head)
+    rest = scratch[heads_at + HEAD_NET_COUNT * head :]
     for v in range(VALUE_COUNT):
         own_H = first_H[v * hidden : (v + 1) * hidden]
         normalise_and_rectify(own_H)
@@ -235,14 +256,16 @@ def judge_values(
     for v in range(HEAD_NET_COUNT):
         at = apply_layer(flat, at, second_VH[v], head_VH[v])
         rectify(head_VH[v])
-    twin_b = rest[:ACTION_COUNT]
-    at = apply_layer(flat, at, head_VH[0], preference_A3[0])
-    at = apply_layer(flat, at, head_VH[1], preference_A3[2])
-    at = apply_layer(flat, at, head_VH[2], twin_b)
+    out_P = rest[:PANEL]
+    at = apply_layer(flat, at, head_VH[0], out_P)
+    preference_A3[0] = out_P[:ACTION_COUNT]
+    at = apply_layer(flat, at, head_VH[1], out_P)
+    preference_A3[2] = out_P[:ACTION_COUNT]
+    at = apply_layer(flat, at, head_VH[2], out_P)
     for c in range(ACTION_COUNT):
-        smaller = twin_b[c] if twin_b[c] < preference_A3[2, c] else preference_A3[2, c]
-        preference_A3[2, c] = smaller if twin_b[c] == twin_b[c] else twin_b[c]  # noqa: PLR0124  # NaN wins, as in torch.minimum
-    atom_O = rest[: ACTION_COUNT * atoms]
+        if not out_P[c] >= preference_A3[2, c]:  # NaN wins, as in torch.minimum
+            preference_A3[2, c] = out_P[c]
+    atom_O = rest[: padded(ACTION_COUNT * atoms, PANEL)]
     at = apply_layer(flat, at, head_VH[3], atom_O)
     support_Z = flat[at : at + atoms]
     at += atoms
@@ -253,18 +276,51 @@ def judge_values(
         for z in range(atoms):
             mean += share_Z[z] * support_Z[z]
         preference_A3[4, c] = mean
-    return apply_layer(flat, at, second_VH[4], preference_A3[1])
+    at = apply_layer(flat, at, second_VH[4], out_P)
+    preference_A3[1] = out_P[:ACTION_COUNT]
+    return at
 
 
 @njit_contracted
-def judge_actor(flat: Vector, at: int, first_T: Vector, second_T: Vector, out_3: Vector) -> int:
+def judge_actor(
+    flat: Vector, at: int, first_T: Vector, scratch: Vector, preference_A3: Matrix
+) -> int:
     """Write PPO's logits; return where the weights of its actor end."""
+    second_T, out_P = scratch[: first_T.shape[0]], scratch[first_T.shape[0] :][:PANEL]
     for j in range(first_T.shape[0]):
         first_T[j] = hyperbolic_tangent(first_T[j])
     at = apply_layer(flat, at, first_T, second_T)
     for j in range(second_T.shape[0]):
         second_T[j] = hyperbolic_tangent(second_T[j])
-    return apply_layer(flat, at, second_T, out_3)
+    at = apply_layer(flat, at, second_T, out_P)
+    preference_A3[3] = out_P[:ACTION_COUNT]
+    return at
+
+
+@njit_contracted
+def judge_regime(
+    flat: Vector,
+    at: int,
+    widths: Widths,
+    first_H: Vector,
+    obs_F: Vector,
+    scratch: Vector,
+    regime_K: Vector,
+) -> int:
+    """Write the posterior: the filter's, whose logarithm the net corrects."""
+    narrow, regimes = widths.narrow, widths.regimes
+    second_N, out_P = scratch[:narrow], scratch[narrow : narrow + padded(regimes, PANEL)]
+    rectify(first_H)
+    at = apply_layer(flat, at, first_H, second_N)
+    rectify(second_N)
+    at = apply_layer(flat, at, second_N, out_P)
+    trust = flat[at]
+    for k in range(regimes):
+        prior = obs_F[widths.posterior_first + k]
+        prior = np.float32(0.0) if prior < np.float32(0.0) else prior
+        regime_K[k] = out_P[k] + trust * np.log(prior + POSTERIOR_FLOOR)
+    softmax(regime_K, regime_K)
+    return at + 1
 
 
 @njit_contracted
@@ -278,19 +334,23 @@ def predict(
     predicted_A: Vector,
 ) -> int:
     """Write the predicted performance of every agent from the shared trunk."""
-    hidden, narrow = widths.hidden, widths.narrow
-    posterior_KH, at = take_matrix(flat, at, widths.regimes, hidden)
-    code_AH, at = take_matrix(flat, at, widths.agents, hidden)
-    add_product(regime_K, posterior_KH, market_H)
-    trunk_H, narrow_H = scratch[:hidden], scratch[hidden : hidden + narrow]
-    begins = at
+    hidden, narrow, regimes = widths.hidden, widths.narrow, widths.regimes
+    seen_K = scratch[: padded(regimes, INPUT_BLOCK)]
+    seen_K[:regimes] = regime_K
+    seen_K[regimes:] = np.float32(0.0)
+    at = add_product(seen_K, flat, at, market_H)
+    code_AH = flat[at : at + widths.agents * hidden].reshape(widths.agents, hidden)
+    begins = at + widths.agents * hidden
+    trunk_H, second_N = scratch[:hidden], scratch[hidden : hidden + narrow]
+    out_P = scratch[hidden + narrow :][:PANEL]
     for a in range(widths.agents):
         for j in range(hidden):
             trunk_H[j] = market_H[j] + code_AH[a, j]
         rectify(trunk_H)
-        at = apply_layer(flat, begins, trunk_H, narrow_H)
-        rectify(narrow_H)
-        at = apply_layer(flat, at, narrow_H, predicted_A[a : a + 1])
+        at = apply_layer(flat, begins, trunk_H, second_N)
+        rectify(second_N)
+        at = apply_layer(flat, at, second_N, out_P)
+        predicted_A[a] = out_P[0]
     return at
 
 
@@ -299,6 +359,7 @@ def judge_rows(
     flat: Vector,
     widths: Widths,
     obs_BF: Matrix,
+    held_BA: NDArray[np.int64],
     scratch: Vector,
     preference_BA3: NDArray[np.float32],
     confidence_BA: Matrix,
@@ -307,12 +368,16 @@ def judge_rows(
     action_BA: NDArray[np.int64],
 ) -> None:
     """Judge a batch one by one; every output array is written in full."""
+    padded_F = scratch[: padded(obs_BF.shape[1], INPUT_BLOCK)]
+    padded_F[:] = np.float32(0.0)
     for b in range(obs_BF.shape[0]):
+        padded_F[: obs_BF.shape[1]] = obs_BF[b]
         judge_row(
             flat,
             widths,
-            obs_BF[b],
-            scratch,
+            padded_F,
+            held_BA[b],
+            scratch[padded_F.shape[0] :],
             preference_BA3[b],
             confidence_BA[b],
             regime_BK[b],

@@ -20,11 +20,16 @@ from strategy.agents.registry import agent_names, build_agent
 from strategy.archive import Recipe, write_bundle
 from strategy.bundle import DEFAULT_BUNDLE_PATH, BundleError, load
 from strategy.calibration import calibrate_agents, calibrate_predictor, calibrate_regimes
-from strategy.fused import ComposedEnsemble
+from strategy.fused import ComposedEnsemble, seen_by
 from strategy.observation import Normalisation
 from strategy.predictor import PerformancePredictor
 from strategy.regimes import MarketRegimeClassifier
-from strategy.sampling import fit_normalisation, observe_sample, sample_features
+from strategy.sampling import (
+    drawn_positions,
+    fit_normalisation,
+    observe_sample,
+    sample_features,
+)
 
 DEMONSTRATION_STATUS = "untrained: for demonstration"
 SAMPLE_BARS = 4_000
@@ -35,17 +40,22 @@ BAR_INTERVAL_MS = 1_000
 
 
 def untrained_ensemble(
-    names: tuple[str, ...], normalisation: Normalisation, obs_BF: NDArray[np.float32], seed: int
+    names: tuple[str, ...],
+    normalisation: Normalisation,
+    obs_BF: NDArray[np.float32],
+    held_BA: NDArray[np.int64],
+    seed: int,
 ) -> ComposedEnsemble:
     """Return seeded, calibrated networks for the named agents; leaves torch's own seed alone."""
     sample_BF = torch.from_numpy(obs_BF)
     width = normalisation.observation_count
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        agents = [build_agent(name, width).eval() for name in names]
+        agents = [build_agent(name, normalisation.input_count).eval() for name in names]
         regimes = MarketRegimeClassifier(len(normalisation.mean_F), len(REGIMES)).eval()
         predictor = PerformancePredictor(width, len(REGIMES), len(names)).eval()
-    temperature_A = calibrate_agents(agents, sample_BF)
+    inputs = [seen_by(sample_BF, torch.from_numpy(held_BA)[:, a]) for a in range(len(names))]
+    temperature_A = calibrate_agents(agents, inputs)
     calibrate_regimes(regimes, sample_BF)
     with torch.no_grad():
         regime_BK = torch.softmax(regimes(sample_BF), dim=1)
@@ -69,6 +79,7 @@ def demonstration_recipe(
     )
     normalisation = fit_normalisation(features_TF)
     obs_BF = observe_sample(normalisation, features_TF, seed)
+    held_BA = drawn_positions(len(obs_BF), len(agents), seed)
     return Recipe(
         name=name,
         status=DEMONSTRATION_STATUS,
@@ -80,8 +91,9 @@ def demonstration_recipe(
         bar_interval_ms=bar_interval_ms,
         agent_names=agents,
         regime_names=REGIMES,
-        ensemble=untrained_ensemble(agents, normalisation, obs_BF, seed),
+        ensemble=untrained_ensemble(agents, normalisation, obs_BF, held_BA, seed),
         obs_BF=obs_BF,
+        held_BA=held_BA,
     )
 
 

@@ -5,8 +5,9 @@ the five standard agents with stacked weights: what shares the input is one matr
 the same shape is one batched product, and the dueling heads (linear after their hidden layer) are
 folded into one matrix. A test holds both to the same numbers.
 
-Both map obs_BF to (preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA); the order of
-the agents is that of the manifest. No postponed annotations here: the script compiler reads them.
+Both map (obs_BF, held_BA) to (preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA);
+the order of the agents is that of the manifest. An agent sees the market row and its own position.
+No postponed annotations here: the script compiler reads them.
 """
 
 from collections.abc import Sequence
@@ -29,15 +30,21 @@ from strategy.agents.rainbow import ATOM_COUNT, Rainbow
 from strategy.agents.registry import STANDARD_AGENTS
 from strategy.agents.twin_d3qn import TwinD3qn
 from strategy.predictor import PerformancePredictor
-from strategy.regimes import MarketRegimeClassifier
+from strategy.regimes import MarketRegimeClassifier, log_posterior
 
 Answer = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 STANDARD_CLASSES = tuple(STANDARD_AGENTS.values())
 """Classes of the five standard agents, in the order of ``kernels.events.AGENTS``."""
 
+HELD_COUNT = 3
+"""Own positions that an agent can have: short, flat, long."""
+
 VALUE_NET_COUNT = 5
 """d3qn, both twins, rainbow, double DQN: the nets of the same shape, in this order."""
+
+NET_OWNERS = (0, 2, 2, 4, 1, 3)
+"""Place of the agent that each of these nets, and then PPO's actor, belongs to."""
 
 
 def judge(preference_BA3: Tensor, temperature_A: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,6 +56,12 @@ def judge(preference_BA3: Tensor, temperature_A: Tensor) -> tuple[Tensor, Tensor
     probability_BA3 = torch.softmax(preference_BA3 / temperature_A.unsqueeze(1), dim=2)
     top_BA = probability_BA3.amax(dim=2)
     return preference_BA3.argmax(dim=2), top_BA * 1.5 - 0.5
+
+
+def seen_by(obs_BF: Tensor, held_B: Tensor, held_count: int = HELD_COUNT) -> Tensor:
+    """Return what one agent sees (B, F + 3): the market row, then its own position, one-hot."""
+    held_B3 = functional.one_hot(held_B, held_count).to(obs_BF.dtype)
+    return torch.cat((obs_BF, held_B3), dim=1)
 
 
 class ComposedEnsemble(nn.Module):
@@ -69,11 +82,11 @@ class ComposedEnsemble(nn.Module):
         self.temperature_A: Tensor
         self.register_buffer("temperature_A", temperature_A)
 
-    def forward(self, obs_BF: Tensor) -> Answer:
-        """Map observations (B, F) to the five arrays of a judgement."""
+    def forward(self, obs_BF: Tensor, held_BA: Tensor) -> Answer:
+        """Map market rows (B, F) and own positions (B, A) to the five arrays of a judgement."""
         preferences: list[Tensor] = []
-        for agent in self.agents:
-            preferences.append(agent(obs_BF))
+        for place, agent in enumerate(self.agents):
+            preferences.append(agent(seen_by(obs_BF, held_BA[:, place])))
         preference_BA3 = torch.stack(preferences, dim=1)
         action_BA, confidence_BA = judge(preference_BA3, self.temperature_A)
         regime_BK = torch.softmax(self.regimes(obs_BF), dim=1)
@@ -133,9 +146,12 @@ class FusedEnsemble(nn.Module):
         hold("posterior_weight_KH", predictor.from_regime.weight.t().contiguous())
         hold("code_AH", predictor.from_code(predictor.code_AC))
         hold("temperature_A", composed.temperature_A)
+        hold("trust_1", regimes.trust)
+        self.posterior_first = regimes.feature_count
         _freeze(self)
 
     widths: list[int]
+    posterior_first: int
     first_weight_FH: Tensor
     first_bias_H: Tensor
     second_weight_VHH: Tensor
@@ -164,11 +180,15 @@ class FusedEnsemble(nn.Module):
     posterior_weight_KH: Tensor
     code_AH: Tensor
     temperature_A: Tensor
+    trust_1: Tensor
 
-    def forward(self, obs_BF: Tensor) -> Answer:
-        """Map observations (B, F) to the five arrays of a judgement."""
+    def forward(self, obs_BF: Tensor, held_BA: Tensor) -> Answer:
+        """Map market rows (B, F) and own positions (B, A) to the five arrays of a judgement."""
         rows = obs_BF.size(0)
-        first_BH = torch.addmm(self.first_bias_H, obs_BF, self.first_weight_FH)
+        regime_count = self.regime_bias_O.size(0)
+        held_BP = functional.one_hot(held_BA, 3).to(obs_BF.dtype).flatten(1)
+        seen_BF = torch.cat((obs_BF, held_BP), dim=1)
+        first_BH = torch.addmm(self.first_bias_H, seen_BF, self.first_weight_FH)
         value_BH, actor_BH, regime_BH, market_BH = torch.split_with_sizes(
             first_BH, self.widths, dim=1
         )
@@ -194,9 +214,10 @@ class FusedEnsemble(nn.Module):
         regime_BH = torch.addmm(
             self.regime_second_bias_O, torch.relu(regime_BH), self.regime_second_weight_HO
         )
-        regime_BK = torch.softmax(
-            torch.addmm(self.regime_bias_O, torch.relu(regime_BH), self.regime_weight_HO), dim=1
-        )
+        prior_BK = obs_BF[:, self.posterior_first : self.posterior_first + regime_count]
+        logits_BK = torch.addmm(self.regime_bias_O, torch.relu(regime_BH), self.regime_weight_HO)
+        logits_BK = logits_BK + self.trust_1 * log_posterior(prior_BK)
+        regime_BK = torch.softmax(logits_BK, dim=1)
         market_BH = torch.addmm(market_BH, regime_BK, self.posterior_weight_KH)
         hidden_BAH = torch.relu(market_BH.unsqueeze(1) + self.code_AH)
         hidden_RH = torch.addmm(  # R: rows of every agent, so that one product serves them all
@@ -235,9 +256,12 @@ def _first_layer(
     regimes: MarketRegimeClassifier,
     predictor: PerformancePredictor,
 ) -> tuple[Tensor, Tensor]:
-    """Stack every layer that reads the observation; the regime net's missing columns are zero."""
+    """Stack every layer that reads the market row: (F + 3 A, H), (H).
+
+    The rows after the market's are the own positions of all agents, three each; a network has zeros
+    there but for those of its own agent. Regime net and predictor see no position.
+    """
     observation_count = predictor.from_observation.in_features
-    unseen = observation_count - regimes.feature_count
     layers = [
         *[net.first for net in values],
         ppo.actor.first,
@@ -247,8 +271,16 @@ def _first_layer(
     assert [layer.out_features for layer in layers] == (
         [HIDDEN_COUNT] * VALUE_NET_COUNT + [TANH_COUNT, HIDDEN_COUNT, HIDDEN_COUNT]
     )
-    weights = [layer.weight for layer in layers]
-    weights[-2] = functional.pad(regimes.first.weight, (0, unseen))
+    seen_count = observation_count + HELD_COUNT * len(STANDARD_CLASSES)
+    weights: list[Tensor] = []
+    for layer, owner in zip(layers, (*NET_OWNERS, -1, -1), strict=True):
+        whole_HF = layer.weight.new_zeros(layer.out_features, seen_count)
+        market_count = min(observation_count, layer.in_features)
+        whole_HF[:, :market_count] = layer.weight[:, :market_count]
+        if owner >= 0:
+            own = observation_count + HELD_COUNT * owner
+            whole_HF[:, own : own + HELD_COUNT] = layer.weight[:, observation_count:]
+        weights.append(whole_HF)
     return torch.cat(weights).t().contiguous(), torch.cat([layer.bias for layer in layers])
 
 

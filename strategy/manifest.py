@@ -13,8 +13,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Count = Annotated[int, Field(ge=1, le=4096)]
 
-FileName = Literal["ensemble.pt", "golden.npz"]
-FILE_NAMES: tuple[str, ...] = ("ensemble.pt", "golden.npz")
+FileName = Literal["ensemble.pt", "golden.npz", "tables.safetensors"]
+FILE_NAMES: tuple[str, ...] = ("ensemble.pt", "golden.npz", "tables.safetensors")
 """Every file of a bundle beside its manifest; both must be there, none else may."""
 
 
@@ -54,10 +54,13 @@ class BundleLimits(StrictSection):
 class Manifest(StrictSection):
     """The whole manifest."""
 
-    format_version: Literal[1] = Field(description="of the layout that this code reads")
+    format_version: Literal[2] = Field(description="of the layout that this code reads")
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     created_ns: Annotated[int, Field(ge=0)] = Field(description="UNIX time; 0: not recorded")
     status: Annotated[str, Field(min_length=1, max_length=200)]
+    provenance: dict[str, str] = Field(
+        description="where it comes from: data and its hash, commit, settings; empty when untrained"
+    )
     torch_version: Annotated[str, Field(min_length=1, max_length=64)]
     seed: Annotated[int, Field(ge=0)]
     observation: ObservationSpec

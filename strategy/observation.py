@@ -1,4 +1,8 @@
-"""One observation row: the market features, normalised, and what we hold.
+"""One observation row of the market: features, the regime's posterior, the forecast.
+
+The row is the same for all agents. What an agent holds on its own account is handed over beside it
+(``held_BA``), because each agent is trained, judged and booked on its own position; with prices
+that do not depend on us, market and own position are the whole state of its control problem.
 
 The features' mean and scale are frozen in the bundle: they are part of the model, fitted where it
 was trained. A number that is not finite stays NaN all the way, so that the agents that read it are
@@ -12,17 +16,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.events import REGIMES
 from kernels.jit import njit
 
-OBSERVATION_EXTRA_NAMES: tuple[str, ...] = ("exposure", "unrealised_return", "bars_since_change")
-"""Inputs about the account, after the features: exposure in [-1, 1] of a full position, unrealised
-return since entry in units of 50 bps, log(1 + bars since the position changed) / log(1 + 1000)."""
+FORECAST_NAMES: tuple[str, ...] = ("forecast", "forecast_slow")
+"""Predicted return of the next bar and its exponential mean, in their own standard deviations."""
+
+OBSERVATION_EXTRA_NAMES: tuple[str, ...] = (
+    *(f"posterior_{name}" for name in REGIMES),
+    *FORECAST_NAMES,
+)
+"""Inputs after the features: the regime filter's posterior in [0, 1], then the forecasts."""
+
+EXTRA_COUNT = len(OBSERVATION_EXTRA_NAMES)
+
+HELD_COUNT = 3
+"""An agent's own position as it sees it: short, flat, long; one-hot, after the market row."""
+
+FLAT = 1
+"""The code of no position in ``held_BA``; equal to the action that leads there."""
 
 CLIP = 5.0
 """Every input lies in [-CLIP, CLIP]."""
-
-UNREALISED_UNIT_BPS = 50.0
-BARS_UNIT = 1000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,17 +58,26 @@ class Normalisation:
 
     @property
     def observation_count(self) -> int:
-        """Width of one observation row."""
-        return int(self.mean_F.shape[0]) + len(OBSERVATION_EXTRA_NAMES)
+        """Width of one market row."""
+        return int(self.mean_F.shape[0]) + EXTRA_COUNT
+
+    @property
+    def input_count(self) -> int:
+        """Width of what one agent sees: the market row and its own position."""
+        return self.observation_count + HELD_COUNT
+
+
+def neutral_extras() -> NDArray[np.float64]:
+    """Return the extras of somebody who knows nothing: every regime alike, no forecast."""
+    extras_E = np.zeros(EXTRA_COUNT)
+    extras_E[: len(REGIMES)] = 1.0 / len(REGIMES)
+    return extras_E
 
 
 def write_observation(
     normalisation: Normalisation,
     features_F: NDArray[np.float64],
-    *,
-    exposure: float,
-    unrealised_bps: float,
-    bars_since_change: int,
+    extras_E: NDArray[np.float64],
     out_F: NDArray[np.float32],
 ) -> bool:
     """Write one row into ``out_F`` (float32, features then extras); say whether all is finite.
@@ -61,42 +85,31 @@ def write_observation(
     Raises ValueError when the number of features or the row's width is not the bundle's.
     """
     feature_count = normalisation.mean_F.shape[0]
-    if features_F.shape != (feature_count,) or out_F.shape != (normalisation.observation_count,):
+    if (
+        features_F.shape != (feature_count,)
+        or extras_E.shape != (EXTRA_COUNT,)
+        or out_F.shape != (normalisation.observation_count,)
+    ):
         raise ValueError(
-            f"{features_F.shape} features into {out_F.shape}, bundle has {feature_count}"
+            f"{features_F.shape} features and {extras_E.shape} extras into {out_F.shape}, "
+            f"bundle has {feature_count} and {EXTRA_COUNT}"
         )
-    return _write(
-        normalisation.mean_F,
-        normalisation.scale_F,
-        features_F,
-        exposure,
-        unrealised_bps / UNREALISED_UNIT_BPS,
-        np.log1p(max(bars_since_change, 0)) / np.log1p(BARS_UNIT),
-        out_F,
-    )
+    return write_row(normalisation.mean_F, normalisation.scale_F, features_F, extras_E, out_F)
 
 
 @njit
-def _write(
+def write_row(
     mean_F: NDArray[np.float64],
     scale_F: NDArray[np.float64],
     features_F: NDArray[np.float64],
-    exposure: float,
-    unrealised: float,
-    bars: float,
+    extras_E: NDArray[np.float64],
     out_F: NDArray[np.float32],
 ) -> bool:
+    """Write one row as ``write_observation`` does, without looking at shapes."""
     count = mean_F.shape[0]
     is_finite = True
-    for i in range(count + 3):
-        if i < count:
-            raw = (features_F[i] - mean_F[i]) / scale_F[i]
-        elif i == count:
-            raw = exposure
-        elif i == count + 1:
-            raw = unrealised
-        else:
-            raw = bars
+    for i in range(count + extras_E.shape[0]):
+        raw = (features_F[i] - mean_F[i]) / scale_F[i] if i < count else extras_E[i - count]
         if np.isfinite(raw):
             out_F[i] = min(max(raw, -CLIP), CLIP)
         else:
@@ -109,6 +122,4 @@ def warm_up() -> None:
     """Compile the kernel of this file."""
     frozen = Normalisation(mean_F=np.zeros(1), scale_F=np.ones(1))
     out_F = np.empty(frozen.observation_count, np.float32)
-    write_observation(
-        frozen, np.zeros(1), exposure=0.0, unrealised_bps=0.0, bars_since_change=0, out_F=out_F
-    )
+    write_observation(frozen, np.zeros(1), neutral_extras(), out_F)

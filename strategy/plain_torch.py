@@ -16,8 +16,10 @@ class PlainTorch:
         """Take the ensemble over and leave it in evaluation mode."""
         self._ensemble = ensemble.eval()
 
-    def decide(self, obs_BF: NDArray[np.float32]) -> tuple[NDArray[np.generic], ...]:
+    def decide(
+        self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]
+    ) -> tuple[NDArray[np.generic], ...]:
         """Return preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA."""
         with torch.inference_mode():
-            answer = self._ensemble(torch.from_numpy(obs_BF))
+            answer = self._ensemble(torch.from_numpy(obs_BF), torch.from_numpy(held_BA))
             return tuple(each.numpy() for each in answer)

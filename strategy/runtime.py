@@ -5,7 +5,10 @@ The seam behind which the interchange form may change: everything else sees ``Ru
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,9 +16,28 @@ from numpy.typing import NDArray
 
 from kernels.jit import njit
 from strategy.bundle import SCRIPT_ERRORS, Bundle, last_line
+from strategy.compiled import CompiledEnsemble
+from strategy.observation import FLAT
 
 WARM_UP_CALLS = 64
 """Calls per batch size before the first decision: the script executor specialises on the first."""
+
+PROOF_ROWS, PROOF_SEED = 64, 7
+PROOF_TOLERANCE = 1e-4
+"""Largest difference of the compiled form on drawn observations, actions included; 1e-5 is seen."""
+
+TIMED_CALLS = 200
+
+Form = Literal["auto", "torchscript", "compiled"]
+
+Answer = tuple[
+    NDArray[np.float32],
+    NDArray[np.int64],
+    NDArray[np.float32],
+    NDArray[np.float32],
+    NDArray[np.float32],
+]
+"""preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA."""
 
 UNHEALTHY_ACTION = -1
 """The action of an agent whose numbers are not finite: no vote, and none that looks like HOLD."""
@@ -42,51 +64,120 @@ class Judgement:
     error: str = ""
 
 
-class Runtime:
-    """Run one loaded bundle; not thread-safe, one per thread."""
+class _Input:
+    """Memory that the script reads its inputs from, one per batch size."""
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+    def __init__(self, rows: int, width: int, agents: int) -> None:
+        self.obs_BF = np.empty((rows, width), np.float32)
+        self.held_BA = np.empty((rows, agents), np.int64)
+        self.tensors = (torch.from_numpy(self.obs_BF), torch.from_numpy(self.held_BA))
+
+
+class Runtime:
+    """Run one loaded bundle; not thread-safe, one per thread.
+
+    The script is the reference. The compiled form is taken only where it gives the script's answers
+    on observations of its own making; ``form`` says which one answers, ``refusal`` why the compiled
+    one does not.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1, form: Form = "torchscript") -> None:
         """Set torch's thread count for this process and keep one input tensor per batch size."""
         torch.set_num_threads(threads)
         self.bundle = bundle
+        self.form: Literal["torchscript", "compiled"] = "torchscript"
+        self.refusal = ""
         self._forward = bundle.module.forward  # the call operator adds hooks that no script has
         self._width = bundle.observation_count
-        self._inputs: dict[int, tuple[NDArray[np.float32], torch.Tensor]] = {}
+        self._agents = len(bundle.agents)
+        self._inputs: dict[int, _Input] = {}
+        self._compiled: CompiledEnsemble | None = None
+        self._is_open = form == "auto"
+        if form != "torchscript":
+            self._compile()
 
-    def warm_up(self, rows_max: int = 2) -> None:
-        """Specialise the script for batches of 1 to ``rows_max`` observations."""
+    def warm_up(self, rows_max: int = 2, stopwatch_ns: Callable[[], int] | None = None) -> None:
+        """Specialise the script for batches of 1 to ``rows_max`` observations.
+
+        With a stopwatch, form "auto" is decided here: the faster one for ``rows_max`` rows stays.
+        """
         for rows in range(1, rows_max + 1):
-            obs_BF = np.zeros((rows, self._width), np.float32)
+            given = self._input(rows)
+            given.obs_BF[:] = 0.0
+            given.held_BA[:] = FLAT
             for _ in range(WARM_UP_CALLS):
-                self.decide(obs_BF)
+                self._run_script(given)
+        if self._compiled is not None and self._is_open and stopwatch_ns is not None:
+            given, compiled = self._input(rows_max), self._compiled
+            script_ns = _typical_ns(lambda: self._run_script(given), stopwatch_ns)
+            compiled_ns = _typical_ns(
+                lambda: compiled.judge(given.obs_BF, given.held_BA), stopwatch_ns
+            )
+            self.form = "compiled" if compiled_ns <= script_ns else "torchscript"
+            self._is_open = False
 
-    def decide(self, obs_BF: NDArray[np.float32]) -> Judgement:
-        """Judge a batch of observations, float32 (B, F); the result owns its arrays.
+    def decide(self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]) -> Judgement:
+        """Judge a batch of market rows, float32 (B, F); the result owns its arrays.
 
-        Raises ValueError for another shape or type: that is a fault of the caller, not of a model.
+        ``held_BA`` int64 (B, A): every agent's own position, 0 short, 1 flat, 2 long. Raises
+        ValueError for another shape, type or position: a fault of the caller, not of a model.
         """
         if obs_BF.ndim != 2 or obs_BF.shape[1] != self._width or obs_BF.dtype != np.float32:
             raise ValueError(
                 f"observation {obs_BF.dtype} {obs_BF.shape}, wanted float32 (B, {self._width})"
             )
         rows = obs_BF.shape[0]
-        if rows not in self._inputs:
-            held_BF = np.empty((rows, self._width), np.float32)
-            self._inputs[rows] = (held_BF, torch.from_numpy(held_BF))
-        held_BF, input_BF = self._inputs[rows]
-        np.copyto(held_BF, obs_BF)
+        if held_BA.shape != (rows, self._agents) or held_BA.dtype != np.int64:
+            wanted = (rows, self._agents)
+            raise ValueError(f"positions {held_BA.dtype} {held_BA.shape}, wanted int64 {wanted}")
+        if not _are_positions(held_BA):
+            raise ValueError(f"positions {held_BA.tolist()}, wanted 0, 1 or 2")
+        if self.form == "compiled" and self._compiled is not None:
+            return _judgement(*self._compiled.judge(obs_BF, held_BA))
+        given = self._input(rows)
+        np.copyto(given.obs_BF, obs_BF)
+        np.copyto(given.held_BA, held_BA)
         try:
-            with torch.inference_mode():
-                preference, action, confidence, regime, predicted = self._forward(input_BF)
+            return _judgement(*self._run_script(given))
         except SCRIPT_ERRORS as error:
             return self._failed(rows, last_line(error))
-        return _judgement(
+
+    def _input(self, rows: int) -> _Input:
+        if rows not in self._inputs:
+            self._inputs[rows] = _Input(rows, self._width, self._agents)
+        return self._inputs[rows]
+
+    def _run_script(self, given: _Input) -> Answer:
+        with torch.inference_mode():
+            preference, action, confidence, regime, predicted = self._forward(*given.tensors)
+        return (
             preference.numpy(),
             action.numpy(),
             confidence.numpy(),
             regime.numpy(),
             predicted.numpy(),
         )
+
+    def _compile(self) -> None:
+        """Take the compiled form where the weights allow it and its answers are the script's."""
+        try:
+            compiled = CompiledEnsemble(self.bundle.weights)
+        except ValueError as error:
+            self.refusal = str(error)
+            return
+        given = self._input(PROOF_ROWS)
+        generator = np.random.default_rng(PROOF_SEED)
+        given.obs_BF[:] = generator.normal(size=given.obs_BF.shape)
+        given.held_BA[:] = generator.integers(0, 3, given.held_BA.shape)
+        ours, theirs = compiled.judge(given.obs_BF, given.held_BA), self._run_script(given)
+        apart = max(
+            float(np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64)).max())
+            for one, other in zip(ours, theirs, strict=True)
+        )
+        if not apart <= PROOF_TOLERANCE:
+            self.refusal = f"its answers differ from the script's by {apart:.3g}"
+            return
+        self._compiled, self.form = compiled, "compiled"
 
     def _failed(self, rows: int, error: str) -> Judgement:
         agents, regimes = len(self.bundle.agents), len(self.bundle.regimes)
@@ -129,6 +220,26 @@ def _judgement(
         healthy_BA=healthy_BA,
         regime_healthy_B=regime_healthy_B,
     )
+
+
+def _typical_ns(call: Callable[[], object], stopwatch_ns: Callable[[], int]) -> float:
+    """Return the median time of a call."""
+    took_ns = []
+    for _ in range(TIMED_CALLS):
+        began_ns = stopwatch_ns()
+        call()
+        took_ns.append(stopwatch_ns() - began_ns)
+    return median(took_ns)
+
+
+@njit
+def _are_positions(held_BA: NDArray[np.int64]) -> bool:
+    """Say whether every entry is 0, 1 or 2: the compiled form uses it as an address."""
+    for b in range(held_BA.shape[0]):
+        for a in range(held_BA.shape[1]):
+            if not 0 <= held_BA[b, a] <= 2:
+                return False
+    return True
 
 
 @njit

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.book import Book
-from kernels.events import DepthDiff, DepthSnapshot, Quote, Trade
+from kernels.events import REGIMES, DepthDiff, DepthSnapshot, Quote, Trade
 from kernels.features import FeatureEngine
 from kernels.markets import SyntheticMarket
 from kernels.units import Instrument
-from strategy.observation import CLIP, OBSERVATION_EXTRA_NAMES, Normalisation, write_observation
+from strategy.observation import CLIP, EXTRA_COUNT, HELD_COUNT, Normalisation, write_observation
 
 SAMPLE_START_NS = 1_767_225_600 * 1_000_000_000
 """First instant of the sample, 1 January 2026 00:00 UTC."""
@@ -151,22 +151,20 @@ def fit_normalisation(features_TF: NDArray[np.float64]) -> Normalisation:
 def observe_sample(
     normalisation: Normalisation, features_TF: NDArray[np.float64], seed: int
 ) -> NDArray[np.float32]:
-    """Return observations (T, F + extras) of the sample, with drawn account inputs."""
+    """Return market rows (T, F + extras) of the sample, with drawn posteriors and forecasts."""
     generator = np.random.default_rng([seed, EPISODES])
     count = len(features_TF)
-    exposure_T = generator.choice([-1.0, 0.0, 1.0], count) * generator.uniform(0.2, 1.0, count)
-    unrealised_T = np.where(exposure_T != 0.0, generator.normal(0.0, 20.0, count), 0.0)
-    bars_T = generator.geometric(0.02, count)
+    extras_TE = np.empty((count, EXTRA_COUNT))
+    extras_TE[:, : len(REGIMES)] = generator.dirichlet(np.full(len(REGIMES), 0.5), count)
+    extras_TE[:, len(REGIMES) :] = generator.normal(size=(count, EXTRA_COUNT - len(REGIMES)))
     obs_TF = np.empty((count, normalisation.observation_count), np.float32)
     for t in range(count):
-        write_observation(
-            normalisation,
-            features_TF[t],
-            exposure=float(exposure_T[t]),
-            unrealised_bps=float(unrealised_T[t]),
-            bars_since_change=int(bars_T[t]),
-            out_F=obs_TF[t],
-        )
+        write_observation(normalisation, features_TF[t], extras_TE[t], obs_TF[t])
     assert float(np.abs(obs_TF).max()) <= CLIP
-    assert obs_TF.shape[1] == features_TF.shape[1] + len(OBSERVATION_EXTRA_NAMES)
     return obs_TF
+
+
+def drawn_positions(count: int, agent_count: int, seed: int) -> NDArray[np.int64]:
+    """Return own positions (T, A) of the sample's agents: short, flat, long alike."""
+    generator = np.random.default_rng([seed, EPISODES + 1])
+    return generator.integers(0, HELD_COUNT, (count, agent_count))

@@ -51,22 +51,21 @@ def ensemble_stage() -> Stage:
     runtime = Runtime(bundle)
     runtime.warm_up(2)
     plain = PlainTorch(recipe.ensemble)
-    obs_BF = recipe.obs_BF
+    obs_BF, held_BA = recipe.obs_BF, recipe.held_BA
     forms: list[Form] = []
     goals: list[Goal] = []
     for rows in (1, 2):
         batches = [
-            np.ascontiguousarray(obs_BF[at : at + rows])
+            (np.ascontiguousarray(obs_BF[at : at + rows]), held_BA[at : at + rows])
             for at in range(0, min(len(obs_BF), DECISIONS + rows) - rows)
         ]
         for batch in batches[:20]:
-            ours, theirs = runtime.decide(batch).preference_BA3, plain.decide(batch)[0]
+            ours, theirs = runtime.decide(*batch).preference_BA3, plain.decide(*batch)[0]
             difference = float(np.abs(np.subtract(ours, theirs)).max())
             assert difference <= ANSWERS_DIFFER_MAX, f"answers differ by {difference}"
         decide, base = f"Runtime.decide, B={rows}", f"plain torch eager, B={rows}"
-        arguments = [(batch,) for batch in batches]
-        forms.append(Form(name=decide, function=runtime.decide, rows=arguments))
-        forms.append(Form(name=base, function=plain.decide, rows=arguments))
+        forms.append(Form(name=decide, function=runtime.decide, rows=batches))
+        forms.append(Form(name=base, function=plain.decide, rows=batches))
         goals.append(Goal(form=decide, base=base))
     return Stage(name="ensemble", forms=forms, goals=goals, facts={"agents": list(bundle.agents)})
 

@@ -1,8 +1,8 @@
 """Agents by name: the five standard ones and whatever a user registers.
 
-A registered agent is a ``torch.nn.Module`` class that is built from the width of one observation
-row, maps obs_BF to preference_B3 and can be scripted; all of that is tried out at registration, so
-that a mistake surfaces there and not in a decision.
+A registered agent is a ``torch.nn.Module`` class that is built from the width of what it sees (the
+market row, then its own position one-hot), maps that to preference_B3 and can be scripted; all of
+that is tried out at registration, so that a mistake surfaces there and not in a decision.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class ScriptedJudge:
         self.raises = False
         self.seen: list[NDArray[np.float32]] = []
 
-    def decide(self, obs_BF: NDArray[np.float32]) -> Judgement:
+    def decide(self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]) -> Judgement:
         if self.raises:
             raise RuntimeError("scripted")
         rows = obs_BF.shape[0]

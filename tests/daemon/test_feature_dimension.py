@@ -40,9 +40,11 @@ def test_dimension_reaches_the_models(dimension: int, names: tuple[str, ...]) ->
     assert bundle.manifest.observation.feature_names == names
     width = dimension + len(OBSERVATION_EXTRA_NAMES)
     quiet_BF = np.zeros((1, width), np.float32)
+    held_BA = np.ones((1, len(bundle.agents)), np.int64)
     moved_BF = quiet_BF.copy()
     moved_BF[0, dimension - 1] = 4.0
-    quiet, moved = model.judge.decide(quiet_BF), model.judge.decide(moved_BF)
+    quiet = model.judge.decide(quiet_BF, held_BA)
+    moved = model.judge.decide(moved_BF, held_BA)
     assert quiet.healthy_BA.all()
     assert not np.allclose(quiet.preference_BA3, moved.preference_BA3)
     assert not np.allclose(quiet.regime_BK, moved.regime_BK)

@@ -138,7 +138,7 @@ def test_one_late_answer_is_not_a_slow_model() -> None:
     """Too slow is a model most of whose latest answers were late."""
 
     class Silent(FeatureJudge):
-        def decide(self, obs_BF: object) -> Judgement:
+        def decide(self, obs_BF: object, held_BA: object) -> Judgement:
             raise AssertionError("never asked")
 
     timed = TimedJudge(Silent(), ManualClock())

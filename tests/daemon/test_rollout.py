@@ -58,10 +58,10 @@ class TurningJudge(FeatureJudge):
         self.fault, self.left = fault, sound_calls
         self.calls = 0
 
-    def decide(self, obs_BF: NDArray[np.float32]) -> Judgement:
+    def decide(self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]) -> Judgement:
         self.calls += 1
         self.left -= 1
-        judgement = super().decide(obs_BF)
+        judgement = super().decide(obs_BF, held_BA)
         if self.left >= 0 or not self.fault:
             return judgement
         if self.fault == "raises":
@@ -215,7 +215,7 @@ def test_loss_rolls_back() -> None:
         Seat(bundle=OLD, model=make_model()), KNOBS, lambda _: model_of(TurningJudge())
     )
     rollout.offer(replace(OFFER, skip_shadow=True), 1_000_000)
-    judgement = FeatureJudge().decide(np.ones((1, 53), np.float32))
+    judgement = FeatureJudge().decide(np.ones((1, 59), np.float32), np.ones((1, 5), np.int64))
     assert rollout.fault_of(judgement, 990_001) is None
     reason = rollout.fault_of(judgement, 989_000)
     assert reason is not None

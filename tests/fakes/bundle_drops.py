@@ -53,9 +53,11 @@ class Turning(nn.Module):
         self.inner = inner
         self.salt = salt
 
-    def forward(self, obs_BF: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, obs_BF: Tensor, held_BA: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Answer as the ensemble does, or not at all."""
-        preference, action, confidence, regime, predicted = self.inner(obs_BF)
+        preference, action, confidence, regime, predicted = self.inner(obs_BF, held_BA)
         hit = torch.abs(torch.frac(obs_BF[:, 3].abs() * self.salt) - 0.5) < 0.1
         nothing = torch.full_like(preference, float("nan"))
         preference = torch.where(hit.unsqueeze(1).unsqueeze(2), nothing, preference)
@@ -70,12 +72,14 @@ class Slow(nn.Module):
         super().__init__()
         self.inner = inner
 
-    def forward(self, obs_BF: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, obs_BF: Tensor, held_BA: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Answer late."""
         waste = torch.eye(400) + obs_BF.sum() * 0.0
         for _ in range(40):
             waste = torch.mm(waste, waste)
-        preference, action, confidence, regime, predicted = self.inner(obs_BF)
+        preference, action, confidence, regime, predicted = self.inner(obs_BF, held_BA)
         return preference + waste[0, 1] * 0.0, action, confidence, regime, predicted
 
 

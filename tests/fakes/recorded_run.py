@@ -65,7 +65,7 @@ SETTINGS = Settings(
 class FeatureJudge:
     """Every agent votes by the sign of other features: no memory, so any order gives the same."""
 
-    def decide(self, obs_BF: NDArray[np.float32]) -> Judgement:
+    def decide(self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]) -> Judgement:
         """Judge the rows one by one."""
         rows, agents = obs_BF.shape[0], len(AGENTS)
         sums_BA = np.stack(
@@ -106,6 +106,7 @@ def make_facts(run_id: str = RUN_ID) -> RunFacts:
         settings=SETTINGS.model_dump(mode="json"),
         settings_sha256=settings_sha256(SETTINGS),
         bundle_path="",
+        runtime="compiled",
         bundle_sha256="",
         instruments=(INSTRUMENT,),
         opening=opening_account(),

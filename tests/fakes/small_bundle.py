@@ -16,7 +16,8 @@ from kernels.features import DEFAULT_FEATURE_NAMES
 from strategy.archive import Recipe
 from strategy.export import untrained_ensemble
 from strategy.manifest import FILE_NAMES
-from strategy.observation import Normalisation
+from strategy.observation import EXTRA_COUNT, Normalisation
+from strategy.sampling import drawn_positions
 
 FEATURE_NAMES = DEFAULT_FEATURE_NAMES[:8]
 CREATED_NS = 5
@@ -24,9 +25,12 @@ EXPIRES_NS = 1_000
 
 
 def drawn_observations(width: int, count: int, seed: int) -> NDArray[np.float32]:
-    """Return seeded observations within the clip."""
-    drawn = np.random.default_rng(seed).normal(0.0, 1.2, (count, width))
-    return np.clip(drawn, -5.0, 5.0).astype(np.float32)
+    """Return seeded market rows within the clip, posteriors included."""
+    generator = np.random.default_rng(seed)
+    drawn = np.clip(generator.normal(0.0, 1.2, (count, width)), -5.0, 5.0)
+    posterior = slice(width - EXTRA_COUNT, width - EXTRA_COUNT + len(REGIMES))
+    drawn[:, posterior] = generator.dirichlet(np.ones(len(REGIMES)), count)
+    return drawn.astype(np.float32)
 
 
 def small_recipe(seed: int = 3, **changes: Any) -> Recipe:
@@ -35,6 +39,7 @@ def small_recipe(seed: int = 3, **changes: Any) -> Recipe:
     agents = changes.get("agent_names", AGENTS)
     normalisation = Normalisation(mean_F=np.zeros(len(names)), scale_F=np.ones(len(names)))
     obs_BF = drawn_observations(normalisation.observation_count, 300, seed)
+    held_BA = drawn_positions(300, len(agents), seed)
     facts: dict[str, Any] = {
         "name": "small",
         "status": "untrained: for tests",
@@ -47,9 +52,10 @@ def small_recipe(seed: int = 3, **changes: Any) -> Recipe:
         "agent_names": agents,
         "regime_names": REGIMES,
         "obs_BF": obs_BF,
+        "held_BA": held_BA,
     }
     if "ensemble" not in changes:
-        facts["ensemble"] = untrained_ensemble(agents, normalisation, obs_BF, seed)
+        facts["ensemble"] = untrained_ensemble(agents, normalisation, obs_BF, held_BA, seed)
     return Recipe(**(facts | changes))
 
 

@@ -36,6 +36,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pyarrow": ("daemon/bar_files.py",),
     "pydantic": ("config/", "strategy/manifest.py"),
     "rich": ("daemon/",),
+    "safetensors": ("strategy/bundle.py", "strategy/archive.py"),
     "sqlite3": ("daemon/journal.py", "daemon/journal_reader.py", "daemon/journal_writer.py"),
     "structlog": ("daemon/logs.py", "daemon/log_lines.py"),
     "time": ("daemon/clock.py",),
@@ -52,7 +53,7 @@ ROOM_LIBRARIES: dict[str, frozenset[str]] = {
     "config": frozenset({"pydantic", "pydantic_core", "yaml"}),
     "kernels": frozenset({"numba", "numpy"}),
     "risk": frozenset({"config", "kernels", "numpy"}),
-    "strategy": frozenset({"config", "kernels", "numpy", "pydantic", "torch"}),
+    "strategy": frozenset({"config", "kernels", "numpy", "pydantic", "safetensors", "torch"}),
 }
 
 CORE_BANNED = frozenset({"asyncio", "random", "socket", "subprocess", "threading", "time"})

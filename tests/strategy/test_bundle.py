@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from strategy.archive import script_bytes, write_bundle
-from strategy.bundle import BYTES_MAX, OUTPUT_NAMES, Bundle, BundleError, load
+from strategy.bundle import BYTES_MAX, INPUT_NAMES, OUTPUT_NAMES, Bundle, BundleError, load
 from strategy.fused import fuse
+from strategy.observation import EXTRA_COUNT
 from tests.fakes.small_bundle import (
     EXPIRES_NS,
     FEATURE_NAMES,
@@ -51,7 +52,7 @@ def test_a_whole_bundle_loads(bundle_path: Path) -> None:
     bundle = loaded(bundle_path)
     assert bundle.name == "small"
     assert bundle.agents == ("d3qn", "double_dqn", "twin_d3qn", "ppo", "rainbow")
-    assert bundle.observation_count == len(FEATURE_NAMES) + 3
+    assert bundle.observation_count == len(FEATURE_NAMES) + EXTRA_COUNT
     assert len(bundle.sha256) == 64
     assert bundle.manifest.status == "untrained: for tests"
 
@@ -204,7 +205,7 @@ def put(*keys: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
 MANIFEST_CASES: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
     ("missing key", lambda m: m.pop("limits"), "limits: Field required"),
     ("unknown key", put("surprise", value=1), "surprise: Extra inputs"),
-    ("format", put("format_version", value=2), "format_version"),
+    ("format", put("format_version", value=1), "format_version"),
     ("name", put("name", value="../up"), "name"),
     ("number as text", put("seed", value="7"), "seed"),
     ("tolerance", put("golden_tolerance", value=0.5), "golden_tolerance"),
@@ -221,8 +222,8 @@ MANIFEST_CASES: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
     ("size", put("files", 0, "bytes", value=17), "the manifest says 17"),
     ("features renamed", put("observation", "feature_names", 3, value="other"), "feature 3"),
     ("schema", put("observation", "feature_schema_sha256", value="0" * 64), "definition"),
-    ("extras", put("observation", "extra_names", value=["exposure"]), "account inputs"),
-    ("agent count", lambda m: m["agents"].pop(), "golden.npz preference_BA3 is"),
+    ("extras", put("observation", "extra_names", value=["exposure"]), "extra inputs"),
+    ("agent count", lambda m: m["agents"].pop(), "golden.npz held_BA is"),
     ("regime count", lambda m: m["regimes"].pop(), "golden.npz regime_BK is"),
     ("expiry zero", put("expires_ns", value=0), "expires_ns"),
 ]
@@ -261,7 +262,9 @@ class Answering(nn.Module):
         super().__init__()
         self.kind = kind
 
-    def forward(self, obs_BF: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, obs_BF: Tensor, held_BA: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Answer with the fault."""
         rows = obs_BF.size(0)
         if self.kind == "raises":
@@ -279,7 +282,7 @@ class Answering(nn.Module):
 class OneTensor(nn.Module):
     """A script that returns a single tensor."""
 
-    def forward(self, obs_BF: Tensor) -> Tensor:
+    def forward(self, obs_BF: Tensor, held_BA: Tensor) -> Tensor:
         """Return the input."""
         return obs_BF
 
@@ -434,7 +437,7 @@ def test_damage_with_matching_hashes_never_escapes(
     if name != "manifest.json":
         rehash(path)
     with contextlib.suppress(BundleError):
-        assert loaded(path).observation_count == len(FEATURE_NAMES) + 3
+        assert loaded(path).observation_count == len(FEATURE_NAMES) + EXTRA_COUNT
 
 
 def test_writing_replaces_a_bundle_and_nothing_else(bundle_path: Path, tmp_path: Path) -> None:
@@ -464,4 +467,4 @@ def test_equal_recipes_give_equal_bytes(bundle_path: Path, tmp_path: Path) -> No
 def test_the_golden_arrays_are_the_outputs(bundle_path: Path) -> None:
     """Every output has its golden answer."""
     with np.load(bundle_path / "golden.npz", allow_pickle=False) as golden:
-        assert set(golden.files) == {"obs_BF", *OUTPUT_NAMES}
+        assert set(golden.files) == {*INPUT_NAMES, *OUTPUT_NAMES}

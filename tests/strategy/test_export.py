@@ -25,7 +25,12 @@ from strategy.observation import CLIP, Normalisation
 from strategy.predictor import PerformancePredictor
 from strategy.regimes import MarketRegimeClassifier
 from strategy.runtime import Runtime
-from strategy.sampling import fit_normalisation, observe_sample, sample_features
+from strategy.sampling import (
+    drawn_positions,
+    fit_normalisation,
+    observe_sample,
+    sample_features,
+)
 from tests.fakes.small_bundle import drawn_observations
 
 
@@ -43,7 +48,7 @@ def test_the_shipped_bundles_load_and_use_every_path(
     names = SCHEMAS[schema]
     bundle = load(DEFAULT_BUNDLE_PATH.with_name(schema), names, now_ns=1)
     obs_BF = observe_sample(bundle.normalisation, other_sample[:, : len(names)], seed=99)
-    judgement = Runtime(bundle).decide(obs_BF)
+    judgement = Runtime(bundle).decide(obs_BF, drawn_positions(len(obs_BF), len(AGENTS), 99))
     assert judgement.healthy_BA.all()
     for agent in range(len(AGENTS)):
         shares = np.bincount(judgement.action_BA[:, agent], minlength=3) / len(obs_BF)
@@ -91,7 +96,7 @@ def test_a_bundle_of_other_agents(tmp_path: Path) -> None:
     write_bundle(tmp_path / "pair", recipe)
     bundle = load(tmp_path / "pair", DEFAULT_FEATURE_NAMES, now_ns=1)
     assert bundle.agents == names
-    judgement = Runtime(bundle).decide(recipe.obs_BF[:3])
+    judgement = Runtime(bundle).decide(recipe.obs_BF[:3], recipe.held_BA[:3])
     assert judgement.action_BA.shape == (3, 2)
 
 
@@ -131,7 +136,7 @@ def test_calibration_balances_the_actions(name: str) -> None:
     torch.manual_seed(11)
     obs_BF = torch.from_numpy(drawn_observations(12, 600, seed=11))
     agent = build_agent(name, 12).eval()
-    temperature = calibrate_agents([agent], obs_BF)
+    temperature = calibrate_agents([agent], [obs_BF])
     with torch.inference_mode():
         np.testing.assert_allclose(top_shares(agent(obs_BF)), 1 / 3, atol=0.03)
     assert float(temperature[0]) > 0.0
@@ -140,9 +145,9 @@ def test_calibration_balances_the_actions(name: str) -> None:
 def test_calibration_spreads_regimes_and_predictions() -> None:
     """Every regime is likeliest now and then; predictions have mean 0 and deviation 0.3."""
     torch.manual_seed(12)
-    obs_BF = torch.from_numpy(drawn_observations(12, 600, seed=12))
+    obs_BF = torch.from_numpy(drawn_observations(18, 600, seed=12))
     regimes = MarketRegimeClassifier(9, len(REGIMES)).eval()
-    predictor = PerformancePredictor(12, len(REGIMES), 5).eval()
+    predictor = PerformancePredictor(18, len(REGIMES), 5).eval()
     calibrate_regimes(regimes, obs_BF)
     with torch.inference_mode():
         np.testing.assert_allclose(top_shares(regimes(obs_BF)), 1 / 7, atol=0.03)
@@ -160,5 +165,6 @@ def test_building_leaves_torchs_own_seed_alone() -> None:
     torch.manual_seed(1)
     wanted = torch.rand(3)
     torch.manual_seed(1)
-    untrained_ensemble(("ppo",), normalisation, drawn_observations(7, 100, seed=1), seed=9)
+    obs_BF = drawn_observations(normalisation.observation_count, 100, seed=1)
+    untrained_ensemble(("ppo",), normalisation, obs_BF, drawn_positions(100, 1, 1), seed=9)
     assert torch.equal(torch.rand(3), wanted)

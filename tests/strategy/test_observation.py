@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.events import REGIMES
 from strategy.observation import (
     CLIP,
+    EXTRA_COUNT,
+    HELD_COUNT,
     OBSERVATION_EXTRA_NAMES,
     Normalisation,
+    neutral_extras,
     warm_up,
     write_observation,
 )
@@ -29,33 +33,24 @@ def frozen(*scale: float) -> Normalisation:
 
 @given(
     st.lists(NUMBERS, min_size=4, max_size=4),
-    NUMBERS,
-    NUMBERS,
-    st.integers(0, 10**9),
+    st.lists(NUMBERS, min_size=EXTRA_COUNT, max_size=EXTRA_COUNT),
 )
 @settings(max_examples=200, deadline=None)
 def test_every_row_is_clipped_or_says_it_is_not_finite(
-    features: list[float], exposure: float, unrealised_bps: float, bars: int
+    features: list[float], extras: list[float]
 ) -> None:
     """A finite input gives its normalised value, any other NaN, and the answer tells which."""
-    out_F = np.empty(7, np.float32)
+    out_F = np.empty(4 + EXTRA_COUNT, np.float32)
     normalisation = frozen(0.5, 1.0, 2.0, 4.0)
     with np.errstate(all="ignore"):  # uncompiled, numpy warns where the kernel does not
-        is_finite = write_observation(
-            normalisation,
-            np.array(features),
-            exposure=exposure,
-            unrealised_bps=unrealised_bps,
-            bars_since_change=bars,
-            out_F=out_F,
-        )
+        is_finite = write_observation(normalisation, np.array(features), np.array(extras), out_F)
     wanted = [
         (value - float(mean)) / float(scale)
         for value, mean, scale in zip(
             features, normalisation.mean_F, normalisation.scale_F, strict=True
         )
     ]
-    wanted += [exposure, unrealised_bps / 50.0, math.log1p(bars) / math.log1p(1000.0)]
+    wanted += extras
     assert is_finite == all(math.isfinite(value) for value in wanted)
     for found, value in zip(out_F, wanted, strict=True):
         if math.isfinite(value):
@@ -84,19 +79,25 @@ def test_a_broken_normalisation_is_refused(
 
 def test_wrong_widths_are_refused() -> None:
     """Features or row of another width are a fault of the caller."""
-    for features, width in ((3, 5), (2, 6)):
+    for features, extras, width in ((3, EXTRA_COUNT, 0), (2, 1, 0), (2, EXTRA_COUNT, 1)):
         with pytest.raises(ValueError, match="bundle has 2"):
             write_observation(
                 frozen(1.0, 1.0),
                 np.zeros(features),
-                exposure=0.0,
-                unrealised_bps=0.0,
-                bars_since_change=0,
-                out_F=np.empty(width, np.float32),
+                np.zeros(extras),
+                np.empty(2 + EXTRA_COUNT + width, np.float32),
             )
 
 
+def test_knowing_nothing_is_a_posterior() -> None:
+    """The neutral extras hold every regime alike and no forecast."""
+    extras_E = neutral_extras()
+    assert extras_E[: len(REGIMES)].sum() == pytest.approx(1.0)
+    assert set(extras_E[len(REGIMES) :].tolist()) == {0.0}
+
+
 def test_the_width_counts_features_and_extras() -> None:
-    """One column per feature and per account input."""
+    """One column per feature and per extra input; an agent sees its own position as well."""
     assert frozen(1.0, 1.0).observation_count == 2 + len(OBSERVATION_EXTRA_NAMES)
+    assert frozen(1.0, 1.0).input_count == 2 + len(OBSERVATION_EXTRA_NAMES) + HELD_COUNT
     warm_up()
