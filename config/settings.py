@@ -83,6 +83,9 @@ class ExecutionSettings(Section):
     unknown_query_ms: PositiveInt = Field(
         1_000, description="pause before the venue is asked about an order of unknown fate"
     )
+    order_entry: Literal["websocket", "rest"] = Field(
+        "websocket", description="way of orders; either is used while the other is down"
+    )
 
 
 class SizingSettings(Section):

@@ -43,6 +43,7 @@ from daemon.simulated.process import ExchangeError
 from daemon.simulated.process import start as start_exchange
 from daemon.venues.connect import VenueError, connect, load_instruments
 from daemon.venues.feeds import Feed
+from daemon.venues.order_socket import OrderSocket
 from daemon.venues.orders import OrderGateway
 from daemon.venues.reconcile import ReconcileError, fetch_account
 from daemon.venues.supervision import Supervisor
@@ -210,6 +211,8 @@ async def _open(site: _Site) -> Parts:
     keeper = Supervisor(site.clock, site.log.note, site.generator)
     site.stack.push_async_callback(keeper.close)
     keeper.spawn_forever("keep warm", parts.gateway.keep_warm)
+    if parts.gateway.socket is not None:
+        keeper.spawn_forever("order socket", parts.gateway.socket.keep)
     await parts.feed.start()
     return parts
 
@@ -233,7 +236,9 @@ async def _wire(
         *(venue, instruments, lanes, clock, site.log.note, metrics.record),
         generator=site.generator,
         on_sent=send_watch.sent,
+        socket=OrderSocket(venue, clock, site.log.note, generator=site.generator),
     )
+    gateway.use(settings.execution)
     site.stack.push_async_callback(gateway.close)
     opening = await fetch_account(venue, instruments, clock)
     site.note("account_adopted", position_lots=list(opening.position_lots))

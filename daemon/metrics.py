@@ -26,8 +26,11 @@ STAGES: tuple[str, ...] = (
     "send",
     "tick_to_order",
     "data_age",
+    "answer_ws",
+    "answer_rest",
 )
-"""The stages of one tick, in the order of every report."""
+"""The stages of one tick, in the order of every report; ``answer_*`` are round trips of requests
+about orders, by the way they took."""
 
 _EXACT_BITS = 7
 _HALF_COUNT = 1 << (_EXACT_BITS - 1)

@@ -48,6 +48,7 @@ class Reload:
         parts.settings = parts.engine.settings
         parts.settings_sha256 = settings_sha256(parts.settings)
         parts.dispatcher.use(parts.settings)
+        parts.gateway.use(parts.settings.execution)
         if self._applied is not None and not self._applied.done():
             self._applied.set_result(None)
 

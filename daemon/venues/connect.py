@@ -147,6 +147,8 @@ def check_hosts(exchange: TapBinanceUsdm) -> None:
     urls = exchange.urls["api"]
     addresses = [urls[name] for name in _USED_URLS if name in urls]
     addresses += [exchange.get_ws_url("linear", kind) for kind in ("public", "market", "private")]
+    if "ws-api" in urls["ws"]:
+        addresses.append(urls["ws"]["ws-api"]["linear"])
     for address in addresses:
         exchange.guard(address)
 

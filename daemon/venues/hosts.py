@@ -10,7 +10,7 @@ import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-PRODUCTION_HOSTS = frozenset({"fapi.binance.com", "fstream.binance.com"})
+PRODUCTION_HOSTS = frozenset({"fapi.binance.com", "fstream.binance.com", "ws-fapi.binance.com"})
 DEMO_HOSTS = frozenset(
     {"demo-fapi.binance.com", "fstream.binancefuture.com", "testnet.binancefuture.com"}
 )

@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 from ccxt.base.errors import BaseError
 
+from config.settings import ExecutionSettings
 from daemon.clock import Clock
 from daemon.effects import CancelOrder, Note, SendOrder
 from daemon.lanes import Lanes
+from daemon.venues.order_calls import Call, OrderCalls
+from daemon.venues.order_socket import OrderSocket
 from daemon.venues.outcomes import Outcome, Refusal, read_fill, read_order, to_update
 from daemon.venues.supervision import Backoff, Supervisor
-from daemon.venues.tap import BYTES_HANDED_OVER, TapBinanceUsdm, refusal_of
+from daemon.venues.tap import TapBinanceUsdm, refusal_of
 from kernels.events import OrderIntent, OrderStatus, OrderType, OrderUpdate, Side
 from kernels.units import Instrument
 
@@ -41,8 +44,9 @@ _TIME_IN_FORCE = {OrderType.IOC: "IOC", OrderType.GTC: "GTC", OrderType.POST_ONL
 class OrderGateway:
     """The only place that sends orders; results arrive in the lanes as events.
 
-    ``record`` takes ("send", ns): from ``submit`` to the order's bytes handed to the socket.
-    ``on_sent`` takes (client order id, monotonic ns) at that moment.
+    ``record`` takes ("send", ns): from ``submit`` to the order's bytes handed to the socket, and
+    the round trips of both ways. ``on_sent`` takes (client order id, monotonic ns) when the bytes
+    are out. With a ``socket`` (ws-api) orders go over it while it is up, by REST otherwise.
     """
 
     def __init__(
@@ -56,9 +60,12 @@ class OrderGateway:
         *,
         generator: np.random.Generator,
         on_sent: Callable[[str, int], None] | None = None,
+        socket: OrderSocket | None = None,
     ) -> None:
         """Prepare; nothing is sent before ``submit``."""
         self._exchange = exchange
+        self.socket = socket
+        self._calls = OrderCalls(exchange, socket, clock, record)
         self._instruments = tuple(instruments)
         self._lanes = lanes
         self._clock = clock
@@ -70,6 +77,10 @@ class OrderGateway:
         self._made_ns = clock.now_ns()
         self._sent_ns: OrderedDict[str, int] = OrderedDict()
         self._querying: set[str] = set()
+
+    def use(self, settings: ExecutionSettings) -> None:
+        """Take the preferred way of orders from these settings from now on."""
+        self._calls.prefers_socket = settings.order_entry == "websocket"
 
     @property
     def in_flight_count(self) -> int:
@@ -132,16 +143,17 @@ class OrderGateway:
     async def _submit(self, client_order_id: str, intent: OrderIntent, started_ns: int) -> None:
         instrument = self._instruments[intent.instrument]
         request = order_request(client_order_id, intent, instrument)
-        BYTES_HANDED_OVER.set(lambda: self._handed_over(client_order_id, started_ns))
         try:
-            answer = await self._exchange.fapiPrivatePostOrder(request)
-        except BaseError as error:
-            self._refused(client_order_id, intent.instrument, refusal_of(error))
-            return
+            answer = await self._calls.make(
+                Call.CREATE, request, lambda: self._handed_over(client_order_id, started_ns)
+            )
         except Exception:
             # a bug of ours or of a library: the request may be out, so the order must not be lost
             self._emit(client_order_id, intent.instrument, OrderStatus.UNKNOWN, 0, "send failed")
             raise
+        if isinstance(answer, Refusal):
+            self._refused(client_order_id, intent.instrument, answer)
+            return
         order = read_order(answer, instrument)
         if order is None or order.client_order_id != client_order_id:
             reason = "answer describes no order"
@@ -153,13 +165,11 @@ class OrderGateway:
         instrument = self._instruments[cancel.instrument]
         request = {"symbol": instrument.venue_id, "origClientOrderId": cancel.client_order_id}
         self._say("cancel_sent", client_order_id=cancel.client_order_id, reason=cancel.reason)
-        try:
-            answer = await self._exchange.fapiPrivateDeleteOrder(request)
-        except BaseError as error:
-            refusal = refusal_of(error)
-            if refusal.outcome is not Outcome.NOT_FOUND:
-                self._cancel_failed(cancel.client_order_id, refusal)
-            if refusal.outcome is not Outcome.REFUSED:
+        answer = await self._calls.make(Call.CANCEL, request)
+        if isinstance(answer, Refusal):
+            if answer.outcome is not Outcome.NOT_FOUND:
+                self._cancel_failed(cancel.client_order_id, answer)
+            if answer.outcome is not Outcome.REFUSED:
                 self.query_unknown(cancel.client_order_id, cancel.instrument)
             return
         order = read_order(answer, instrument)
@@ -190,16 +200,14 @@ class OrderGateway:
     async def _query(self, client_order_id: str, instrument: Instrument) -> None:
         asked_ns = self._clock.now_ns()
         request = {"symbol": instrument.venue_id, "origClientOrderId": client_order_id}
-        try:
-            answer = await self._exchange.fapiPrivateGetOrder(request)
-        except BaseError as error:
-            refusal = refusal_of(error)
+        answer = await self._calls.make(Call.STATUS, request)
+        if isinstance(answer, Refusal):
             sent_ns = self._sent_ns.get(client_order_id, self._made_ns)
             final = asked_ns - sent_ns > NOT_FOUND_IS_FINAL_NS
-            if refusal.outcome is Outcome.NOT_FOUND and final:
+            if answer.outcome is Outcome.NOT_FOUND and final:
                 reason = "the venue knows no such order"
                 self._emit(
-                    client_order_id, instrument.index, OrderStatus.REJECTED, refusal.code, reason
+                    client_order_id, instrument.index, OrderStatus.REJECTED, answer.code, reason
                 )
             return
         order = read_order(answer, instrument)

@@ -2,7 +2,8 @@
 
 Real ccxt, real TLS, the simulated exchange in its own process; a proxy between them passes so many
 bytes of the request or of the answer and then drops the connection. Afterwards the gateway may only
-ask. The default run takes a sample of the bytes, the nightly run every one of them.
+ask. Over REST and over ws-api. The default run takes a sample of the bytes, the nightly run every
+one of them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -25,13 +27,18 @@ from daemon.notes import NoteBook
 from daemon.simulated import process
 from daemon.venues import orders as orders_module
 from daemon.venues.connect import connect, load_instruments
+from daemon.venues.order_socket import OrderSocket
 from daemon.venues.orders import OrderGateway
 from daemon.venues.reconcile import fetch_account, fetch_open_orders
+from daemon.venues.supervision import Supervisor
 from daemon.venues.tap import TapBinanceUsdm
 from kernels.events import Fill, OrderIntent, OrderStatus, OrderType, OrderUpdate, Side
 from kernels.units import Instrument
 from tests.fakes.approving import approve
 from tests.fakes.cutting_proxy import Cut, CuttingProxy, Direction
+
+Way = Literal["rest", "ws-api"]
+WAYS: tuple[Way, ...] = ("rest", "ws-api")
 
 SYMBOLS = ("BTC/USDT:USDT",)
 RUN = "0000000000cc"
@@ -128,12 +135,15 @@ class Scene:
         )
 
     async def warm(self) -> None:
-        """Let one idle connection stand ready, so that a cut hits the order and no handshake."""
+        """Let a connection of either way stand ready, so that a cut hits the order itself."""
         await self.cut_exchange.fapiPublicGetPing()
+        async with asyncio.timeout(10):
+            while self.gateway.socket is not None and not self.gateway.socket.is_up:
+                await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
-async def _scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+async def _scene(monkeypatch: pytest.MonkeyPatch, way: Way) -> AsyncIterator[Scene]:
     monkeypatch.setattr(orders_module, "NOT_FOUND_IS_FINAL_NS", FINAL_NS)
     simulated = SimulatedSettings(market="calm", latency_ms=0.0)
     settings = Settings(instruments=SYMBOLS, simulated=simulated)
@@ -145,6 +155,10 @@ async def _scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
         cut_exchange = await connect(settings, None, replace(venue.access, port=proxy.port))
         instruments = load_instruments(exchange, SYMBOLS)
         lanes, clock, notes = Lanes(1, 100_000), SystemClock(), list[Note]()
+        generator = np.random.default_rng(5)
+        socket: OrderSocket | None = None
+        if way == "ws-api":
+            socket = OrderSocket(cut_exchange, clock, notes.append, generator=generator)
         gateway = OrderGateway(
             cut_exchange,
             instruments,
@@ -152,8 +166,12 @@ async def _scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
             clock,
             notes.append,
             lambda stage, spent_ns: None,
-            generator=np.random.default_rng(5),
+            generator=generator,
+            socket=socket,
         )
+        keeper = Supervisor(clock, notes.append, generator)
+        if socket is not None:
+            keeper.spawn_forever("order socket", socket.keep)
         opening = await fetch_account(exchange, instruments, clock)
         desk = Desk(
             instruments=instruments,
@@ -175,6 +193,7 @@ async def _scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
             )
         finally:
             await gateway.close()
+            await keeper.close()
             await cut_exchange.close()
             await exchange.close()
         assert not [note for note in notes if note.event == "task_failed"], notes
@@ -256,11 +275,13 @@ async def _cut_cancels(scene: Scene, direction: Direction, places: list[int]) ->
 CUTS = {"create": _cut_creates, "cancel": _cut_cancels}
 
 
-async def _sweep(monkeypatch: pytest.MonkeyPatch, kind: str, count_max: int | None) -> str:
+async def _sweep(
+    monkeypatch: pytest.MonkeyPatch, way: Way, kind: str, count_max: int | None
+) -> str:
     lines = []
     directions: tuple[Direction, ...] = ("request", "answer")
     for direction in directions:
-        async with _scene(monkeypatch) as scene:
+        async with _scene(monkeypatch, way) as scene:
             whole = min([await _measure(scene, direction, kind) for _ in range(2)])
         places = list(range(1, whole + 1))
         if count_max is not None:
@@ -268,7 +289,7 @@ async def _sweep(monkeypatch: pytest.MonkeyPatch, kind: str, count_max: int | No
             places = sorted({*inner, whole - 1})
         present = absent = 0
         for first in range(0, len(places), PLACES_PER_VENUE):
-            async with _scene(monkeypatch) as scene:
+            async with _scene(monkeypatch, way) as scene:
                 chunk = places[first : first + PLACES_PER_VENUE]
                 counts = await CUTS[kind](scene, direction, chunk)
             present, absent = present + counts[0], absent + counts[1]
@@ -276,23 +297,27 @@ async def _sweep(monkeypatch: pytest.MonkeyPatch, kind: str, count_max: int | No
         if direction == "answer":
             assert absent == 0, "the whole request had gone out"
         lines.append(
-            f"{kind} {direction}: {len(places)} cuts of {whole} bytes, "
+            f"{way} {kind} {direction}: {len(places)} cuts of {whole} bytes, "
             f"{present} done and {absent} not, 0 lost, 0 doubled"
         )
     return "; ".join(lines)
 
 
 @pytest.mark.parametrize("kind", ["create", "cancel"])
+@pytest.mark.parametrize("way", WAYS)
 async def test_cut_connection_leaves_one_order_or_none(
-    kind: str, monkeypatch: pytest.MonkeyPatch
+    way: Way, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sample of all bytes: nothing lost, nothing doubled, the ledger is the venue's."""
-    print(await _sweep(monkeypatch, kind, 8))
+    print(await _sweep(monkeypatch, way, kind, 8))
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("kind", ["create", "cancel"])
-async def test_connection_cut_at_every_byte(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_connection_cut_at_every_byte(
+    way: Way, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every byte of request and answer; the counts are printed."""
-    print(await _sweep(monkeypatch, kind, None))
+    print(await _sweep(monkeypatch, way, kind, None))

@@ -174,7 +174,7 @@ async def test_a_filled_order(tmp_path: Path) -> None:
         (words,) = rig.venue.asked(CREATE)
         assert words["newClientOrderId"] == IDENTITY
         assert words["recvWindow"] == "5000"
-        assert [stage for stage, _ in rig.stages] == ["send"]
+        assert [stage for stage, _ in rig.stages] == ["send", "answer_rest"]
         assert rig.sent == [IDENTITY]
 
 

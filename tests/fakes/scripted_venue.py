@@ -121,6 +121,8 @@ class ScriptedVenue:
         default_factory=lambda: defaultdict(list)
     )
     connected_counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    on_call: Callable[[dict[str, Any]], Any] = lambda call: None
     answers_pings: bool = True
     acknowledges: bool = True
 
@@ -149,6 +151,8 @@ class ScriptedVenue:
     async def on_request(self, request: web.Request) -> web.StreamResponse:
         """Route a request: websocket, or the scripted handler."""
         parts = request.path.strip("/").split("/")
+        if parts[0] == "ws-fapi":
+            return await self._on_calls(request)
         if parts[0] in ("public", "market", "private"):
             return await self._on_socket(request, parts[0])
         name = f"{request.method} {request.path}"
@@ -156,6 +160,31 @@ class ScriptedVenue:
         self.requests.append((name, words))
         handler = self.handlers.get(name, refuse(-1000, 404))
         return await handler(request)
+
+    async def _on_calls(self, request: web.Request) -> web.StreamResponse:
+        """Serve ws-api: ``on_call`` gives the answer, None for silence, bytes for raw, or hangs up.
+
+        An answer without an id gets the request's; ``ConnectionError`` as answer cuts the socket.
+        """
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.sockets["ws-fapi"].append(socket)
+        self.connected_counts["ws-fapi"] += 1
+        try:
+            async for message in socket:
+                call = json.loads(message.data)
+                self.calls.append(call)
+                words = self.on_call(call)
+                if isinstance(words, ConnectionError):
+                    assert request.transport is not None
+                    request.transport.abort()
+                elif isinstance(words, str):
+                    await socket.send_str(words)
+                elif words is not None:
+                    await socket.send_str(json.dumps({"id": call["id"], **words}))
+        finally:
+            self.sockets["ws-fapi"].remove(socket)
+        return socket
 
     async def _on_socket(self, request: web.Request, kind: str) -> web.StreamResponse:
         socket = web.WebSocketResponse(autoping=False, timeout=0.2)
@@ -202,7 +231,7 @@ async def serve(directory: Path) -> AsyncIterator[ScriptedVenue]:
     try:
         yield venue
     finally:
-        for kind in ("public", "market", "private"):
+        for kind in ("public", "market", "private", "ws-fapi"):
             for socket in list(venue.sockets[kind]):
                 if socket._req is not None and socket._req.transport is not None:
                     socket._req.transport.abort()
