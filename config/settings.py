@@ -408,6 +408,9 @@ class SimulatedSettings(Section):
         0.5, description="standard deviation of the logarithm of a lognormal latency"
     )
     faults: str = Field("", description="YAML script of faults that the exchange starts with")
+    key_can_withdraw: bool = Field(
+        False, description="its key may withdraw, which makes a run refuse it"
+    )
     weight_1m_max: PositiveInt = Field(
         2_400, description="request weight per minute; beyond: 429, and 418 when that is ignored"
     )

@@ -43,6 +43,7 @@ from daemon.simulated.process import ExchangeError
 from daemon.simulated.process import start as start_exchange
 from daemon.venues.connect import VenueError, connect, load_instruments
 from daemon.venues.feeds import Feed
+from daemon.venues.key_rights import KeyRefusedError, check_key
 from daemon.venues.order_socket import OrderSocket
 from daemon.venues.orders import OrderGateway
 from daemon.venues.reconcile import ReconcileError, fetch_account
@@ -156,7 +157,7 @@ async def assemble(settings: Settings, clock: Clock, log: Log, run_id: str) -> A
             parts = await _open(site)
         except ConfigError as error:
             raise StartRefused(str(error), EXIT_CONFIG) from error
-        except (BundleError, JournalError) as error:
+        except (BundleError, JournalError, KeyRefusedError) as error:
             raise StartRefused(str(error), EXIT_CONFIG) from error
         except GuardError as error:
             raise StartRefused(str(error), EXIT_FAILED) from error
@@ -193,6 +194,7 @@ async def _open(site: _Site) -> Parts:
     model, bundle, exchange = await _open_model_and_exchange(site)
     venue = await connect(settings, credentials, exchange.access if exchange else None)
     site.stack.push_async_callback(venue.close)
+    await _check_key(site, venue)
     instruments = load_instruments(venue, _symbols(site, venue))
     journal = _open_journal(site, instruments)
     journal.record_run({"settings_sha256": sha256, "bundle_sha256": bundle.sha256})
@@ -215,6 +217,15 @@ async def _open(site: _Site) -> Parts:
         keeper.spawn_forever("order socket", parts.gateway.socket.keep)
     await parts.feed.start()
     return parts
+
+
+async def _check_key(site: _Site, venue: TapBinanceUsdm) -> None:
+    """Say what the key may do; KeyRefusedError for one that can withdraw, or cannot trade."""
+    rights = await check_key(venue, site.settings)
+    if rights is not None:
+        site.note("key_checked", moves=list(rights.moves), is_bound=rights.is_bound)
+        for worry in rights.worries:
+            site.note("key_worry", reason=worry)
 
 
 async def _wire(

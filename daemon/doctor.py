@@ -25,6 +25,7 @@ from pathlib import Path
 
 from config.settings import Settings
 from daemon import findings
+from daemon.checklist import examine_venue
 from daemon.clock import SystemClock
 from daemon.findings import Row
 from daemon.journal import journal_directory
@@ -94,11 +95,12 @@ def examine(settings: Settings) -> Iterator[Row]:
     yield findings.judge_uvloop(_ask(UVLOOP_PROBE))
     yield findings.judge_numba(_ask(NUMBA_PROBE))
     yield findings.judge_torch(_ask(TORCH_PROBE))
+    yield from examine_venue(settings, os.environ)
 
 
 def _line(row: Row) -> str:
     advice = f"; {row.advice}" if row.advice else ""
-    return f"{row.state:<4}  {row.name:<10}  {row.finding}{advice}"
+    return f"{row.state:<4}  {row.name:<11}  {row.finding}{advice}"
 
 
 def _nearest(path: Path) -> Path:

@@ -54,6 +54,8 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("recovery_finished", "ME114", "info", False, "orders of earlier runs are settled"),
     ("config_reloaded", "ME116", "info", False, "changed settings are in force"),
     ("run_continued", "ME117", "info", False, "an earlier run is continued where it stood"),
+    ("key_checked", "ME118", "info", False, "the venue says what the API key may do"),
+    ("key_worry", "ME119", "warning", True, "the API key may do more than it should"),
     ("instruments_absent", "ME115", "info", False, "the recording lacks configured instruments"),
     # the feed
     ("feed_connected", "ME201", "info", False, "a socket to the venue is open"),

@@ -202,3 +202,22 @@ def _account_position(account: Account, market: VenueMarket, version: int) -> Do
             "maxNotional": str(NOTIONAL_CAP),
         }
     return document
+
+
+def rights_document(now_ms: int, can_withdraw: bool) -> dict[str, object]:
+    """GET /sapi/v1/account/apiRestrictions: what the account's one key may do."""
+    return {
+        "ipRestrict": True,
+        "createTime": now_ms,
+        "enableReading": True,
+        "enableWithdrawals": can_withdraw,
+        "enableInternalTransfer": False,
+        "enableMargin": False,
+        "enableFutures": True,
+        "permitsUniversalTransfer": False,
+        "enableVanillaOptions": False,
+        "enableFixApiTrade": False,
+        "enableFixReadOnly": False,
+        "enableSpotAndMarginTrading": True,
+        "enablePortfolioMarginTrading": False,
+    }

@@ -12,7 +12,13 @@ import orjson
 from aiohttp import web
 
 from daemon.clock import Clock
-from daemon.simulated import market_documents, signing, tape_documents, venue_errors
+from daemon.simulated import (
+    account_documents,
+    market_documents,
+    signing,
+    tape_documents,
+    venue_errors,
+)
 from daemon.simulated.conditional_calls import ConditionalCalls
 from daemon.simulated.market_documents import DEPTH_LIMIT_DEFAULT, DEPTH_LIMITS
 from daemon.simulated.order_request import find_instrument, integer
@@ -72,8 +78,9 @@ class RestApi:
         latency: OrderLatency,
         rate_limits: list[dict[str, object]],
         more_routes: Mapping[RouteKey, Route] | None = None,
+        key_can_withdraw: bool = False,
     ) -> None:
-        """Serve one account under one key; ``rate_limits`` are only told.
+        """Serve one account under one key; ``rate_limits`` and its rights are only told.
 
         ``more_routes`` are the calls of another dialect under the same key.
         """
@@ -84,6 +91,7 @@ class RestApi:
         self._api_secret = api_secret
         self._latency = latency
         self._rate_limits = rate_limits
+        self._key_can_withdraw = key_can_withdraw
         self.requests: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self._routes = self._public_routes() | self._private_routes(PrivateCalls(venue))
@@ -164,6 +172,7 @@ class RestApi:
             ("GET", "/fapi/v1/ticker/price"): Route(self._price_ticker),
             ("GET", "/fapi/v2/ticker/price"): Route(self._price_ticker),
             ("GET", "/fapi/v1/historicalTrades"): Route(self._historical_trades, Access.KEYED),
+            ("GET", "/sapi/v1/account/apiRestrictions"): Route(self._rights, Access.SIGNED),
             ("GET", "/sapi/v1/capital/config/getall"): Route(self._currencies, Access.SIGNED),
             ("GET", "/sapi/v1/margin/allPairs"): Route(self._margin_pairs, Access.SIGNED),
             ("GET", "/sapi/v1/margin/isolated/allPairs"): Route(self._margin_pairs, Access.SIGNED),
@@ -233,6 +242,10 @@ class RestApi:
         return market_documents.exchange_document(
             self._venue.instruments, now_ms, self._rate_limits
         )
+
+    async def _rights(self, parameters: Parameters, now_ms: int) -> object:
+        """GET /sapi/v1/account/apiRestrictions."""
+        return account_documents.rights_document(now_ms, self._key_can_withdraw)
 
     async def _currencies(self, parameters: Parameters, now_ms: int) -> object:
         return market_documents.currencies_document()

@@ -137,6 +137,7 @@ class ExchangeServer:
             latency=_latency(settings, ORDER_SEED),
             rate_limits=meter.limits(),
             more_routes=SpotCalls(self.spot, self.player).routes(),
+            key_can_withdraw=settings.key_can_withdraw,
         )
         self._api = ApiDesk(
             self._rest,

@@ -10,7 +10,11 @@ import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-PRODUCTION_HOSTS = frozenset({"fapi.binance.com", "fstream.binance.com", "ws-fapi.binance.com"})
+PRODUCTION_HOSTS = frozenset(
+    {"fapi.binance.com", "fstream.binance.com", "ws-fapi.binance.com", "api.binance.com"}
+)
+"""The last one only says what the key may do; no order goes there."""
+
 DEMO_HOSTS = frozenset(
     {"demo-fapi.binance.com", "fstream.binancefuture.com", "testnet.binancefuture.com"}
 )
