@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: venv run test lint bundle bench clean help
+.PHONY: venv run test lint bundle bench system install uninstall clean help
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +14,8 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 PYTHON ?= python3.11 python3.12 python3.13 python3
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 ARGS ?=
+PREFIX ?= /opt/metaensemble
+DESTDIR ?=
 # most of the suite waits for sockets and processes, so two workers halve it even on two cores
 SPREAD ?= -n 2 --dist loadfile
 
@@ -21,7 +23,7 @@ SPREAD ?= -n 2 --dist loadfile
 export NUMBA_CACHE_DIR ?= $(CURDIR)/$(VENV)/numba-cache
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 venv: $(STAMP) ## make or refresh .venv (nothing to do: nothing done)
 
@@ -43,6 +45,18 @@ bundle: $(STAMP) ## write the default model bundle anew; make bundle ARGS="--see
 bench: $(STAMP) ## time every stage beside its baseline, then the budgets of tests/benchmarks
 	@$(BIN)/metaensemble bench $(ARGS)
 	@$(BIN)/python -m pytest -q -m bench tests/benchmarks
+
+system: $(STAMP) ## boot a real systemd (252 and 257) and try every unit; needs root, minutes
+	@BOOT=$${METAENSEMBLE_BOOT_SYSTEMD:-../shared/tools/boot-systemd.sh}; \
+	METAENSEMBLE_BOOT_SYSTEMD=$$(realpath $$BOOT) \
+	  $(BIN)/python -m pytest -q -m system tests/system $(ARGS)
+
+install: ## install as a service under /opt/metaensemble (as root); PREFIX=, DESTDIR=, PYTHON=
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' \
+	  PYTHON='$(if $(filter file,$(origin PYTHON)),,$(PYTHON))' systemd/setup.sh install
+
+uninstall: ## take it away again; configuration, keys and state stay
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' systemd/setup.sh uninstall
 
 clean: ## remove caches and build products; .venv stays (rm -rf .venv removes it)
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \

@@ -80,6 +80,10 @@ class ExecutionSettings(Section):
     hysteresis_frac: Frac = Field(
         0.1, description="smallest change of position worth an order, as a share of the largest"
     )
+    on_stop: Literal["leave", "cancel", "flatten"] = Field(
+        "cancel",
+        description="orderly stop: leave orders, cancel them, or close positions too",
+    )
     unknown_query_ms: PositiveInt = Field(
         1_000, description="pause before the venue is asked about an order of unknown fate"
     )

@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ from kernels.events import (
     Command,
     CommandName,
     DrainEnd,
+    OrderStatus,
     SettingsChanged,
 )
 
@@ -56,6 +57,13 @@ ACCOUNT_INTERVAL_S = 5.0
 HEARTBEAT_INTERVAL_NS = 60_000_000_000
 SETTLE_S = 1.5
 """How long a stop waits for the answers to its cancels."""
+CLOSE_DOWN_S = 8.0
+"""How long a stop may take to close positions; what is left then is said, and the guard knows."""
+STOP_BY_POLICY = {
+    "leave": CommandName.STOP_LEAVING,
+    "cancel": CommandName.STOP,
+    "flatten": CommandName.STOP_CLOSING,
+}
 PROVE_S = 2.0
 """How long a stop may take to prove at the venue that no order is open."""
 NS_PER_S = 1_000_000_000
@@ -416,28 +424,27 @@ class Daemon:
         parts.health.stopping(self._stop_reason)
         if parts.guard is not None:
             parts.guard.stopping()
-        self._note("run_stopping", reason=self._stop_reason)
+        policy = parts.settings.execution.on_stop
+        self._note("run_stopping", reason=self._stop_reason, policy=policy)
         command = Command(
-            received_ns=parts.clock.now_ns(), name=CommandName.STOP, reason=self._stop_reason
+            received_ns=parts.clock.now_ns(), name=STOP_BY_POLICY[policy], reason=self._stop_reason
         )
         parts.lanes.put(command)
-        deadline_ns = parts.clock.monotonic_ns() + int(SETTLE_S * NS_PER_S)
-        while parts.clock.monotonic_ns() < deadline_ns:
-            await parts.lanes.wait(TICK_S)
-            self._turn()
-            await asyncio.sleep(0)  # let the sockets bring the answers in
-            if not parts.engine.desk.orders.open_orders() and not parts.lanes.waiting_count:
-                break
+        await self._settle(policy)
         try:
             async with asyncio.timeout(PROVE_S):
-                remaining = await cancel_everything(
-                    parts.venue, parts.instruments, generator=parts.generator, timeout_s=PROVE_S
-                )
+                remaining: Sequence[object] = ()
+                if policy != "leave":
+                    remaining = await cancel_everything(
+                        *(parts.venue, parts.instruments),
+                        generator=parts.generator,
+                        timeout_s=PROVE_S,
+                    )
                 await parts.gateway.drain(PROVE_S)
                 self._turn()
                 self.account = await self._fetch_account()
             self._turn()
-            self._ended_clean = not (remaining or parts.engine.desk.orders.open_orders())
+            self._ended_clean = not remaining and self._is_settled(policy)
         except (TimeoutError, *VENUE_ERRORS) as error:
             self._note("shutdown_forced", reason=f"orders not proven closed: {error!r}")
             self.exit_code = self.exit_code or EXIT_FAILED
@@ -447,6 +454,26 @@ class Daemon:
             parts.guard.goodbye(self._ended_clean)
         self._ended_ns = parts.clock.monotonic_ns()
         self._note("run_stopped", decisions=parts.engine.decision_count, clean=self._ended_clean)
+
+    async def _settle(self, policy: str) -> None:
+        """Turn until what the policy wants is so by our books, or its time is up."""
+        parts = self.parts
+        settle_s = CLOSE_DOWN_S if policy == "flatten" else SETTLE_S
+        deadline_ns = parts.clock.monotonic_ns() + int(settle_s * NS_PER_S)
+        while parts.clock.monotonic_ns() < deadline_ns:
+            await parts.lanes.wait(TICK_S)
+            self._turn()
+            await asyncio.sleep(0)  # let the sockets bring the answers in
+            if self._is_settled(policy) and not parts.lanes.waiting_count:
+                return
+
+    def _is_settled(self, policy: str) -> bool:
+        """Say whether the stop has reached what its policy wants, by our books."""
+        desk = self.parts.engine.desk
+        if policy == "leave":
+            return not any(o.status is OrderStatus.UNKNOWN for o in desk.orders.open_orders())
+        is_flat = not any(desk.ledger.position_lots(i.index) for i in self.parts.instruments)
+        return not desk.orders.open_orders() and (is_flat or policy != "flatten")
 
     # view -----------------------------------------------------------------------------------
 

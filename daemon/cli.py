@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from daemon import cli_feeds, cli_guard, cli_models, cli_operator, cli_top
+from daemon import cli_alert, cli_feeds, cli_guard, cli_models, cli_operator, cli_top
 from daemon.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 
 if TYPE_CHECKING:
@@ -149,11 +149,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     cli_operator.register(lambda *words: _add(commands, *words))
     cli_top.register(lambda *words: _add(commands, *words))
-    cli_guard.register(
-        lambda *words: _add(commands, *words),
-        _add_configuration,
-        lambda options: _settings(options, ()),
-    )
+    for room in (cli_guard, cli_alert):
+        room.register(
+            lambda *words: _add(commands, *words),
+            _add_configuration,
+            lambda options: _settings(options, ()),
+        )
     cli_models.register(lambda *words: _add(commands, *words))
     _add_replay(commands)
     _add_bench(commands)

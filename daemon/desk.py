@@ -246,12 +246,14 @@ class Desk:
         self.agents.roll_day(now_ns)
 
     def on_command(self, command: Command) -> tuple[Effect, ...]:
-        """Obey an operator; STOP cancels everything and is remembered by the engine."""
+        """Obey an operator; the stops are remembered by the engine."""
         heard = self._notes.note(
             "command_received", command=command.name.name, reason=command.reason
         )
-        if command.name is CommandName.STOP:
+        if command.name in (CommandName.STOP, CommandName.STOP_CLOSING):
             return (heard, *self._cancel_everything("stop"))
+        if command.name is CommandName.STOP_LEAVING:
+            return (heard,)
         if command.name is CommandName.RESUME:
             self.gate.agents.rearm()
             self.forget_losses()

@@ -47,6 +47,9 @@ from kernels.units import Instrument
 
 NS_PER_MS = 1_000_000
 
+STOPS = (CommandName.STOP, CommandName.STOP_LEAVING, CommandName.STOP_CLOSING)
+"""Commands after which no decision is taken any more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineState:
@@ -61,6 +64,7 @@ class EngineState:
     markets: list[MarketState]
     decider: DeciderState
     is_stopping: bool
+    closes_down: bool
     market_moved: bool
     numbers: tuple[int, int, int, int, int]
     skip_counts: dict[str, int]
@@ -118,6 +122,7 @@ class Engine:
             InstrumentState(instrument, decider.feature_names, bar_ns) for instrument in instruments
         )
         self.is_stopping = False
+        self.closes_down = False
         self.decision_count = 0
         self.intent_count = 0
         self.skip_counts: Counter[str] = Counter()
@@ -168,6 +173,7 @@ class Engine:
             markets=[market.state for market in self.markets],
             decider=self.decider.state,
             is_stopping=self.is_stopping,
+            closes_down=self.closes_down,
             market_moved=self._market_moved,
             numbers=(
                 self.decision_count,
@@ -192,6 +198,7 @@ class Engine:
         self.desk.restore(state.desk)
         self.decider.restore(state.decider)
         self.is_stopping = state.is_stopping
+        self.closes_down = state.closes_down
         self._market_moved = state.market_moved
         (
             self.decision_count,
@@ -254,8 +261,9 @@ class Engine:
         return ()
 
     def _on_command(self, event: Command) -> tuple[Effect, ...]:
-        if event.name is CommandName.STOP:
+        if event.name in STOPS:
             self.is_stopping = True
+            self.closes_down = event.name is CommandName.STOP_CLOSING
         return self.desk.on_command(event)
 
     def _on_settings(self, event: SettingsChanged) -> tuple[Effect, ...]:
@@ -279,7 +287,7 @@ class Engine:
         effects: list[Effect] = [*self.desk.check_losses(), *self.desk.tend(now_ns)]
         verdicts = [market.verdict for market in self.markets]
         effects.extend(self.desk.ladder.watch_feeds(verdicts, now_ns))
-        if self.desk.ladder.is_closing and not self.is_stopping:
+        if self.closes_down or (self.desk.ladder.is_closing and not self.is_stopping):
             closing, planned = self.desk.close_positions(self.markets, now_ns, self.intent_count)
             self.intent_count += planned
             effects.extend(closing)

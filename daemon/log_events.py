@@ -174,6 +174,7 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("life_sign_failed", "ME617", "warning", True, "nobody outside hears that this daemon lives"),
     ("alert_recovered", "ME618", "info", True, "the cause of an earlier alert is gone"),
     ("unit_failed", "ME619", "critical", True, "a service of ours has failed and stays down"),
+    ("alert_tried", "ME621", "info", True, "somebody tries whether alerts arrive"),
     ("cpu_high", "ME620", "warning", True, "the process uses nearly a whole core"),
     ("memory_high", "ME608", "warning", True, "the process uses more memory than promised"),
 )

@@ -96,7 +96,7 @@ def continue_from(
     is_warm = now_ns - earlier.at_ns <= GAP_NS_MAX
     if is_warm:
         engine.restore(earlier.state)
-        engine.is_stopping = False
+        engine.is_stopping = engine.closes_down = False
         for market in engine.markets:
             market.verdict = Verdict.RECONNECTING
             market.reason = "restarted"

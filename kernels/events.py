@@ -89,7 +89,10 @@ TERMINAL_STATUSES: frozenset[OrderStatus] = frozenset(
 
 
 class CommandName(IntEnum):
-    """What an operator, a signal or the shell may ask of the engine."""
+    """What an operator, a signal or the shell may ask of the engine.
+
+    STOP cancels what works; the other two leave it as it is, or close the positions as well.
+    """
 
     HALT = 0
     RESUME = 1
@@ -97,6 +100,8 @@ class CommandName(IntEnum):
     STOP = 3
     CANCEL = 4
     FLATTEN = 5
+    STOP_LEAVING = 6
+    STOP_CLOSING = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
