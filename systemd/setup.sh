@@ -23,6 +23,9 @@ die() { echo "metaensemble: $*" >&2; exit 1; }
 is_this_machine() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
 
 make_release() {
+  # the file itself, not a name that leads to another version after the next upgrade of the system
+  found=$(command -v "$PYTHON" || true)
+  [ -z "$found" ] || PYTHON=$(readlink -f "$found")
   case $("$PYTHON" -c 'import sys; print(sys.base_prefix)' 2>/dev/null) in
     '') die "$PYTHON cannot be run; name another: make install PYTHON=/usr/bin/python3" ;;
     /home/* | /root/* | /run/user/*)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,46 @@ def test_real_daemon_trades_inside_the_sandbox(tmp_path: Path) -> None:
     assert measured["memory_bytes"] < 2 * 1024**3
     assert measured["warm_ready_s"] < 30
     assert measured["restart_after_kill_s"] < 40
+
+
+PREFIX = Path("/opt/metaensemble-under-test")
+PYTHON = Path("/usr/bin/python3.11")
+"""The installed environment's interpreter: outside of home folders, bound where it is absent."""
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Install this checkout as ``make install`` does, its files of /etc in a folder apart."""
+    if not PYTHON.exists():
+        pytest.skip(
+            f"{PYTHON} is not there: the service cannot run an interpreter in a home folder"
+        )
+    folder = tmp_path_factory.mktemp("stage")
+    words = [f"PREFIX={PREFIX}", f"DESTDIR={folder}", f"PYTHON={PYTHON}"]
+    subprocess.run(["make", "-C", str(ROOT), "install", *words], check=True, timeout=800)
+    yield folder
+    subprocess.run(["make", "-C", str(ROOT), "uninstall", *words], check=True, timeout=60)
+    assert not PREFIX.exists()
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("suite", "version"), [("bookworm", "252"), ("trixie", "257")])
+def test_installed_services_hold_their_promises(
+    stage: Path, tmp_path: Path, suite: str, version: str
+) -> None:
+    """Daemon, instances, guard and alert unit: start, reload, hang, kill, fail, stop, uninstall."""
+    command = [BOOT, "--suite", suite, "--project", str(ROOT), "--out", str(tmp_path)]
+    command += ["--bind-ro", str(PREFIX), "--bind-ro", f"{stage}:/srv/stage"]
+    if suite != "bookworm":  # its own Python is newer than the one that our wheels are built for
+        command += ["--bind-ro", str(PYTHON), "--bind-ro", "/usr/lib/python3.11"]
+    command += ["--setenv", f"PREFIX={PREFIX}", "--timeout", "1500"]
+    command += ["--", "python3", "-m", "tests.system.installed"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1700, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    measured = json.loads(done.stdout.strip().splitlines()[-1])
+    print(measured)
+    assert measured["systemd"] == version
+    assert measured["restart_after_hang_s"] < 60
+    assert measured["score"]["metaensemble.service"] <= 1.2
+    assert measured["score"]["metaensemble-guard.service"] <= 1.2

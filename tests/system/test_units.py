@@ -37,6 +37,8 @@ def _installed(folder: Path, source: str, name: str, changes: dict[str, str] | N
 UNIT_NAMES = [
     ("metaensemble.service", "metaensemble.service"),
     ("metaensemble@.service", "metaensemble@paper.service"),
+    ("metaensemble-guard.service", "metaensemble-guard.service"),
+    ("metaensemble-alert@.service", "metaensemble-alert@metaensemble.service.service"),
 ]
 
 
@@ -114,3 +116,43 @@ def test_promises_are_in_the_unit() -> None:
     ):
         assert line in lines, line
     assert not [line for line in lines if re.match("Environment=.*(KEY|SECRET)", line)]
+
+
+def test_every_service_that_lasts_tells_of_its_failure() -> None:
+    """OnFailure= names the alert unit with the failed unit in it; the alert unit names none."""
+    for name in ("metaensemble.service", "metaensemble@.service", "metaensemble-guard.service"):
+        assert "OnFailure=metaensemble-alert@%n.service" in _directives(name)
+    alert = _directives("metaensemble-alert@.service")
+    assert not [line for line in alert if line.startswith("OnFailure=")]
+    assert "Type=oneshot" in alert
+
+
+def test_setup_knows_every_unit() -> None:
+    """A unit that is added is installed and taken away as well."""
+    script = (UNITS / "setup.sh").read_text()
+    (line,) = (line for line in script.splitlines() if line.startswith("UNITS="))
+    assert set(line.split('"')[1].split()) == {path.name for path in UNITS.glob("*.service")}
+
+
+@pytest.mark.parametrize("goal", ["install", "uninstall"])
+def test_interpreter_of_a_home_folder_is_refused(tmp_path: Path, goal: str) -> None:
+    """ProtectHome= would hide it from the service: said before anything is made."""
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\necho /home/somebody/python\n")
+    python.chmod(0o755)
+    environ = {"PATH": "/usr/bin:/bin", "PYTHON": str(python), "PREFIX": str(tmp_path / "opt")}
+    done = subprocess.run(
+        [str(UNITS / "setup.sh"), goal],
+        env={**environ, "DESTDIR": str(tmp_path / "etc")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if goal == "install":
+        assert done.returncode == 1
+        assert "home folder" in done.stderr
+    else:
+        assert done.returncode == 0
+    assert not (tmp_path / "opt").exists()
+    assert not (tmp_path / "etc").exists()
