@@ -369,6 +369,9 @@ class LogSettings(Section):
     format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, json otherwise"
     )
+    repeats_max: PositiveInt = Field(
+        5, description="of the same warnings so many are written in a minute, the others counted"
+    )
 
 
 class SimulatedSettings(Section):

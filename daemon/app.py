@@ -103,7 +103,9 @@ def run(options: RunOptions) -> int:
     clock = SystemClock()
     run_id = new_run_id(clock.now_ns(), os.urandom(8))
     log = logs.configure(
-        settings.log.format, settings.log.level, run_id, memory_only=options.show_view
+        *(settings.log.format, settings.log.level, run_id),
+        memory_only=options.show_view,
+        repeats_max=settings.log.repeats_max,
     )
     if options.show_view:  # log lines go to the view, which starts only when everything is ready
         print("metaensemble: starting; a first start compiles for up to a minute", file=sys.stderr)

@@ -44,7 +44,10 @@ class _Parent(asyncio.Protocol):
 async def run(launch: Launch, settings: Settings) -> int:
     """Guard until there is nothing left to guard; 1 when something could not be proven."""
     clock = SystemClock()
-    log = logs.configure(settings.log.format, settings.log.level, launch.run_id)
+    log = logs.configure(
+        *(settings.log.format, settings.log.level, launch.run_id),
+        repeats_max=settings.log.repeats_max,
+    )
     log.hide(launch.api_key, launch.api_secret)
     delivery = open_delivery(settings.alerts, clock, log, launch.smtp_password)
     client = EmergencyClient(

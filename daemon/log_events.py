@@ -175,6 +175,7 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("alert_recovered", "ME618", "info", True, "the cause of an earlier alert is gone"),
     ("unit_failed", "ME619", "critical", True, "a service of ours has failed and stays down"),
     ("alert_tried", "ME621", "info", True, "somebody tries whether alerts arrive"),
+    ("log_repeated", "ME622", "info", False, "the same line came more often than it was written"),
     ("cpu_high", "ME620", "warning", True, "the process uses nearly a whole core"),
     ("memory_high", "ME608", "warning", True, "the process uses more memory than promised"),
 )

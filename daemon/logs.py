@@ -21,6 +21,7 @@ import structlog
 
 from daemon.log_events import EVENTS, EventSpec
 from daemon.log_lines import redact_fields, redact_text, render_console, render_json, spellings
+from daemon.log_repeats import Repeats
 from daemon.log_writer import LineWriter
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # 
 _RESERVED = frozenset({"event", "code", "severity", "event_ns", "run_id", "alert", "meaning"})
 _RECENT_LINES = 200
 _RECENT_ALERTS = 50
+_REPEATS_MAX = 5
+_END_NS = 2**63 - 1
+_HELD_BACK = 30  # level from which the same lines are counted instead of written: warning
 
 
 class Log:
@@ -47,6 +51,7 @@ class Log:
         writer: LineWriter | None,
         with_priority: bool,
         secrets: Sequence[str] = (),
+        repeats_max: int = _REPEATS_MAX,
     ) -> None:
         """Take the choices of ``configure``; ``writer`` None keeps lines in memory only."""
         self.run_id = run_id
@@ -55,8 +60,10 @@ class Log:
         self._level_number = _LEVEL_NUMBER[level]
         self._secrets = spellings(secrets)
         self._alerts: Counter[str] = Counter()
+        self._repeats = Repeats(repeats_max)
         self._recent: deque[str] = deque(maxlen=_RECENT_LINES)
         self._recent_alerts: deque[dict[str, Any]] = deque(maxlen=_RECENT_ALERTS)
+        self._newest_ns = 0
         self._lock = threading.Lock()
         self.on_alert: Callable[[EventSpec, int, Mapping[str, Any]], None] | None = None
         render = render_json if is_json else render_console
@@ -79,6 +86,7 @@ class Log:
         Alerts are counted whatever the level. A field whose name the line itself uses gets
         ``field_`` in front.
         """
+        self._newest_ns = max(self._newest_ns, event_ns)
         if spec.alert:
             shown = redact_fields(None, "", dict(fields))
             with self._lock:
@@ -86,8 +94,16 @@ class Log:
                 self._recent_alerts.append(_alert_words(spec, event_ns, shown))
             if self.on_alert is not None:
                 self.on_alert(spec, event_ns, shown)
-        if _LEVEL_NUMBER[spec.severity] < self._level_number:
+        level = _LEVEL_NUMBER[spec.severity]
+        if level < self._level_number:
             return
+        if level >= _HELD_BACK:
+            with self._lock:
+                may, before = self._repeats.admit(f"{spec.name} {fields}", event_ns)
+            if not may:
+                return
+            if before:
+                fields = {**fields, "held_back": before}
         line: dict[str, Any] = {
             "code": spec.code,
             "severity": spec.severity,
@@ -142,7 +158,12 @@ class Log:
         return True if self._writer is None else self._writer.flush(timeout_s)
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Flush and end the writer thread; later lines stay in memory only."""
+        """Say what was held back, flush and end; later lines stay in memory only."""
+        with self._lock:
+            held_back = self._repeats.held_back(_END_NS)
+        for key, count in held_back.items():
+            fields = {"line": key, "held_back": count}
+            self.write(EVENTS["log_repeated"], self._newest_ns, fields)
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close(timeout_s)
@@ -209,12 +230,14 @@ def configure(
     stream: TextIO | None = None,
     memory_only: bool = False,
     secrets: Sequence[str] = (),
+    repeats_max: int = _REPEATS_MAX,
     environ: Mapping[str, str] | None = None,
 ) -> Log:
     """Build the log of this run and make it the one that ``log_note`` writes to.
 
     ``stream`` None is stderr. ``memory_only`` writes nowhere (a terminal view shows
-    ``Log.recent``). The log before this one is closed. Library messages of level warning and above
+    ``Log.recent``). Of the same warnings ``repeats_max`` are written in a minute, the others
+    counted. The log before this one is closed. Library messages of level warning and above
     are taken in as well.
     """
     global _current
@@ -230,6 +253,7 @@ def configure(
         writer=None if memory_only else LineWriter(target, on_drop=_report_drop),
         with_priority=under_journal,
         secrets=secrets,
+        repeats_max=repeats_max,
     )
     root = logging.getLogger()
     for handler in [one for one in root.handlers if isinstance(one, _LibraryHandler)]:
