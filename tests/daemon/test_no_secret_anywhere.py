@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from tests.fakes.daemon_process import ROOT, environment
 from tests.fakes.free_port import free_port
@@ -72,11 +73,9 @@ def test_nothing_that_a_run_wrote_holds_a_secret(tmp_path: Path) -> None:
     assert any(b"ME609" in text for text in printed.values()), "alerts were tried and failed"
 
 
-def _run_under_trouble(folder: Path, place: Path, control_url: str) -> dict[str, bytes]:
-    """Run, reload and look at everything; return what was printed, by where."""
-    port, dead = free_port(), free_port()
-    config = folder / "run.yaml"
-    words = {
+def _configuration(folder: Path, place: Path, port: int, dead: int) -> dict[str, Any]:
+    """Return settings whose every alert goes to a port where nobody listens."""
+    return {
         "journal": {"directory": str(folder / "state")},
         "simulated": {"attach": str(place)},
         "recovery": {"foreign": "adopt"},
@@ -97,6 +96,13 @@ def _run_under_trouble(folder: Path, place: Path, control_url: str) -> dict[str,
             "memory_mb_max": 1,
         },
     }
+
+
+def _run_under_trouble(folder: Path, place: Path, control_url: str) -> dict[str, bytes]:
+    """Run, reload and look at everything; return what was printed, by where."""
+    port, dead = free_port(), free_port()
+    config = folder / "run.yaml"
+    words = _configuration(folder, place, port, dead)
     config.write_text(json.dumps(words))
     environ = {**environment(), "METAENSEMBLE_SMTP_PASSWORD": PASSWORD}
     socket = str(folder / "state" / "sim" / "control.sock")
