@@ -20,8 +20,12 @@ ATOM_COUNT = 51
 RETURN_MAX = 10.0
 """The atoms lie evenly on [-RETURN_MAX, RETURN_MAX], in units of the scaled training reward."""
 
-NOISE_SIGMA = 0.5
-"""Initial noise of a noisy layer, divided by the square root of its fan-in (Fortunato 2018)."""
+NOISE_SIGMA = 0.1
+"""Initial noise of a noisy layer, divided by the square root of its fan-in (Fortunato 2018).
+
+The paper's 0.5 drowns a weak signal: on the exactly solvable world (``strategy.learning.dp_world``)
+an agent stays flat with it (0.00 to 0.10 of the optimum after 2,500 updates), with 0.1 it reaches
+0.98 after 3,000."""
 
 
 class NoisyLinear(nn.Module):
@@ -63,9 +67,10 @@ class NoisyLinear(nn.Module):
 class Rainbow(nn.Module):
     """Prefer by the expected return of a dueling categorical distribution."""
 
-    def __init__(self, observation_count: int) -> None:
-        """Take the width F of one observation row."""
+    def __init__(self, observation_count: int, is_dueling: bool = True) -> None:
+        """Take the width F of one observation row; without dueling one stream gives the values."""
         super().__init__()
+        self.is_dueling = is_dueling
         self.first = nn.Linear(observation_count, HIDDEN_COUNT)
         self.second = nn.Linear(HIDDEN_COUNT, HIDDEN_COUNT)
         self.value_hidden = NoisyLinear(HIDDEN_COUNT, HEAD_COUNT)
@@ -83,6 +88,8 @@ class Rainbow(nn.Module):
         value_BZ: Tensor = self.value_out(torch.relu(self.value_hidden(hidden_BH)))
         advantage: Tensor = self.advantage_out(torch.relu(self.advantage_hidden(hidden_BH)))
         advantage_B3Z = advantage.view(value_BZ.size(0), -1, value_BZ.size(1))
+        if not self.is_dueling:
+            return advantage_B3Z
         centred_B3Z = advantage_B3Z - advantage_B3Z.mean(dim=1, keepdim=True)
         return value_BZ.unsqueeze(1) + centred_B3Z
 

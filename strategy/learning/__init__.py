@@ -1,0 +1,1 @@
+"""How agents learn: worlds, transitions, learners, and the proofs that they do."""

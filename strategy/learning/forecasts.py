@@ -1,0 +1,202 @@
+"""Forecasts of the next return: empirical-Bayes ridge, out of fold, its slope shrunk.
+
+A forecast that has seen its own answer is worthless, so what agents are trained on comes from folds
+that did not contain it, with a gap on both sides. The features must be standardised.
+
+    b0 = (A'A)^-1 A'r     tau^2 = max(1e-12, mean(b0^2) - var(r)/N)     lambda = var(r)/tau^2
+    beta = (A'A + lambda I)^-1 A'r        slope k = max(0, sum f r / sum f^2), f out of fold
+
+An agent sees f and its exponential mean, each over its standard deviation; what a position is worth
+to it ("model reward") is E[r | f, mean f] by least squares on the out-of-fold forecasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.jit import njit
+
+Floats = NDArray[np.float64]
+
+FOLDS = 5
+HALF_LIFE_BARS = 12.0
+TAU2_MIN = 1e-12
+PREFIX = "forecast."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Forecast:
+    """A fitted forecast: weights over standardised features and what makes its numbers readable.
+
+    ``weight_F`` gives f in units of the target; ``scale`` and ``slow_scale`` are the standard
+    deviations of f and of its exponential mean, ``decay`` that mean's memory per bar; ``slope`` is
+    the out-of-fold slope k (0: no skill found), ``reward_2`` the coefficients of the model reward.
+    """
+
+    weight_F: Floats
+    scale: float
+    slow_scale: float
+    decay: float
+    slope: float
+    reward_2: Floats
+
+    def to_tables(self) -> dict[str, Floats]:
+        """Return the tables of a bundle that hold this forecast."""
+        numbers = [self.scale, self.slow_scale, self.decay, self.slope]
+        return {
+            f"{PREFIX}weight": self.weight_F,
+            f"{PREFIX}numbers": np.array(numbers),
+            f"{PREFIX}reward": self.reward_2,
+        }
+
+    @classmethod
+    def from_tables(cls, tables: Mapping[str, Floats], feature_count: int) -> Forecast:
+        """Read a bundle's tables; without any a forecast of nothing. ValueError: other shapes."""
+        if f"{PREFIX}weight" not in tables:
+            return no_forecast(feature_count)
+        weight_F, numbers = tables[f"{PREFIX}weight"], tables[f"{PREFIX}numbers"]
+        reward_2 = tables[f"{PREFIX}reward"]
+        if weight_F.shape != (feature_count,) or numbers.shape != (4,) or reward_2.shape != (2,):
+            raise ValueError(f"forecast tables of {weight_F.shape}, wanted ({feature_count},)")
+        scale, slow_scale, decay, slope = numbers.tolist()
+        if not (scale > 0.0 and slow_scale > 0.0 and 0.0 <= decay < 1.0 and slope >= 0.0):
+            raise ValueError(f"forecast numbers out of range: {numbers.tolist()}")
+        return cls(
+            weight_F=weight_F,
+            scale=scale,
+            slow_scale=slow_scale,
+            decay=decay,
+            slope=slope,
+            reward_2=reward_2,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FittedForecast:
+    """A forecast and what it said out of fold: both inputs (T, 2), and the model reward (T)."""
+
+    forecast: Forecast
+    seen_T2: Floats
+    reward_T: Floats
+
+
+def no_forecast(feature_count: int) -> Forecast:
+    """Return the forecast of somebody who knows nothing."""
+    return Forecast(
+        weight_F=np.zeros(feature_count),
+        scale=1.0,
+        slow_scale=1.0,
+        decay=0.5 ** (1.0 / HALF_LIFE_BARS),
+        slope=0.0,
+        reward_2=np.zeros(2),
+    )
+
+
+def ridge(features_TF: Floats, target_T: Floats) -> Floats:
+    """Return the ridge weights (F,) whose penalty the data themselves give."""
+    gram_FF, cross_F = features_TF.T @ features_TF, features_TF.T @ target_T
+    jitter_FF = 1e-9 * np.trace(gram_FF) / len(gram_FF) * np.eye(len(gram_FF))
+    plain_F = np.linalg.solve(gram_FF + jitter_FF, cross_F)
+    variance = float(target_T.var())
+    tau2 = max(TAU2_MIN, float(np.mean(plain_F**2)) - variance / len(target_T))
+    return np.asarray(
+        np.linalg.solve(gram_FF + variance / tau2 * np.eye(len(gram_FF)), cross_F), np.float64
+    )
+
+
+def fit_forecast(
+    features_TF: Floats, target_T: Floats, *, gap_bars: int = 0, half_life: float = HALF_LIFE_BARS
+) -> FittedForecast:
+    """Fit on all, judge out of fold; ``target_T`` is the return after each row.
+
+    ``gap_bars`` are left out on both sides of a fold. ValueError for too few rows.
+    """
+    bars = len(target_T)
+    if bars < 10 * features_TF.shape[1]:
+        raise ValueError(f"{bars} rows are too few for {features_TF.shape[1]} features")
+    fast_T = np.empty(bars)
+    for held_out in np.array_split(np.arange(bars), FOLDS):
+        first, last = int(held_out[0]), int(held_out[-1])
+        is_far = np.ones(bars, np.bool_)
+        is_far[max(first - gap_bars, 0) : last + gap_bars + 1] = False
+        fast_T[held_out] = features_TF[held_out] @ ridge(features_TF[is_far], target_T[is_far])
+    decay = 0.5 ** (1.0 / half_life)
+    slow_T = exponential_mean(fast_T, decay)
+    scale, slow_scale = _positive(float(fast_T.std())), _positive(float(slow_T.std()))
+    seen_T2 = np.column_stack((fast_T / scale, slow_T / slow_scale))
+    slope = max(0.0, float(fast_T @ target_T) / _positive(float(fast_T @ fast_T)))
+    reward_2: Floats = np.zeros(2)
+    if slope > 0.0:
+        reward_2 = np.asarray(np.linalg.lstsq(seen_T2, target_T, rcond=None)[0], np.float64)
+    forecast = Forecast(
+        weight_F=ridge(features_TF, target_T),
+        scale=scale,
+        slow_scale=slow_scale,
+        decay=decay,
+        slope=slope,
+        reward_2=reward_2,
+    )
+    return FittedForecast(forecast=forecast, seen_T2=seen_T2, reward_T=seen_T2 @ reward_2)
+
+
+def apply_forecast(forecast: Forecast, features_TF: Floats) -> Floats:
+    """Return both inputs (T, 2) of a path, bar by bar as live."""
+    seen_T2 = np.empty((len(features_TF), 2))
+    slow = 0.0
+    for t in range(len(features_TF)):
+        slow = step_forecast(
+            forecast.weight_F,
+            forecast.scale,
+            forecast.slow_scale,
+            forecast.decay,
+            features_TF[t],
+            slow,
+            seen_T2[t],
+        )
+    return seen_T2
+
+
+@njit
+def step_forecast(
+    weight_F: Floats,
+    scale: float,
+    slow_scale: float,
+    decay: float,
+    features_F: Floats,
+    slow: float,
+    out_2: Floats,
+) -> float:
+    """Write both inputs for one row of standardised features; return the exponential mean.
+
+    A row that is not finite leaves the mean as it was and both inputs NaN.
+    """
+    fast = 0.0
+    for i in range(weight_F.shape[0]):
+        fast += weight_F[i] * features_F[i]
+    if not np.isfinite(fast):
+        out_2[0] = np.nan
+        out_2[1] = np.nan
+        return slow
+    slow = decay * slow + (1.0 - decay) * fast
+    out_2[0] = fast / scale
+    out_2[1] = slow / slow_scale
+    return slow
+
+
+@njit
+def exponential_mean(value_T: Floats, decay: float) -> Floats:
+    """Return the exponential mean of a path, from zero."""
+    mean_T = np.empty(value_T.shape[0])
+    mean = 0.0
+    for t in range(value_T.shape[0]):
+        mean = decay * mean + (1.0 - decay) * value_T[t]
+        mean_T[t] = mean
+    return mean_T
+
+
+def _positive(value: float) -> float:
+    return value if value > 0.0 else 1.0
