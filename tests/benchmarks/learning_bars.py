@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from kernels.events import AGENTS
-from strategy.learning import dp_world, transitions, value_learner
+from strategy.learning import transitions, value_learner
 from strategy.learning.dp_world import STRONG, WEAK, draw_path, draw_signal, score
 from strategy.learning.forecasts import apply_forecast, fit_forecast
 from strategy.learning.learner import LearnerOptions
@@ -98,13 +98,13 @@ def planted(plant: str) -> Iterator[None]:
 
     try:
         if plant == "no_cost":
-            transitions.PathView.reward = free  # type: ignore[method-assign]
+            setattr(transitions.PathView, "reward", free)  # noqa: B010 - a planted bug
         if plant == "no_target":
-            value_learner.ValueLearner.follow = jump  # type: ignore[method-assign]
+            setattr(value_learner.ValueLearner, "follow", jump)  # noqa: B010 - a planted bug
         yield
     finally:
-        transitions.PathView.reward = reward  # type: ignore[method-assign]
-        value_learner.ValueLearner.follow = follow  # type: ignore[method-assign]
+        setattr(transitions.PathView, "reward", reward)  # noqa: B010 - the plant is taken out
+        setattr(value_learner.ValueLearner, "follow", follow)  # noqa: B010 - the plant is taken out
 
 
 def run_table(
@@ -177,5 +177,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    assert dp_world.GRID_COUNT  # the worlds are those of the room, not copies
     sys.exit(main())

@@ -15,7 +15,7 @@ from strategy.agents.ppo import Ppo
 from strategy.agents.rainbow import NoisyLinear, Rainbow
 from strategy.agents.twin_d3qn import TwinD3qn
 from strategy.learning.dp_world import STRONG, draw_path
-from strategy.learning.learner import LearnerOptions
+from strategy.learning.learner import Learner, LearnerOptions
 from strategy.learning.learners import STANDARD_LEARNERS, make_learner
 from strategy.learning.policies import action_table, walk
 from strategy.learning.ppo_learner import (
@@ -82,8 +82,12 @@ def test_double_targets_choose_online_and_value_by_the_target() -> None:
 def test_twin_targets_are_the_smaller_of_both() -> None:
     """The pessimist's action, at the smaller of both target values."""
     online, target = TwinD3qn(4), TwinD3qn(4)
-    online.critic_a, online.critic_b = Table([[9.0, 2.0, 0.0]]), Table([[1.0, 3.0, 0.0]])  # type: ignore[assignment]
-    target.critic_a, target.critic_b = Table([[0.0, 6.0, 0.0]]), Table([[0.0, 4.0, 9.0]])  # type: ignore[assignment]
+    for twin, first, second in (
+        (online, [9.0, 2.0, 0.0], [1.0, 3.0, 0.0]),
+        (target, [0.0, 6.0, 0.0], [0.0, 4.0, 9.0]),
+    ):
+        twin.add_module("critic_a", Table([first]))
+        twin.add_module("critic_b", Table([second]))
     assert clipped_target(batch_of([1.0], [0.5]), online, target).tolist() == [3.0]
 
 
@@ -294,7 +298,7 @@ def test_equal_seeds_give_equal_agents(path: MarketPath, name: str) -> None:
     assert torch.equal(torch.rand(2), wanted)
 
 
-def make_small(name: str, path: MarketPath, options: LearnerOptions, seed: int = 4):  # type: ignore[no-untyped-def]
+def make_small(name: str, path: MarketPath, options: LearnerOptions, seed: int = 4) -> Learner:
     """Return a learner of a size for tests."""
     if name == "ppo":
         return PpoLearner(path, options, seed=seed, ppo=SMALL_PPO)
@@ -303,12 +307,14 @@ def make_small(name: str, path: MarketPath, options: LearnerOptions, seed: int =
 
 def test_options_that_teach_nothing_are_refused() -> None:
     """Each is named; a share that does not divide is, too."""
-    for change, name in (({"updates": 0}, "updates"), ({"rate": 0.0}, "rate")):
-        with pytest.raises(ValueError, match=name):
-            LearnerOptions(**change)
-    for change, name in (({"discount": 1.5}, "discount"), ({"weight_decay": -1.0}, "weight")):
-        with pytest.raises(ValueError, match=name):
-            LearnerOptions(**change)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="updates"):
+        LearnerOptions(updates=0)
+    with pytest.raises(ValueError, match="rate"):
+        LearnerOptions(rate=0.0)
+    with pytest.raises(ValueError, match="discount"):
+        LearnerOptions(discount=1.5)
+    with pytest.raises(ValueError, match="weight_decay"):
+        LearnerOptions(weight_decay=-1.0)
     with pytest.raises(ValueError, match="does not divide"):
         PpoOptions(minibatch=1_000)
     with pytest.raises(KeyError, match="no learner 'oracle'"):
