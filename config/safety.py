@@ -115,7 +115,9 @@ class AlertSettings(Section):
     email_to: tuple[str, ...] = Field((), description="alerts are mailed to these; none: no mail")
     email_from: str = Field("", description="sender of the mails")
     smtp_host: str = Field("", description="server that takes the mails")
-    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = 587
+    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = Field(
+        587, description="of smtp_host; 465 is usual for smtp_security tls"
+    )
     smtp_security: Literal["starttls", "tls", "none"] = Field(
         "starttls", description="none only without smtp_user: no password over a plain line"
     )

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from config.safety import AlertSettings, BreakerSettings, GuardSettings, ViewSettings
 from config.section import Frac, PositiveFloat, PositiveInt, Section
+from config.simulation import SimulatedSettings as SimulatedSettings
 
 LimitInt = Annotated[int, Field(ge=0)]
 LimitFloat = Annotated[float, Field(ge=0.0)]
@@ -365,64 +366,15 @@ class RecoverySettings(Section):
 class LogSettings(Section):
     """Structured logs."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="less grave lines are left out; alerts count and are delivered anyway"
+    )
     format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, json otherwise"
     )
     repeats_max: PositiveInt = Field(
         5, description="of the same warnings so many are written in a minute, the others counted"
     )
-
-
-class SimulatedSettings(Section):
-    """The built-in exchange, used when venue is sim."""
-
-    market: Literal[
-        "trending",
-        "calm",
-        "volatile",
-        "regimes",
-        "matched",
-        "misspecified",
-        "martingale",
-        "flash_crash",
-    ] = Field("regimes", description="synthetic market; ignored when capture or bars are given")
-    attach: str = Field(
-        "", description="file written by `metaensemble exchange --json`: use that exchange"
-    )
-    capture: str = Field("", description="recorded streams to replay instead of a synthetic market")
-    bars: tuple[str, ...] = Field(
-        (), description="parquet files of bars, one per instrument in order; ignored with capture"
-    )
-    bars_from: str = Field("", description="first bar, as 2022-05-12 or 2022-05-12T08:30; UTC")
-    bars_volume: Literal["base", "quote"] = Field("base", description="unit of the volume column")
-    speed: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(1.0, description="times real time")
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(
-        7, description="of the synthetic market"
-    )
-    port: Annotated[int, Field(ge=0, le=65_535)] = Field(0, description="0: any free port")
-    wallet_quote: PositiveFloat = Field(100_000.0, description="opening balance")
-    maker_fee_bps: Annotated[float, Field(ge=-10.0, le=100.0)] = 2.0
-    taker_fee_bps: Annotated[float, Field(ge=0.0, le=100.0)] = 5.0
-    spot_fee_bps: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
-        10.0, description="of spot pairs, maker and taker alike"
-    )
-    latency_ms: Annotated[float, Field(ge=0.0, le=10_000.0)] = Field(
-        1.0, description="order in and answer out, each way; the median where it varies"
-    )
-    latency_kind: Literal["constant", "lognormal"] = "constant"
-    latency_sigma: Annotated[float, Field(ge=0.0, le=3.0)] = Field(
-        0.5, description="standard deviation of the logarithm of a lognormal latency"
-    )
-    faults: str = Field("", description="YAML script of faults that the exchange starts with")
-    key_can_withdraw: bool = Field(
-        False, description="its key may withdraw, which makes a run refuse it"
-    )
-    weight_1m_max: PositiveInt = Field(
-        2_400, description="request weight per minute; beyond: 429, and 418 when that is ignored"
-    )
-    orders_10s_max: PositiveInt = Field(300, description="new orders in ten seconds; then -1015")
-    orders_1m_max: PositiveInt = Field(1_200, description="new orders in a minute; then -1015")
 
 
 class LiveSettings(Section):
@@ -434,14 +386,18 @@ class LiveSettings(Section):
 class Settings(Section):
     """The whole configuration of one run."""
 
-    preset: str = "balanced"
-    mode: Literal["sim", "testnet", "live"] = "sim"
+    preset: str = Field(
+        "balanced",
+        description="the values under all others: a file of `config/presets/`, or custom",
+    )
+    mode: Literal["sim", "testnet", "live"] = Field(
+        "sim", description="the built-in exchange, the venue's testnet, or the venue: real money"
+    )
     venue: Annotated[str, Field(pattern=r"^(sim|binanceusdm|ccxt:[a-z0-9]{2,40})$")] = Field(
         "sim", description="sim, binanceusdm, or ccxt:NAME, which can be watched but not traded"
     )
-    instruments: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)] = (
-        "BTC/USDT:USDT",
-        "ETH/USDT:USDT",
+    instruments: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)] = Field(
+        ("BTC/USDT:USDT", "ETH/USDT:USDT"), description="what is traded, in ccxt's names; 1 to 64"
     )
     decision: DecisionSettings = DecisionSettings()
     feed: FeedSettings = FeedSettings()

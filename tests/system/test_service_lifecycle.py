@@ -68,7 +68,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     words = [f"PREFIX={PREFIX}", f"DESTDIR={folder}", f"PYTHON={PYTHON}"]
     subprocess.run(["make", "-C", str(ROOT), "install", *words], check=True, timeout=800)
     yield folder
-    subprocess.run(["make", "-C", str(ROOT), "uninstall", *words], check=True, timeout=60)
+    subprocess.run(["make", "-C", str(ROOT), "uninstall", *words], check=True, timeout=600)
     assert not PREFIX.exists()
     assert [path for path in folder.rglob("*") if path.is_file()] == []
 
