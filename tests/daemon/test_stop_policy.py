@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -47,9 +48,19 @@ def test_engine_stops_as_it_is_told(name: CommandName, cancels: bool, closes: bo
 
 @pytest.mark.parametrize("policy", ["leave", "flatten"])
 def test_policy_holds_at_the_venue(tmp_path: Path, policy: str) -> None:
-    """After ``flatten`` the venue says flat; every stop is clean, and the run replays equal."""
-    run = run_daemon(tmp_path, "--for", "12s", "--set", f"execution.on_stop={policy}")
+    """After ``flatten`` the venue says flat; every stop is clean, and the run replays equal.
+
+    On the side: a port that is taken costs the page and nothing else, and without
+    ``meta.real_time_monitoring`` there is no page at all.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = {"execution.on_stop": policy, "views.port": taken.getsockname()[1]}
+        words["meta.real_time_monitoring"] = str(policy == "flatten").lower()
+        chosen = [word for key, value in words.items() for word in ("--set", f"{key}={value}")]
+        run = run_daemon(tmp_path, "--for", "12s", *chosen)
     assert run.exit_code == 0, run.stderr[-2000:]
+    assert len(run.events("views_unavailable")) == (policy == "flatten")
+    assert run.events("views_opened") == []
     summary = run.summary
     assert summary is not None
     assert summary["exit"] == "clean"
