@@ -7,6 +7,7 @@ was opened before it is closed again, so a refused start leaves nothing running 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 from collections.abc import AsyncIterator
@@ -425,6 +426,8 @@ async def _open_exchange(site: _Site) -> Exchange | None:
 def _open_journal(site: _Site, instruments: tuple[Instrument, ...]) -> Journal:
     """Open the journal of this mode: simulated orders must never settle real ones."""
     directory = journal_directory(site.settings.journal.directory, os.environ)
+    with contextlib.suppress(OSError):  # the journal itself says what is wrong with the place
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # a parent would get 0755
     journal = Journal(
         directory / site.settings.mode,
         site.run_id,

@@ -18,6 +18,8 @@ from daemon.places import CONTROL_SOCKET
 from daemon.socket_lines import LineError, ask
 
 ASK_TIMEOUT_S = 8.0
+PIPE_WIDTH = 140
+"""Columns where there is no terminal that says how many it has."""
 
 
 def register(add: Add) -> None:
@@ -42,7 +44,7 @@ def _top(options: argparse.Namespace) -> int:
         if options.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
             from rich.console import Console
 
-            return top.show_once(path, Console())
+            return top.show_once(path, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
         return top.run(path)
     except (NobodyError, LineError) as error:
         return complain(options, str(error))
