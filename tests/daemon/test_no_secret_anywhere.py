@@ -15,7 +15,7 @@ from tests.fakes.free_port import free_port
 
 WEBHOOK_PART = "T0123SECRETPART9876"
 HEARTBEAT_PART = "heartbeat-secret-5521"
-FOR_A_WHILE = ("--for", "20s", "--json")
+FOR_A_WHILE = ("--for", "14s", "--json")
 PASSWORD = "smtp-password-9137"
 FAULTS: tuple[dict[str, object], ...] = (
     {"kind": "rest_error", "target": "POST /fapi/v1/order", "count": 2},

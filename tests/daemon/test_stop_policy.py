@@ -48,7 +48,7 @@ def test_engine_stops_as_it_is_told(name: CommandName, cancels: bool, closes: bo
 
 @pytest.mark.parametrize("policy", ["leave", "flatten"])
 def test_policy_holds_at_the_venue(tmp_path: Path, policy: str) -> None:
-    """After ``flatten`` the venue says flat; every stop is clean, and the run replays equal.
+    """After ``flatten`` the venue says flat; every stop is clean, and that run replays equal.
 
     On the side: a port that is taken costs the page and nothing else, and without
     ``meta.real_time_monitoring`` there is no page at all.
@@ -57,7 +57,7 @@ def test_policy_holds_at_the_venue(tmp_path: Path, policy: str) -> None:
         words = {"execution.on_stop": policy, "views.port": taken.getsockname()[1]}
         words["meta.real_time_monitoring"] = str(policy == "flatten").lower()
         chosen = [word for key, value in words.items() for word in ("--set", f"{key}={value}")]
-        run = run_daemon(tmp_path, "--for", "12s", *chosen)
+        run = run_daemon(tmp_path, "--for", "9s", *chosen)
     assert run.exit_code == 0, run.stderr[-2000:]
     assert len(run.events("views_unavailable")) == (policy == "flatten")
     assert run.events("views_opened") == []
@@ -69,4 +69,4 @@ def test_policy_holds_at_the_venue(tmp_path: Path, policy: str) -> None:
     assert summary["breaker"] == "NORMAL"
     if policy == "flatten":
         assert set(summary["venue_position_lots"].values()) == {0}
-    assert replay_run(tmp_path / "sim")["equal"] is True
+        assert replay_run(tmp_path / "sim")["equal"] is True
