@@ -69,14 +69,25 @@ class FeedSettings(Section):
 class ExecutionSettings(Section):
     """How a target position becomes orders."""
 
-    style: Literal["taker", "maker"] = Field(
-        "taker", description="IOC through the touch, or post-only at the touch"
+    style: Literal["market", "aggressive", "passive", "twap"] = Field(
+        "aggressive",
+        description="IOC at the collar, IOC through the touch, post-only at our touch, or slices",
     )
     taker_offset_bps: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
         2.0, description="how far beyond the touch an IOC limit may reach"
     )
     working_ms_max: PositiveInt = Field(
         5_000, description="a resting order is cancelled after this"
+    )
+    requote_ms: PositiveInt = Field(
+        1_000, description="passive: a quote that the touch has left this long follows it"
+    )
+    passive_ms_max: PositiveInt = Field(
+        4_000, description="passive: what is not done after this is taken aggressively"
+    )
+    twap_ms: PositiveInt = Field(10_000, description="twap: time from the first slice to the last")
+    twap_slices: Annotated[int, Field(ge=2, le=1_000)] = Field(
+        5, description="twap: IOC orders of equal size"
     )
     hysteresis_frac: Frac = Field(
         0.1, description="smallest change of position worth an order, as a share of the largest"

@@ -172,10 +172,11 @@ def weights(parts: Parts) -> Words:
 async def why(parts: Parts, client_order_id: str) -> Words:
     """Explain one order from the journal; RefusedError for one that it does not hold."""
     path = parts.journal.path
+    values = {each.symbol: each.tick_lot_quote_e8 for each in parts.instruments}
 
     def read() -> Words:
         parts.journal.flush(FLUSH_S)
-        return explain(path, client_order_id)
+        return explain(path, client_order_id, values)
 
     try:
         return await asyncio.to_thread(read)

@@ -19,18 +19,19 @@ from numpy.typing import NDArray
 from config.settings import Settings
 from daemon.effects import Decided, ModelMoved
 from daemon.instrument_state import InstrumentState
+from daemon.order_plans import Move, Planner
 from daemon.order_table import OrderTable, TrackedOrder
 from daemon.rollout import BundleName, Find, Rollout, RolloutState, Seat
 from daemon.rollout import Judge as Judge
 from daemon.rollout import Model as Model
-from kernels.events import REGIMES, OrderIntent, OrderStatus, Side, Verdict
+from kernels.events import REGIMES, OrderIntent, Verdict
 from kernels.ledger import Ledger
 from risk.breaker import BreakerState
 from risk.model_quality import ModelEvidence, model_verdict
-from risk.sizing import SizingEvidence, order_lots_max, target_lots
+from risk.sizing import SizingEvidence, target_lots
 from risk.views import ModelVerdict
+from strategy.campaigns import Campaign
 from strategy.ensemble import attribute, combine, weigh
-from strategy.intents import opposes, plan
 from strategy.observation import CLIP, FLAT, neutral_extras, write_observation
 from strategy.regime_report import reported_regime
 from strategy.runtime import Judgement
@@ -43,8 +44,6 @@ Notes = list[tuple[str, int, str, Mapping[str, Any]]]
 YEAR_MS = 365.25 * 86_400_000.0
 VOLATILITY_FEATURE = "volatility_realised_long_bps"
 """Feature that the volatility target is held against, bps per bar; 0 until it is warm."""
-
-RESTING = (OrderStatus.WORKING, OrderStatus.PARTIALLY_FILLED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +69,14 @@ class Outcome:
     """What was decided; ``notes`` are (event, instrument, reason, fields).
 
     ``model`` is the verdict on the models for every instrument, ABSENT where none was asked;
-    ``moves`` are steps of model bundles that this decision led to.
+    ``moves`` are steps of model bundles that this decision led to, ``quote_moves`` resting orders
+    that follow the touch.
     """
 
     decided: tuple[Decided, ...]
     intents: tuple[OrderIntent, ...]
     cancels: tuple[TrackedOrder, ...]
+    quote_moves: tuple[Move, ...]
     weights_A: NDArray[np.float64]
     notes: tuple[tuple[str, int, str, Mapping[str, Any]], ...]
     model: tuple[ModelVerdict, ...]
@@ -100,6 +101,7 @@ class DeciderState:
     held_IA: NDArray[np.int64]
     weights_A: NDArray[np.float64]
     rollout: RolloutState
+    campaigns: list[Campaign]
 
 
 class Decider:
@@ -118,6 +120,7 @@ class Decider:
         self.agent_names = model.agent_names
         self.agent_count = len(model.agent_names)
         self.rollout = Rollout(Seat(bundle=bundle, model=model), settings.model, find)
+        self.planner = Planner(instrument_count)
         self._settings = settings
         self._obs_BF = np.zeros(
             (instrument_count, model.normalisation.observation_count), np.float32
@@ -156,6 +159,7 @@ class Decider:
         decided: list[Decided] = []
         intents: list[OrderIntent] = []
         cancels: list[TrackedOrder] = []
+        quote_moves: list[Move] = []
         notes: list[tuple[str, int, str, Mapping[str, Any]]] = []
         model = [ModelVerdict.ABSENT] * len(self.reported)
         judgement, moves = self._judge(situation, equity_e8, notes)
@@ -165,11 +169,20 @@ class Decider:
                 situation, judgement, row, index, position, equity_e8, notes
             )
             model[index] = self._verdict(judgement, row, entry)
-            against, intent, outcome = self._orders_for(situation, entry, position, shares_A)
-            cancels.extend(against)
-            if intent is not None:
-                intents.append(intent)
-            decided.append(replace(entry, outcome=outcome))
+            way = self.planner.plan(
+                entry,
+                market=situation.markets[index],
+                orders=situation.orders,
+                breaker=situation.breaker,
+                full_lots=position.full_lots,
+                shares_A=shares_A,
+                settings=self._settings,
+            )
+            cancels.extend(way.cancels)
+            quote_moves.extend(way.moves)
+            if way.intent is not None:
+                intents.append(way.intent)
+            decided.append(replace(entry, outcome=way.outcome))
         # Reductions first: they free room under the limits for what opens.
         intents.sort(key=lambda intent: (not intent.reduce_only, intent.instrument))
         numbered = tuple(
@@ -180,6 +193,10 @@ class Decider:
             decided=tuple(decided),
             intents=numbered,
             cancels=tuple(cancels),
+            quote_moves=tuple(
+                (order, replace(intent, sequence=situation.next_sequence + len(numbered) + place))
+                for place, (order, intent) in enumerate(quote_moves)
+            ),
             weights_A=self._weights_A,
             notes=tuple(notes),
             moves=(*moves, *self.rollout.advance(equity_e8)),
@@ -194,6 +211,7 @@ class Decider:
             held_IA=self._held_IA,
             weights_A=self._weights_A,
             rollout=self.rollout.state,
+            campaigns=self.planner.campaigns,
         )
 
     def restore(self, state: DeciderState) -> None:
@@ -206,6 +224,7 @@ class Decider:
         self._held_IA = state.held_IA.copy()
         self._weights_A = state.weights_A.copy()
         self.rollout.restore(state.rollout)
+        self.planner.restore(state.campaigns)
 
     # inner ----------------------------------------------------------------------------------
 
@@ -401,59 +420,6 @@ class Decider:
             }
             notes.append(("regime_changed", index, name, fields))
         return regime
-
-    def _orders_for(
-        self,
-        situation: Situation,
-        entry: Decided,
-        position: _Position,
-        shares_A: tuple[float, ...],
-    ) -> tuple[list[TrackedOrder], OrderIntent | None, str]:
-        market = situation.markets[entry.instrument]
-        if situation.breaker >= BreakerState.CANCEL:
-            return [], None, "breaker"  # the desk cancels, and closes what is to be closed
-        working = situation.orders.open_orders(entry.instrument)
-        buys = sum(o.at_stake_lots for o in working if o.intent.side is Side.BUY)
-        sells = sum(o.at_stake_lots for o in working if o.intent.side is Side.SELL)
-        if opposes(
-            target_lots=entry.target_lots,
-            position_lots=entry.position_lots,
-            working_buy_lots=buys,
-            working_sell_lots=sells,
-        ):
-            return [o for o in working if o.status in RESTING], None, "cancelling"
-        if any(o.status not in RESTING for o in working):
-            return [], None, "in_flight"  # one order at a time: its answer changes what is left
-        intent = plan(
-            sequence=situation.next_sequence,  # numbered in the order of the gate, at the end
-            instrument=market.instrument,
-            target_lots=entry.target_lots,
-            position_lots=entry.position_lots,
-            full_lots=position.full_lots,
-            working_buy_lots=buys,
-            working_sell_lots=sells,
-            bid_ticks=market.bid_ticks,
-            ask_ticks=market.ask_ticks,
-            mark_ticks=market.mark_ticks,
-            price_collar_bps=self._settings.limits.price_collar_bps,
-            settings=self._settings.execution,
-            decided_ns=situation.now_ns,
-            reason=entry.outcome,
-            agent_share_A=shares_A,
-        )
-        if intent is not None:
-            return [], self._cut(intent, market), "intent"
-        return [], None, entry.outcome if entry.outcome == "abstained" else "hold"
-
-    def _cut(self, intent: OrderIntent, market: InstrumentState) -> OrderIntent:
-        """Cut new risk to what one order may carry; the rest follows with the next decision."""
-        is_buy = intent.side is Side.BUY
-        depth_lots = market.ask_depth_lots if is_buy else market.bid_depth_lots
-        limits = self._settings.limits
-        lots_max = order_lots_max(market.instrument, intent.price_ticks, limits, depth_lots)
-        if intent.reduce_only or intent.quantity_lots <= lots_max:
-            return intent
-        return replace(intent, quantity_lots=max(lots_max, market.instrument.lots_min))
 
 
 def _within_breaker(wanted: int, held: int, breaker: BreakerState) -> int:

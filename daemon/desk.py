@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from config.settings import Settings
 from daemon.effects import (
+    AmendOrder,
     AskAccount,
     CallGuard,
     CancelAll,
@@ -26,11 +27,16 @@ from daemon.effects import (
 from daemon.identity import client_order_id
 from daemon.ladder import Ladder, LadderState
 from daemon.notes import NoteBook
+from daemon.order_patience import (
+    EXPECTED_REJECTIONS,
+    NOTES_BY_STATUS,
+    TRIGGERS_BY_COMMAND,
+    wants_query,
+)
 from daemon.order_table import Applied, OrderTable, TableState, TrackedOrder
 from kernels.attribution import AgentLedger
 from kernels.events import (
     AGENTS,
-    TERMINAL_STATUSES,
     AccountState,
     Alarm,
     Command,
@@ -53,27 +59,6 @@ from risk.views import ModelVerdict
 NS_PER_MS = 1_000_000
 SETTLE_NS = 1_000_000_000
 """An account is compared only when no order of ours moved for this long before it was read."""
-SENT_PATIENCE = 5
-"""An order without any answer is asked about after this many query intervals."""
-
-ASKED_ABOUT = TERMINAL_STATUSES | {OrderStatus.UNKNOWN, OrderStatus.PENDING_CANCEL}
-"""An order in one of these that is not settled is asked about after one query interval."""
-
-NOTES_BY_STATUS: dict[OrderStatus, str] = {
-    OrderStatus.WORKING: "order_acknowledged",
-    OrderStatus.CANCELLED: "order_cancelled",
-    OrderStatus.REJECTED: "order_rejected",
-    OrderStatus.EXPIRED: "order_expired",
-    OrderStatus.UNKNOWN: "order_unknown",
-}
-
-TRIGGERS_BY_COMMAND: dict[CommandName, Trigger] = {
-    CommandName.HALT: Trigger.OPERATOR_HALT,
-    CommandName.REDUCE: Trigger.OPERATOR_REDUCE,
-    CommandName.RESUME: Trigger.OPERATOR_RESUME,
-    CommandName.CANCEL: Trigger.OPERATOR_CANCEL,
-    CommandName.FLATTEN: Trigger.OPERATOR_FLATTEN,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +185,7 @@ class Desk:
                     reason=update.reason,
                 )
             )
-        if update.status is OrderStatus.REJECTED:
+        if update.status is OrderStatus.REJECTED and update.code not in EXPECTED_REJECTIONS:
             effects.extend(self.ladder.count_rejection(update.received_ns))
         return tuple(effects)
 
@@ -317,7 +302,7 @@ class Desk:
             if rests:
                 reason = f"breaker {self.breaker.state.name}" if is_ending else "worked too long"
                 effects.extend(self.cancel(order, reason, now_ns))
-            elif self._wants_query(order, now_ns):
+            elif wants_query(order, now_ns, self._query_ns):
                 if order.status is OrderStatus.PENDING_CANCEL:
                     effects.extend(self.cancel(order, "no proof of its end yet", now_ns))
                 order.queried_ns = now_ns
@@ -382,6 +367,40 @@ class Desk:
                 client_order_id=order.client_order_id,
                 instrument=order.intent.instrument,
                 reason=reason,
+            ),
+        )
+
+    def amend(
+        self,
+        order: TrackedOrder,
+        intent: OrderIntent,
+        market: MarketView,
+        now_ns: int,
+        model: Sequence[ModelVerdict],
+    ) -> tuple[Effect, ...]:
+        """Move a resting order to the price of ``intent``, judged like any new order.
+
+        What the gate does not let through is cancelled: a quote that may not move must not stay.
+        """
+        self.orders.lift(order)
+        (verdict,) = self.gate.review(
+            (intent,),
+            ledger=self.ledger,
+            market=market,
+            working=self.orders.working_view(),
+            breaker=self.breaker.state,
+            model=model,
+            now_ns=now_ns,
+        )
+        if isinstance(verdict, Denied):
+            self.orders.put_back(order, None, now_ns)
+            return (*self._denied(verdict), *self.cancel(order, "may not be moved", now_ns))
+        self.orders.put_back(order, intent.price_ticks, now_ns)
+        return (
+            AmendOrder(
+                client_order_id=order.client_order_id,
+                quantity_lots=order.intent.quantity_lots,
+                approved=verdict,
             ),
         )
 
@@ -458,15 +477,6 @@ class Desk:
                 )
                 effects.append(query)
         return tuple(effects)
-
-    def _wants_query(self, order: TrackedOrder, now_ns: int) -> bool:
-        if order.status is OrderStatus.SENT:
-            patience_ns = self._query_ns * SENT_PATIENCE
-        elif order.status in ASKED_ABOUT:
-            patience_ns = self._query_ns
-        else:
-            return False
-        return now_ns - max(order.status_ns, order.queried_ns) >= patience_ns
 
     def _denied(self, denied: Denied) -> tuple[Effect, ...]:
         self.denied_counts[denied.code.value] += 1

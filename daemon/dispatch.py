@@ -9,6 +9,7 @@ from config.settings import Settings
 from daemon import latch
 from daemon.clock import Clock
 from daemon.effects import (
+    AmendOrder,
     AskAccount,
     CallGuard,
     CancelAll,
@@ -86,6 +87,8 @@ class Dispatcher:
                     self._send(effect, origin_ns)
             elif isinstance(effect, CancelOrder):
                 self._gateway.cancel(effect)
+            elif isinstance(effect, AmendOrder):
+                self._amend(effect)
             elif isinstance(effect, CancelAll):
                 self._gateway.cancel_all(effect.instrument)
             elif isinstance(effect, QueryOrder):
@@ -170,6 +173,21 @@ class Dispatcher:
             "reduce_only": intent.reduce_only,
         }
         self._log.note(Note(event="order_sent", event_ns=self._clock.now_ns(), fields=fields))
+
+    def _amend(self, amend: AmendOrder) -> None:
+        """Write down where an order goes, then move it; size and side stay as they were stored."""
+        intent = amend.approved.intent
+        instrument = self._instruments[intent.instrument]
+        fields = {
+            "instrument": instrument.symbol,
+            "client_order_id": amend.client_order_id,
+            "price": instrument.price_text(intent.price_ticks),
+            "remaining": instrument.quantity_text(intent.quantity_lots),
+        }
+        note = Note(event="order_amended", event_ns=self._clock.now_ns(), fields=fields)
+        self._journal.record_note(note)
+        self._gateway.amend(amend)
+        self._log.note(note)
 
     def _refuse(self, send: SendOrder, error: JournalError) -> None:
         """An order that cannot be written down is not sent, and neither is the next one."""

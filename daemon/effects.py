@@ -18,6 +18,15 @@ class SendOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AmendOrder:
+    """Move a resting order to the price of this approval; ``quantity_lots`` is its whole size."""
+
+    client_order_id: str
+    quantity_lots: int
+    approved: Approved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelOrder:
     """Cancel one working order."""
 
@@ -106,6 +115,7 @@ class ModelMoved:
 
 Effect = (
     SendOrder
+    | AmendOrder
     | CancelOrder
     | CancelAll
     | QueryOrder

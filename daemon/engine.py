@@ -343,7 +343,7 @@ class Engine:
             )
         )
         self._probe.lap("decide")
-        self.intent_count += len(outcome.intents)
+        self.intent_count += len(outcome.intents) + len(outcome.quote_moves)
         self.decision_count += len(outcome.decided)
         self.weights_A = outcome.weights_A
         for decided in outcome.decided:
@@ -356,6 +356,8 @@ class Engine:
             self._probe.begin()
             effects.extend(self.desk.review(outcome.intents, self.markets, now_ns, outcome.model))
             self._probe.lap("gate")
+        for order, intent in outcome.quote_moves:
+            effects.extend(self.desk.amend(order, intent, self.markets, now_ns, outcome.model))
         effects.extend(outcome.decided)
         effects.extend(outcome.moves)
         for name, instrument, reason, fields in outcome.notes:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.effects import (
+    AmendOrder,
     AskAccount,
     CallGuard,
     CancelAll,
@@ -81,6 +82,7 @@ EFFECT_TYPES: tuple[type[Any], ...] = (
     AskAccount,
     CallGuard,
     ModelMoved,
+    AmendOrder,
 )
 """Numbers of the effect types in the log: append only, never reorder."""
 
@@ -224,6 +226,9 @@ def _plain(effect: Effect) -> object:
     if isinstance(effect, SendOrder):
         approved = effect.approved
         return (effect.client_order_id, approved.intent, approved.approved_ns)
+    if isinstance(effect, AmendOrder):
+        approved = effect.approved
+        return (effect.client_order_id, effect.quantity_lots, approved.intent, approved.approved_ns)
     return effect
 
 

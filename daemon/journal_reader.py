@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from daemon.shortfall import Execution, measure
 from kernels.events import OrderStatus, OrderType, Side
 
 WAIT_S = 2.0
@@ -23,19 +25,25 @@ class JournalUnreadableError(Exception):
     """The journal cannot be read."""
 
 
-def explain(path: Path, client_order_id: str) -> dict[str, Any]:
+def explain(
+    path: Path, client_order_id: str, tick_lot_quote_e8: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """Collect the intent, the decision behind it, the venue's news and the fills of one order.
+
+    ``tick_lot_quote_e8``, the value of one tick of one lot by symbol, adds fees to the shortfall.
 
     Raises UnknownOrderError for an id that was never written, JournalUnreadableError for an
     unreadable file. Opens it read-only, so this may run beside the daemon and in any thread.
     """
     try:
-        return _explain(path, client_order_id)
+        return _explain(path, client_order_id, tick_lot_quote_e8 or {})
     except sqlite3.Error as error:
         raise JournalUnreadableError(f"{path}: {error}") from error
 
 
-def _explain(path: Path, client_order_id: str) -> dict[str, Any]:
+def _explain(
+    path: Path, client_order_id: str, tick_lot_quote_e8: Mapping[str, int]
+) -> dict[str, Any]:
     uri = f"{path.absolute().as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True, timeout=WAIT_S)) as journal:
         journal.row_factory = sqlite3.Row
@@ -43,18 +51,28 @@ def _explain(path: Path, client_order_id: str) -> dict[str, Any]:
         if not found:
             raise UnknownOrderError(f"no order {client_order_id} in {path}")
         intent = found[0]
+        decision = _decision(journal, intent)
+        fills = _rows(journal, _FILLS, client_order_id)
         return {
             "order": client_order_id,
             "run_id": intent["run_id"],
             "intent": _intent(intent),
-            "decision": _decision(journal, intent),
+            "decision": decision,
             "updates": [_update(row) for row in _rows(journal, _UPDATES, client_order_id)],
-            "fills": [_fill(row) for row in _rows(journal, _FILLS, client_order_id)],
+            "moves": [_move(row) for row in _rows(journal, _MOVES, client_order_id)],
+            "fills": [_fill(row) for row in fills],
+            "shortfall": _shortfall(
+                intent, decision, fills, tick_lot_quote_e8.get(intent["symbol"])
+            ),
         }
 
 
 _UPDATES = "SELECT * FROM order_updates WHERE client_order_id = ? ORDER BY id"
 _FILLS = "SELECT * FROM fills WHERE client_order_id = ? ORDER BY id"
+_MOVES = (
+    "SELECT event_ns, fields FROM notes WHERE event = 'order_amended'"
+    " AND json_extract(fields, '$.client_order_id') = ? ORDER BY id"
+)
 _DECISION = (
     "SELECT * FROM decisions WHERE run_id = ? AND instrument = ? AND decided_ns = ?"
     " ORDER BY id DESC"
@@ -88,6 +106,37 @@ def _decision(journal: sqlite3.Connection, intent: dict[str, Any]) -> dict[str, 
     key = (intent["run_id"], intent["instrument"], intent["decided_ns"])
     found = _rows(journal, _DECISION, *key)
     return orjson.loads(found[0]["fields"]) if found else None
+
+
+def _move(row: dict[str, Any]) -> dict[str, Any]:
+    fields = orjson.loads(row["fields"])
+    return {"event_ns": row["event_ns"], "price": fields["price"], "remaining": fields["remaining"]}
+
+
+def _shortfall(
+    intent: dict[str, Any],
+    decision: dict[str, Any] | None,
+    fills: list[dict[str, Any]],
+    tick_lot_quote_e8: int | None,
+) -> dict[str, Any] | None:
+    """Measure against the decision's mid; a closing order was decided at no price."""
+    if decision is None or not decision.get("mid_ticks"):
+        return None
+    return measure(
+        side=intent["side"],
+        decision_mid_ticks=float(decision["mid_ticks"]),
+        quantity_lots=intent["quantity_lots"],
+        tick_lot_quote_e8=tick_lot_quote_e8,
+        fills=[
+            Execution(
+                price_ticks=row["price_ticks"],
+                quantity_lots=row["quantity_lots"],
+                fee_quote_e8=row["fee_quote_e8"],
+            )
+            for row in fills
+        ],
+        delay_ns=fills[0]["received_ns"] - intent["decided_ns"] if fills else None,
+    ).words()
 
 
 def _update(row: dict[str, Any]) -> dict[str, Any]:

@@ -123,6 +123,8 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("order_settled", "ME410", "info", False, "the fate of an unknown order is proven"),
     ("cancel_sent", "ME411", "info", False, "a cancel left for the venue"),
     ("cancel_failed", "ME412", "warning", False, "a cancel did not get through"),
+    ("order_amended", "ME414", "info", False, "a resting order is moved to the touch"),
+    ("amend_failed", "ME415", "warning", False, "an order could not be moved, so it is cancelled"),
     ("order_foreign", "ME413", "warning", True, "the account has an order that is not ours"),
     # risk
     ("position_mismatch", "ME501", "error", True, "our position differs from the venue's"),

@@ -9,7 +9,7 @@ counts as working, so that no limit can be passed through the gap between the tw
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from kernels.events import (
@@ -81,6 +81,7 @@ class TrackedOrder:
     seen_lots: int = 0
     cancel_requested_ns: int = 0
     queried_ns: int = 0
+    amended_ns: int = 0
 
     @property
     def at_stake_lots(self) -> int:
@@ -194,6 +195,17 @@ class OrderTable:
         if order.seen_lots > order.intent.quantity_lots:
             return Applied.ILLEGAL
         return Applied.CHANGED
+
+    def lift(self, order: TrackedOrder) -> None:
+        """Leave an order out of what is at stake while the gate judges it at another price."""
+        self._tally.remove(order.client_order_id)
+
+    def put_back(self, order: TrackedOrder, price_ticks: int | None, now_ns: int) -> None:
+        """Count a lifted order again, at a new price if it was moved."""
+        if price_ticks is not None:
+            order.intent = replace(order.intent, price_ticks=price_ticks)
+            order.amended_ns = now_ns
+        self._settle(order)
 
     def working_view(self) -> WorkingView:
         """Give what is at stake per instrument and side, as the gate counts it; a living view."""

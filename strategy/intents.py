@@ -4,18 +4,22 @@ A flip through zero takes two decisions: first a reduce-only close of the whole 
 its fill is known, the opening order. So an order either only reduces or only adds, and a partial
 fill or a lost answer can never leave more than the target.
 
-Prices are limits in ticks. Taker: IOC up to ``taker_offset_bps`` beyond the touch, rounded outward,
-but never beyond the collar. Maker: post-only at our own touch. Nothing is planned without a whole,
+Prices are limits in ticks, whatever the style. ``market``: IOC at the collar. ``aggressive`` and
+slices of ``twap``: IOC up to ``taker_offset_bps`` beyond the touch, rounded outward, but never
+beyond the collar. ``passive``: post-only at our own touch. Nothing is planned without a whole,
 uncrossed quote.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from config.settings import ExecutionSettings
 from kernels.events import OrderIntent, OrderType, Side
 from kernels.units import BPS_PER_UNIT, Instrument
+
+Style = Literal["market", "aggressive", "passive", "twap"]
 
 
 def plan(
@@ -35,8 +39,14 @@ def plan(
     decided_ns: int,
     reason: str,
     agent_share_A: tuple[float, ...] = (),
+    style: Style | None = None,
+    slice_lots: int | None = None,
+    is_under_way: bool = False,
 ) -> OrderIntent | None:
     """Return the order that leads towards the target, or None when none is worth sending.
+
+    ``style`` is that of the settings unless given; ``slice_lots`` caps the order; a way that is
+    under way ends exactly, without ``hysteresis_frac``.
 
     ``full_lots`` is the position at full conviction, the base of ``hysteresis_frac``; closing to
     exactly flat is exempt from it. ``working_*_lots`` are the open remainders of our own orders and
@@ -49,24 +59,34 @@ def plan(
     change_lots = aim_lots - (position_lots + working_buy_lots - working_sell_lots)
     if change_lots == 0 or (working_sell_lots if change_lots > 0 else working_buy_lots) > 0:
         return None
-    if aim_lots != 0 and abs(change_lots) < settings.hysteresis_frac * abs(full_lots):
+    least_lots = 0.0 if is_under_way or aim_lots == 0 else settings.hysteresis_frac * abs(full_lots)
+    if abs(change_lots) < least_lots:
         return None
     reduce_only = position_lots * change_lots < 0
     side = Side.BUY if change_lots > 0 else Side.SELL
-    price_ticks = _limit_ticks(side, bid_ticks, ask_ticks, mark_ticks, price_collar_bps, settings)
-    quantity_lots = min(abs(change_lots), instrument.lots_max)
-    if price_ticks is None or quantity_lots < instrument.lots_min:
+    style = style or settings.style
+    price_ticks = limit_ticks(
+        side,
+        style,
+        bid_ticks=bid_ticks,
+        ask_ticks=ask_ticks,
+        mark_ticks=mark_ticks,
+        price_collar_bps=price_collar_bps,
+        taker_offset_bps=settings.taker_offset_bps,
+    )
+    if price_ticks is None:
         return None
-    notional_quote_e8 = instrument.notional_quote_e8(price_ticks, quantity_lots)
-    if not reduce_only and notional_quote_e8 < instrument.notional_min_quote_e8:
-        return None  # the venue exempts reduce-only orders, so that a remainder can be closed
+    valued_at = 0 if reduce_only else price_ticks
+    quantity_lots = _quantity_lots(abs(change_lots), slice_lots, instrument, valued_at)
+    if quantity_lots == 0:
+        return None
     return OrderIntent(
         sequence=sequence,
         instrument=instrument.index,
         side=side,
         quantity_lots=quantity_lots,
         price_ticks=price_ticks,
-        order_type=OrderType.POST_ONLY if settings.style == "maker" else OrderType.IOC,
+        order_type=OrderType.POST_ONLY if style == "passive" else OrderType.IOC,
         reduce_only=reduce_only,
         decided_ns=decided_ns,
         reason=reason,
@@ -84,27 +104,48 @@ def opposes(
     return buys_too_much or sells_too_much
 
 
-def _limit_ticks(
+def _quantity_lots(
+    change_lots: int, slice_lots: int | None, instrument: Instrument, price_ticks: int
+) -> int:
+    """Cut a change to a slice, but to nothing that the venue refuses; 0 when the whole is that.
+
+    Without a price there is no least notional: the venue exempts reduce-only orders, so that a
+    remainder can be closed.
+    """
+    least_lots = instrument.lots_min
+    if price_ticks > 0:
+        lot_quote_e8 = instrument.notional_quote_e8(price_ticks, 1)
+        least_lots = max(least_lots, -(-instrument.notional_min_quote_e8 // lot_quote_e8))
+    quantity_lots = min(change_lots, instrument.lots_max)
+    if quantity_lots < least_lots:
+        return 0
+    return quantity_lots if slice_lots is None else min(quantity_lots, max(slice_lots, least_lots))
+
+
+def limit_ticks(
     side: Side,
+    style: Style,
+    *,
     bid_ticks: int,
     ask_ticks: int,
     mark_ticks: int,
     price_collar_bps: float,
-    settings: ExecutionSettings,
+    taker_offset_bps: float,
 ) -> int | None:
     """Return the limit price, or None where the touch itself lies outside the collar."""
-    touch_ticks = ask_ticks if side is Side.BUY else bid_ticks
-    if settings.style == "maker":
-        touch_ticks = bid_ticks if side is Side.BUY else ask_ticks
+    is_passive = style == "passive"
+    touch_ticks = bid_ticks if (side is Side.BUY) is is_passive else ask_ticks
     anchors = [0.5 * (bid_ticks + ask_ticks)] + ([float(mark_ticks)] if mark_ticks > 0 else [])
     collar_frac = price_collar_bps / BPS_PER_UNIT
     lowest_ticks = _ceil_ticks(max(anchors) * (1.0 - collar_frac))
     highest_ticks = _floor_ticks(min(anchors) * (1.0 + collar_frac))
     if not lowest_ticks <= touch_ticks <= highest_ticks:
         return None
-    if settings.style == "maker":
+    if is_passive:
         return touch_ticks
-    reach_frac = settings.taker_offset_bps / BPS_PER_UNIT
+    if style == "market":
+        return highest_ticks if side is Side.BUY else max(lowest_ticks, 1)
+    reach_frac = taker_offset_bps / BPS_PER_UNIT
     if side is Side.BUY:
         return min(_ceil_ticks(touch_ticks * (1.0 + reach_frac)), highest_ticks)
     return max(_floor_ticks(touch_ticks * (1.0 - reach_frac)), lowest_ticks, 1)

@@ -16,7 +16,7 @@ from ccxt.base.errors import BaseError
 
 from config.settings import ExecutionSettings
 from daemon.clock import Clock
-from daemon.effects import CancelOrder, Note, SendOrder
+from daemon.effects import AmendOrder, CancelOrder, Note, SendOrder
 from daemon.lanes import Lanes
 from daemon.venues.order_calls import Call, OrderCalls
 from daemon.venues.order_socket import OrderSocket
@@ -106,6 +106,10 @@ class OrderGateway:
         """Cancel one order; returns at once."""
         self._supervisor.spawn(f"cancel {cancel.client_order_id}", self._cancel(cancel))
 
+    def amend(self, amend: AmendOrder) -> None:
+        """Move a resting order; returns at once. What cannot be moved is cancelled."""
+        self._supervisor.spawn(f"amend {amend.client_order_id}", self._amend(amend))
+
     def cancel_all(self, instrument: int) -> None:
         """Cancel every open order of an instrument at the venue; returns at once."""
         name = self._instruments[instrument].symbol
@@ -160,6 +164,32 @@ class OrderGateway:
             self._emit(client_order_id, intent.instrument, OrderStatus.UNKNOWN, 0, reason)
             return
         self._lanes.put(to_update(order, self._clock.now_ns(), "answer"))
+
+    async def _amend(self, amend: AmendOrder) -> None:
+        """Ask once. Where the new price is not proven, only a cancel leads to certainty."""
+        intent = amend.approved.intent
+        instrument = self._instruments[intent.instrument]
+        request = {
+            "symbol": instrument.venue_id,
+            "origClientOrderId": amend.client_order_id,
+            "side": "BUY" if intent.side is Side.BUY else "SELL",
+            "quantity": instrument.quantity_text(amend.quantity_lots),
+            "price": instrument.price_text(intent.price_ticks),
+        }
+        answer = await self._calls.make(Call.AMEND, request)
+        order = None if isinstance(answer, Refusal) else read_order(answer, instrument)
+        if order is not None and order.client_order_id == amend.client_order_id:
+            self._lanes.put(to_update(order, self._clock.now_ns(), "amended"))
+            return
+        reason = answer.reason if isinstance(answer, Refusal) else "answer describes no order"
+        self._say("amend_failed", client_order_id=amend.client_order_id, reason=reason)
+        await self._cancel(
+            CancelOrder(
+                client_order_id=amend.client_order_id,
+                instrument=intent.instrument,
+                reason="amend failed",
+            )
+        )
 
     async def _cancel(self, cancel: CancelOrder) -> None:
         instrument = self._instruments[cancel.instrument]

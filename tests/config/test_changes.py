@@ -24,11 +24,11 @@ def test_every_difference_is_listed_with_both_values() -> None:
     new = Settings(
         decision=DecisionSettings(interval_ms=500),
         limits=RiskLimits(leverage_max=0.5),
-        execution=ExecutionSettings(style="maker"),
+        execution=ExecutionSettings(style="passive"),
     )
     assert changes(Settings(), new) == (
         Change(key="decision.interval_ms", old=1000, new=500),
-        Change(key="execution.style", old="taker", new="maker"),
+        Change(key="execution.style", old="aggressive", new="passive"),
         Change(key="limits.leverage_max", old=Settings().limits.leverage_max, new=0.5),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from config.settings import ExecutionSettings, RiskLimits, Settings
 from daemon.desk import SETTLE_NS, Desk
 from daemon.effects import CancelAll, CancelOrder, Effect, Note, QueryOrder, SendOrder
-from daemon.identity import parse_client_order_id
+from daemon.identity import client_order_id, parse_client_order_id
 from daemon.notes import NoteBook
 from kernels.events import (
     AccountState,
@@ -331,3 +332,14 @@ def test_state_of_the_desk_holds_the_agents() -> None:
     desk.review([intent(agent_share_A=ONE_AGENT)], market(), NOW, MODEL)
     twin.restore(desk.state)
     assert twin.armed_agents == desk.armed_agents == (False, True, True, True, True)
+
+
+def test_a_post_only_order_that_would_have_taken_is_no_sign_of_trouble() -> None:
+    """Any number of -5022 leaves the breaker alone; other codes still count as a storm."""
+    for code, state in ((-5022, BreakerState.NORMAL), (-2019, BreakerState.REDUCE_ONLY)):
+        desk = make_desk(RiskLimits(rejects_in_window_max=3, duplicate_window_ms=1))
+        for sequence in range(6):
+            name = client_order_id(RUN_ID, sequence)
+            desk.orders.add(name, intent(sequence=sequence), NOW + sequence)
+            desk.on_update(replace(update(name, OrderStatus.REJECTED), code=code))
+        assert desk.breaker.state is state

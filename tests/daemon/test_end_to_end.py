@@ -242,8 +242,9 @@ def test_signal_cancels_what_rests_and_ends_within_five_seconds(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     """A stop leaves no order behind, closes the journal and is quick."""
-    maker = ("--set", "execution.style=maker", "--set", "execution.working_ms_max=60000")
-    with running_daemon(tmp_path, *maker) as process:
+    longest = ("passive_ms_max", "requote_ms", "working_ms_max")
+    rests = [f"--set=execution.{name}=60000" for name in longest]
+    with running_daemon(tmp_path, "--set=execution.style=passive", *rests) as process:
         wait_for_event(process, "order_acknowledged")
         asked_s = time.monotonic()
         process.send_signal(number)

@@ -25,7 +25,13 @@ from tests.fakes.webhook import FIVE_SECONDS, webhook
 NOTHING_OPEN_S = 5.0
 FLAT_S = 15.0
 QUICK = ("decision.interval_ms=250", "decision.warm_up_bars=1")
-MAKER = ("execution.style=maker", "execution.working_ms_max=60000", *QUICK)
+MAKER = (
+    "execution.style=passive",
+    "execution.passive_ms_max=60000",
+    "execution.requote_ms=60000",
+    "execution.working_ms_max=60000",
+    *QUICK,
+)
 FLATTENING = ("guard.on_loss=flatten", "guard.timeout_ms=2000")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from config.settings import ExecutionSettings, Settings
 from daemon.clock import SystemClock
-from daemon.effects import CancelOrder, Note, SendOrder
+from daemon.effects import AmendOrder, CancelOrder, Note, SendOrder
 from daemon.lanes import Lanes
 from daemon.venues import order_socket
 from daemon.venues.connect import connect, load_instruments
@@ -28,6 +28,17 @@ from tests.fakes.scripted_venue import ScriptedVenue, answer, hang_up, serve
 
 CREATE, CANCEL, QUERY = (f"{verb} /fapi/v1/order" for verb in ("POST", "DELETE", "GET"))
 IDENTITY = "me-run-1"
+INTENT = OrderIntent(
+    sequence=1,
+    instrument=0,
+    side=Side.BUY,
+    quantity_lots=10,
+    price_ticks=600_001,
+    order_type=OrderType.POST_ONLY,
+    reduce_only=False,
+    decided_ns=1,
+    reason="test",
+)
 
 
 def _order(**changes: Any) -> dict[str, Any]:
@@ -58,19 +69,13 @@ class _Rig:
     stages: list[str]
 
     def submit(self) -> None:
-        intent = OrderIntent(
-            sequence=1,
-            instrument=0,
-            side=Side.BUY,
-            quantity_lots=10,
-            price_ticks=600_001,
-            order_type=OrderType.POST_ONLY,
-            reduce_only=False,
-            decided_ns=1,
-            reason="test",
-        )
-        approved = approve(intent, self.instruments)
+        approved = approve(INTENT, self.instruments)
         self.gateway.submit(SendOrder(client_order_id=IDENTITY, approved=approved))
+
+    def amend(self) -> None:
+        approved = approve(INTENT, self.instruments)
+        amend = AmendOrder(client_order_id=IDENTITY, quantity_lots=25, approved=approved)
+        self.gateway.amend(amend)
 
     def cancel(self) -> None:
         self.gateway.cancel(CancelOrder(client_order_id=IDENTITY, instrument=0, reason="test"))
@@ -230,6 +235,34 @@ async def test_rest_first_and_the_socket_once_rest_is_silent(tmp_path: Path) -> 
         rig.submit()
         assert (await rig.only_update()).status is OrderStatus.WORKING
         assert [call["method"] for call in rig.venue.calls] == ["order.place"]
+
+
+async def test_a_resting_order_is_moved_in_one_message(tmp_path: Path) -> None:
+    """order.modify names our id, side, whole size and new price; its answer is news."""
+    result = {"status": 200, "result": _order(price="59000.00")}
+    async with _rig(tmp_path, lambda call: result) as rig:
+        rig.amend()
+        update = await rig.only_update()
+        assert (update.status, update.reason) == (OrderStatus.WORKING, "amended")
+        (call,) = rig.venue.calls
+        assert call["method"] == "order.modify"
+        words = call["params"]
+        assert (words["origClientOrderId"], words["side"]) == (IDENTITY, "BUY")
+        assert (words["quantity"], words["price"]) == ("0.025", "60000.1")
+
+
+@pytest.mark.parametrize("failure", [_error(400, -5027), _error(504, -1007), {"status": 200}])
+async def test_what_cannot_be_moved_is_cancelled(tmp_path: Path, failure: Any) -> None:
+    """Refused or unknown: nobody knows at which price it rests, so it goes."""
+
+    def on_call(call: dict[str, Any]) -> Any:
+        is_amend = call["method"] == "order.modify"
+        return failure if is_amend else {"status": 200, "result": _order(status="CANCELED")}
+
+    async with _rig(tmp_path, on_call) as rig:
+        rig.amend()
+        assert (await rig.only_update()).status is OrderStatus.CANCELLED
+        assert [call["method"] for call in rig.venue.calls] == ["order.modify", "order.cancel"]
 
 
 async def test_a_query_asks_over_the_socket_too(tmp_path: Path) -> None:

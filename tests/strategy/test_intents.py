@@ -29,7 +29,7 @@ BTC = Instrument(
 
 def planned(**changes: Any) -> OrderIntent | None:
     """Plan from flat to a target of 100 lots in a quiet market, with some facts changed."""
-    style = changes.pop("style", "taker")
+    style = changes.pop("style", "aggressive")
     offset = changes.pop("taker_offset_bps", 2.0)
     facts: dict[str, Any] = {
         "sequence": 7,
@@ -78,7 +78,7 @@ def test_selling_mirrors_buying() -> None:
 @pytest.mark.parametrize(("target", "price"), [(100, 600_000), (-100, 600_001)])
 def test_maker_rests_at_its_own_touch(target: int, price: int) -> None:
     """Post-only at the bid to buy, at the ask to sell."""
-    intent = planned(target_lots=target, style="maker")
+    intent = planned(target_lots=target, style="passive")
     assert intent is not None
     assert (intent.price_ticks, intent.order_type) == (price, OrderType.POST_ONLY)
 
@@ -164,7 +164,7 @@ def test_the_collar_cuts_the_reach_and_can_forbid_the_touch() -> None:
     spread=st.integers(1, 50),
     mark_off=st.integers(-200, 200),
     offset=st.floats(0.0, 100.0),
-    style=st.sampled_from(["taker", "maker"]),
+    style=st.sampled_from(["market", "aggressive", "passive", "twap"]),
 )
 @settings(max_examples=300, deadline=None)
 def test_every_planned_order_is_sound(
@@ -201,7 +201,7 @@ def test_every_planned_order_is_sound(
         assert intent.quantity_lots <= abs(position)
     for anchor in (bid + spread / 2, mark):
         assert abs(intent.price_ticks - anchor) <= anchor * 0.005 + 1e-6
-    if style == "taker":
+    if style != "passive":
         reaches = (
             intent.price_ticks >= bid + spread
             if intent.side is Side.BUY
