@@ -9,7 +9,8 @@ import pytest
 
 from daemon.effects import CancelAll, SendOrder
 from kernels.events import Command, CommandName
-from tests.daemon.test_engine import (
+from tests.fakes.daemon_process import replay_run, run_daemon
+from tests.fakes.scripted_engine import (
     START,
     S,
     ScriptedJudge,
@@ -20,7 +21,6 @@ from tests.daemon.test_engine import (
     second,
     warm,
 )
-from tests.fakes.daemon_process import replay_run, run_daemon
 
 
 @pytest.mark.parametrize(
