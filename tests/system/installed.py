@@ -21,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.system.sandbox import look
+
 PREFIX = os.environ["PREFIX"]
 STAGE = Path("/srv/stage")
 COMMAND = f"{PREFIX}/venv/bin/metaensemble"
@@ -173,6 +175,7 @@ def start_and_reload(measured: dict[str, Any]) -> None:
     until(lambda: ask("status")["decisions"] > decisions + 3, "decisions go on", MAIN)
     assert ask("status")["breaker"]["state"] == "NORMAL"
     configure(limits={"order_notional_quote_max": 20_000})
+    measured["sandbox"] = {MAIN: look(show(MAIN, "MainPID"))}
     measured["score"] = {unit: exposure(unit) for unit in (MAIN, GUARD)}
 
 
@@ -238,6 +241,7 @@ def guard(measured: dict[str, Any]) -> None:
     )
     systemctl("start", GUARD)
     systemctl("start", MAIN)
+    measured["sandbox"][GUARD] = look(show(GUARD, "MainPID"))
     assert ask("status")["guard"]["state"] == "armed"
     fills = count(MAIN, "order_filled")
     until(lambda: count(MAIN, "order_filled") > fills, "a fill", MAIN)
