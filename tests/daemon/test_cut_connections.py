@@ -25,6 +25,7 @@ from daemon.identity import client_order_id
 from daemon.lanes import Lanes
 from daemon.notes import NoteBook
 from daemon.simulated import process
+from daemon.venues import order_socket
 from daemon.venues import orders as orders_module
 from daemon.venues.connect import connect, load_instruments
 from daemon.venues.order_socket import OrderSocket
@@ -145,6 +146,8 @@ class Scene:
 @asynccontextmanager
 async def _scene(monkeypatch: pytest.MonkeyPatch, way: Way) -> AsyncIterator[Scene]:
     monkeypatch.setattr(orders_module, "NOT_FOUND_IS_FINAL_NS", FINAL_NS)
+    # a socket cut every second would wait 10 s between attempts, and 2,000 cuts for hours
+    monkeypatch.setattr(order_socket, "RECONNECT_MS_MAX", 100)
     simulated = SimulatedSettings(market="calm", latency_ms=0.0)
     settings = Settings(instruments=SYMBOLS, simulated=simulated)
     venue = await process.start(simulated, SYMBOLS)
