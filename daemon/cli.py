@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from daemon import cli_alert, cli_feeds, cli_guard, cli_models, cli_operator, cli_top
+from daemon import cli_alert, cli_feeds, cli_guard, cli_models, cli_operator, cli_top, cli_train
 from daemon.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
             lambda options: _settings(options, ()),
         )
     cli_models.register(lambda *words: _add(commands, *words))
+    cli_train.register(lambda *words: _add(commands, *words), _duration)
     _add_replay(commands)
     _add_bench(commands)
     cli_feeds.register(

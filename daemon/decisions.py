@@ -32,7 +32,8 @@ from risk.sizing import SizingEvidence, target_lots
 from risk.views import ModelVerdict
 from strategy.campaigns import Campaign
 from strategy.ensemble import attribute, combine, weigh
-from strategy.observation import CLIP, FLAT, neutral_extras, write_observation
+from strategy.learning.forecasts import step_forecast
+from strategy.observation import CLIP, FLAT, FORECAST_NAMES, neutral_extras, write_observation
 from strategy.regime_report import reported_regime
 from strategy.runtime import Judgement
 
@@ -95,10 +96,15 @@ class _Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeciderState:
-    """What the ensemble remembers between decisions; ``held_IA``: every agent's own positions."""
+    """What the ensemble remembers between decisions.
+
+    ``held_IA``: every agent's own positions; ``slow_I``: the forecast's exponential mean for each
+    instrument, by the manifest hash of the bundle whose forecast it is.
+    """
 
     reported: list[int]
     held_IA: NDArray[np.int64]
+    slow_I: dict[str, list[float]]
     weights_A: NDArray[np.float64]
     rollout: RolloutState
     campaigns: list[Campaign]
@@ -129,6 +135,7 @@ class Decider:
         self._shadow_BF = np.zeros_like(self._obs_BF)
         self._held_IA = np.full((instrument_count, self.agent_count), FLAT, np.int64)
         self._extras_E = neutral_extras()
+        self._slow_I: dict[str, list[float]] = {}
         self._weights_A: NDArray[np.float64] = np.zeros(self.agent_count)
 
     def use(self, settings: Settings) -> None:
@@ -209,6 +216,7 @@ class Decider:
         return DeciderState(
             reported=self.reported,
             held_IA=self._held_IA,
+            slow_I=self._slow_I,
             weights_A=self._weights_A,
             rollout=self.rollout.state,
             campaigns=self.planner.campaigns,
@@ -222,6 +230,7 @@ class Decider:
             raise ValueError("decider state of another number of agents")
         self.reported = list(state.reported)
         self._held_IA = state.held_IA.copy()
+        self._slow_I = {sha256: list(slow) for sha256, slow in state.slow_I.items()}
         self._weights_A = state.weights_A.copy()
         self.rollout.restore(state.rollout)
         self.planner.restore(state.campaigns)
@@ -289,7 +298,8 @@ class Decider:
         )
         return held_lots if lots is None else lots
 
-    def _observe(self, model: Model, market: InstrumentState, out_F: NDArray[np.float32]) -> None:
+    def _observe(self, seat: Seat, market: InstrumentState, out_F: NDArray[np.float32]) -> None:
+        model = seat.model
         write_observation(model.normalisation, market.features.values_F, self._extras_E, out_F)
         if not market.features.is_warm:
             # the mean of the training data, not a raw 0: a feature that knows nothing is neutral
@@ -301,30 +311,31 @@ class Decider:
         """Ask the model that decides; where it fails and a good one waits, that one's answer."""
         rollout, rows = self.rollout, len(situation.ready)
         obs_BF = self._obs_BF[:rows]
-        judgement = self._ask_model(rollout.active.model, situation, obs_BF, notes)
+        judgement = self._ask_model(rollout.active, situation, obs_BF, notes)
         moves: tuple[ModelMoved, ...] = ()
         fault = rollout.fault_of(judgement, equity_e8)
         if fault is not None:
             moves = rollout.roll_back(fault)
-            judgement = self._ask_model(rollout.active.model, situation, obs_BF, notes)
+            judgement = self._ask_model(rollout.active, situation, obs_BF, notes)
         if rollout.candidate is not None:
-            shadow = self._ask_model(rollout.candidate.model, situation, self._shadow_BF[:rows], [])
+            shadow = self._ask_model(rollout.candidate, situation, self._shadow_BF[:rows], [])
             rollout.compare(judgement, shadow)
         self._hold(situation.ready, judgement)
         return judgement, moves
 
     def _ask_model(
         self,
-        model: Model,
+        seat: Seat,
         situation: Situation,
         obs_BF: NDArray[np.float32],
         notes: Notes,
     ) -> Judgement:
         """Ask a model; one that raises is a model without a single healthy agent."""
         for row, index in enumerate(situation.ready):
-            self._observe(model, situation.markets[index], obs_BF[row])
+            self._observe(seat, situation.markets[index], obs_BF[row])
+            self._forecast(seat, index, obs_BF[row])
         try:
-            return model.judge.decide(obs_BF, self._held_IA[list(situation.ready)])
+            return seat.model.judge.decide(obs_BF, self._held_IA[list(situation.ready)])
         except (RuntimeError, ValueError, ArithmeticError) as error:
             fields = {"error": type(error).__name__, "detail": str(error)[:200]}
             notes.append(("model_failed", situation.ready[0], type(error).__name__, fields))
@@ -338,6 +349,24 @@ class Decider:
             healthy_BA=np.zeros((rows, agents), np.bool_),
             regime_healthy_B=np.zeros(rows, np.bool_),
         )
+
+    def _forecast(self, seat: Seat, index: int, row_F: NDArray[np.float32]) -> None:
+        """Step a bundle's own forecast by one bar and write it into the row's last columns."""
+        forecast = seat.model.forecast
+        if forecast is None:
+            return
+        slow_I = self._slow_I.setdefault(seat.bundle.sha256, [0.0] * len(self.reported))
+        seen_2 = np.zeros(len(FORECAST_NAMES))
+        slow_I[index] = step_forecast(
+            forecast.weight_F,
+            forecast.scale,
+            forecast.slow_scale,
+            forecast.decay,
+            row_F[: len(self.feature_names)].astype(np.float64),
+            slow_I[index],
+            seen_2,
+        )
+        row_F[-len(FORECAST_NAMES) :] = np.clip(seen_2, -CLIP, CLIP)
 
     def _hold(self, ready: Sequence[int], judgement: Judgement) -> None:
         """Book what every agent wants as its own position; one without a vote goes flat."""

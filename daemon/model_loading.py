@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from config.settings import Settings
 from daemon.clock import Clock
 from daemon.effects import Note
@@ -16,6 +18,7 @@ from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
 from strategy import ensemble, observation
 from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, BundleError
 from strategy.bundle import load as load_bundle
+from strategy.learning.forecasts import Forecast, apply_forecast
 from strategy.runtime import Runtime
 
 WARM_ROWS_MAX = 8
@@ -48,9 +51,20 @@ def load_model(
         exposure_frac_max=bundle.manifest.limits.exposure_frac_max,
         expires_ns=bundle.manifest.expires_ns,
         tables=bundle.tables,
+        forecast=_forecast_of(bundle, path),
         runtime=runtime.form,
     )
     return model, bundle
+
+
+def _forecast_of(bundle: Bundle, path: Path) -> Forecast:
+    """Read the bundle's forecast and compile its kernel; BundleError for tables of other shapes."""
+    try:
+        forecast = Forecast.from_tables(bundle.tables, len(bundle.normalisation.mean_F))
+    except (KeyError, ValueError) as error:
+        raise BundleError(path, f"tables.safetensors: {error}") from error
+    apply_forecast(forecast, np.zeros((1, len(forecast.weight_F))))
+    return forecast
 
 
 def load_first_model(

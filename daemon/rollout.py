@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from config.settings import ModelSettings
 from daemon.effects import ModelMoved
 from kernels.events import BundleOffered, BundleWithdrawn
+from strategy.learning.forecasts import Forecast
 from strategy.observation import Normalisation
 from strategy.runtime import Judgement
 from strategy.shadow import Tally, action_shift, is_sound
@@ -38,7 +39,8 @@ class Judge(Protocol):
 class Model:
     """What the decider needs of a bundle.
 
-    ``tables`` are those of what is no network; ``runtime`` names the form that answers.
+    ``tables`` are those of what is no network, ``forecast`` is read from them; ``runtime`` names
+    the form that answers.
     """
 
     judge: Judge
@@ -48,6 +50,7 @@ class Model:
     exposure_frac_max: float
     expires_ns: int | None = None
     tables: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    forecast: Forecast | None = None
     runtime: str = "torchscript"
 
 

@@ -64,6 +64,13 @@ def calibrate_regimes(regimes: MarketRegimeClassifier, obs_BF: Tensor) -> None:
 
 
 @torch.no_grad()
+def silence_regimes(regimes: MarketRegimeClassifier) -> None:
+    """Let the classifier repeat the filter's posterior: its correction is zero, in place."""
+    regimes.out.weight.zero_()
+    regimes.out.bias.zero_()
+
+
+@torch.no_grad()
 def calibrate_predictor(predictor: PerformancePredictor, obs_BF: Tensor, regime_BK: Tensor) -> None:
     """Give the predictions mean zero and a modest spread, in place."""
     predictor.out.weight.mul_(

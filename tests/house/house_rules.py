@@ -36,7 +36,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pyarrow": ("daemon/bar_files.py",),
     "pydantic": ("config/", "strategy/manifest.py"),
     "rich": ("daemon/",),
-    "safetensors": ("strategy/bundle.py", "strategy/archive.py"),
+    "safetensors": ("strategy/",),
     "sqlite3": ("daemon/journal.py", "daemon/journal_reader.py", "daemon/journal_writer.py"),
     "structlog": ("daemon/logs.py", "daemon/log_lines.py"),
     "time": ("daemon/clock.py",),

@@ -1,0 +1,86 @@
+"""The command ``train``: reads its options, loads nothing heavy before it is called."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from daemon.exit_codes import EXIT_REFUSED
+
+END_NS = 2**63 - 1
+
+
+def register(
+    add: Callable[[str, str, str], argparse.ArgumentParser], duration: Callable[[str], int]
+) -> None:
+    """Add the command."""
+    parser = add(
+        "train",
+        "train the five agents on bars and write a bundle; an interrupted training goes on",
+        "metaensemble train --data btc.parquet --bar 1h --out models/btc-1h",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="FILE", help="parquet: ts open high low close"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="bundle to write")
+    parser.add_argument(
+        "--bar", dest="bar_ns", type=duration, default=0, metavar="TIME", help="longer bars: 1h"
+    )
+    parser.add_argument("--from", dest="from_ns", type=_day_ns, default=0, metavar="2020-01-01")
+    parser.add_argument("--to", dest="to_ns", type=_day_ns, default=END_NS, metavar="2021-01-01")
+    parser.add_argument("--seed", type=int, default=7, help="of all five trainings (default 7)")
+    parser.add_argument(
+        "--fee-bps", type=float, default=5.0, help="paid on what is traded (default 5)"
+    )
+    parser.add_argument(
+        "--half-spread-bps", type=float, default=0.5, help="paid as well (default 0.5)"
+    )
+    parser.add_argument(
+        "--effort", type=float, default=1.0, help="share of the full training, for tries"
+    )
+    parser.add_argument(
+        "--expires-days", type=int, default=180, help="refused afterwards (default 180, 0: never)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    parser.set_defaults(command=_command)
+
+
+def _command(options: argparse.Namespace) -> int:
+    from daemon import train
+    from strategy.learning.training import TrainingPlan
+
+    try:
+        plan = TrainingPlan(
+            seed=options.seed,
+            fee_frac=options.fee_bps / 1e4,
+            effort_frac=options.effort,
+        )
+    except ValueError as error:
+        print(f"metaensemble: train: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    return train.run(
+        train.TrainOptions(
+            bars_path=options.data,
+            out=options.out,
+            bar_ns=options.bar_ns,
+            from_ns=options.from_ns,
+            to_ns=options.to_ns,
+            half_spread_frac=options.half_spread_bps / 1e4,
+            expires_days=options.expires_days,
+            plan=plan,
+            as_json=options.json,
+        )
+    )
+
+
+def _day_ns(text: str) -> int:
+    """Read ``2021-06-30`` or ``2021-06-30T12:00`` as UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2021-06-30") from error
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(aware.timestamp()) * 1_000_000_000

@@ -1,0 +1,230 @@
+"""``metaensemble train``: bars in, a verified bundle out; can be interrupted and continued."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from daemon.bar_files import BarFileError, read_bars
+from daemon.clock import SystemClock
+from daemon.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_REFUSED
+from kernels.events import AGENTS
+from kernels.features import DEFAULT_FEATURE_NAMES
+from strategy.archive import write_bundle
+from strategy.bundle import load
+from strategy.learning.bar_history import History, history_of, merge_bars
+from strategy.learning.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from strategy.learning.learner import Learner
+from strategy.learning.training import (
+    Prepared,
+    TrainingPlan,
+    Verdict,
+    judge,
+    new_learner,
+    prepare,
+    recipe_of,
+    use_one_thread,
+)
+
+CHECKPOINT_FOLDER = ".training"
+TRIALS_FILE = "trials.jsonl"
+SLICES = 40
+"""A training is cut into so many parts; after each one progress is shown and state is saved."""
+
+NS_PER_DAY = 86_400_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """What the command line asks for; times in ns, costs as shares."""
+
+    bars_path: Path
+    out: Path
+    bar_ns: int
+    from_ns: int
+    to_ns: int
+    half_spread_frac: float
+    expires_days: int
+    plan: TrainingPlan
+    as_json: bool
+
+
+class Announce(Protocol):
+    """Shows how far an agent is."""
+
+    def __call__(self, agent: str, done: int, whole: int, measured: Mapping[str, float]) -> None:
+        """Take updates done, updates in all, and what was measured."""
+
+
+def run(options: TrainOptions) -> int:
+    """Train all agents and write the bundle; 2 for data that cannot be used, 130 interrupted."""
+    use_one_thread()
+    clock = SystemClock()
+    began_ns = clock.monotonic_ns()
+    try:
+        history = read_history(options)
+        prepared = prepare(history, options.plan)
+        facts = _facts(options)
+        with _progress() as announce:
+            learners, verdicts = _train_all(options, prepared, facts, announce)
+    except (BarFileError, CheckpointError, ValueError) as error:
+        print(f"metaensemble: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        folder = options.out.parent / CHECKPOINT_FOLDER / options.out.name
+        print(f"metaensemble: interrupted; the same command goes on from {folder}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    now_ns = clock.now_ns()
+    expires_ns = now_ns + options.expires_days * NS_PER_DAY if options.expires_days else None
+    recipe = recipe_of(
+        prepared,
+        history,
+        learners,
+        name=options.out.name,
+        status=f"trained on {len(history)} bars of {options.bars_path.name}",
+        created_ns=now_ns,
+        expires_ns=expires_ns,
+        provenance={name: str(value) for name, value in facts.items()},
+    )
+    write_bundle(options.out, recipe)
+    bundle = load(options.out, history.feature_names, now_ns=now_ns)
+    answer = {
+        "bundle": str(options.out),
+        "sha256": bundle.sha256,
+        "bars": len(history),
+        "took_s": (clock.monotonic_ns() - began_ns) / 1e9,
+        "forecast_slope": prepared.fitted.forecast.slope,
+        "validation": {agent: asdict(verdict) for agent, verdict in verdicts.items()},
+        **facts,
+    }
+    _append_trial(options.out.parent / TRIALS_FILE, {**answer, "created_ns": now_ns})
+    _say(answer, verdicts, as_json=options.as_json)
+    return EXIT_DONE
+
+
+def read_history(options: TrainOptions) -> History:
+    """Read the bars, make longer ones where asked, and compute the features."""
+    table = read_bars(options.bars_path, options.from_ns, options.to_ns)
+    interval_ns = options.bar_ns or table.interval_ns
+    if interval_ns % table.interval_ns:
+        raise ValueError(f"--bar is no multiple of the file's {table.interval_ns // 10**9} s")
+    opened_T, prices_T4, volume_T = merge_bars(
+        table.open_ns_T, table.prices_T4, table.volume_T, interval_ns
+    )
+    return history_of(
+        opened_T,
+        prices_T4,
+        volume_T,
+        interval_ns=interval_ns,
+        feature_names=DEFAULT_FEATURE_NAMES,
+        half_spread_frac=options.half_spread_frac,
+    )
+
+
+def _train_all(
+    options: TrainOptions, prepared: Prepared, facts: dict[str, Any], announce: Announce
+) -> tuple[dict[str, Learner], dict[str, Verdict]]:
+    folder = options.out.parent / CHECKPOINT_FOLDER / options.out.name
+    learners: dict[str, Learner] = {}
+    verdicts: dict[str, Verdict] = {}
+    for agent in AGENTS:
+        whole = options.plan.updates(agent)
+        learner = new_learner(prepared, agent)
+        read_checkpoint(folder, learner, facts)
+        try:
+            while learner.updates_done < whole:
+                announce(agent, learner.updates_done, whole, {})
+                measured = learner.train(min(max(1, whole // SLICES), whole - learner.updates_done))
+                announce(agent, learner.updates_done, whole, measured)
+        finally:  # an interrupt between two updates leaves what the same command goes on from
+            write_checkpoint(folder, learner, facts)
+        learners[agent] = learner
+        verdicts[agent] = judge(prepared, learner.net)
+    return learners, verdicts
+
+
+def _facts(options: TrainOptions) -> dict[str, Any]:
+    """Name everything that the result is a function of."""
+    plan = json.dumps(asdict(options.plan), sort_keys=True)
+    return {
+        "data": options.bars_path.name,
+        "data_sha256": hashlib.sha256(options.bars_path.read_bytes()).hexdigest(),
+        "span_ns": f"{options.from_ns}..{options.to_ns}",
+        "bar_ns": options.bar_ns,
+        "half_spread_frac": options.half_spread_frac,
+        "plan": plan,
+        "seed": options.plan.seed,
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    """Return the commit of the code, empty outside a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()
+
+
+def _append_trial(path: Path, trial: Mapping[str, Any]) -> None:
+    """Add one line to the ledger of everything that was tried."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps({"kind": "train", **trial}, sort_keys=True) + "\n")
+
+
+def _say(answer: Mapping[str, Any], verdicts: Mapping[str, Verdict], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(answer))
+        return
+    print(f"{answer['bundle']}: manifest sha256 {answer['sha256']}")
+    print(
+        f"  {answer['bars']:,} bars, forecast slope {answer['forecast_slope']:.2f} out of fold, "
+        f"{answer['took_s']:.0f} s"
+    )
+    print("  on the later block, alone, net of costs:")
+    for agent, verdict in verdicts.items():
+        sharpe = "undefined" if verdict.sharpe is None else f"{verdict.sharpe:+.2f}"
+        print(
+            f"    {agent:11s} Sharpe {sharpe} +- {1.96 * verdict.sharpe_error:.2f} (95 %), "
+            f"{verdict.net_bps_per_bar:+.2f} bps and {verdict.trades_per_bar:.2f} trades a bar"
+        )
+
+
+@contextmanager
+def _progress() -> Iterator[Announce]:
+    """Show a bar with the time left on a terminal; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield lambda agent, done, whole, measured: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[measured]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks = {agent: bars.add_task(agent, total=1, measured="") for agent in AGENTS}
+
+        def announce(agent: str, done: int, whole: int, measured: Mapping[str, float]) -> None:
+            text = "  ".join(f"{name} {value:.4g}" for name, value in measured.items())
+            bars.update(tasks[agent], completed=done, total=whole, measured=text)
+
+        yield announce
