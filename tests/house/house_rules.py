@@ -23,6 +23,7 @@ SIGN_LINES_MAX = 12
 
 DOORS: dict[str, tuple[str, ...]] = {
     # library: the only files (or folders, with a slash) of the rooms that may import it
+    "arch": ("strategy/evaluation/contests.py",),
     "aiohttp": (
         *("daemon/venues/", "daemon/simulated/", "daemon/alert_delivery.py"),
         *("daemon/dashboard/page_server.py", "daemon/life_sign.py"),
@@ -53,7 +54,9 @@ ROOM_LIBRARIES: dict[str, frozenset[str]] = {
     "config": frozenset({"pydantic", "pydantic_core", "yaml"}),
     "kernels": frozenset({"numba", "numpy"}),
     "risk": frozenset({"config", "kernels", "numpy"}),
-    "strategy": frozenset({"config", "kernels", "numpy", "pydantic", "safetensors", "torch"}),
+    "strategy": frozenset(
+        {"arch", "config", "kernels", "numpy", "pydantic", "safetensors", "torch"}
+    ),
 }
 
 CORE_BANNED = frozenset({"asyncio", "random", "socket", "subprocess", "threading", "time"})
