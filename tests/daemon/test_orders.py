@@ -241,7 +241,7 @@ async def test_nobody_listening_is_unknown_and_leaks_nothing(tmp_path: Path) -> 
 async def test_a_forbidden_host_is_refused_before_a_byte(tmp_path: Path) -> None:
     """An address outside the mode's list is never contacted: the order is proven not sent."""
     async with _rig(tmp_path) as rig:
-        rig.exchange.urls["api"]["fapiPrivate"] = "https://api.binance.com/fapi/v1"
+        rig.exchange.urls["api"]["fapiPrivate"] = "https://dapi.binance.com/fapi/v1"
         rig.submit()
         assert (await rig.only_update()).status is OrderStatus.REJECTED
         assert rig.venue.asked(CREATE) == []
