@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from kernels.labelled_bars import RANGE, RETURN, STATE, VOLUME, draw_labelled
 from kernels.market_worlds import STATE_REGIMES
-from strategy.regime_filter import (
+from strategy.regime_filter import RegimeFilter, student_log_norm
+from strategy.regime_steps import (
     ADVANCE,
     CALM_BARS,
     DEGREES,
@@ -41,8 +42,6 @@ from strategy.regime_filter import (
     VOLUME_MEAN,
     VOLUME_MEMORY,
     VOLUME_SD,
-    RegimeFilter,
-    student_log_norm,
 )
 
 Floats = NDArray[np.float64]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from strategy import regime_filter as rf
+from strategy import regime_steps as rf
+from strategy.regime_filter import RegimeFilter
 
 Floats = NDArray[np.float64]
 
 
-def forward_probabilities(fitted: rf.RegimeFilter, path_T4: Floats) -> Floats:
+def forward_probabilities(fitted: RegimeFilter, path_T4: Floats) -> Floats:
     """Return the posterior over regimes (T, R) of a filter without effects per episode."""
     states, phases = len(fitted.state_KP), int(fitted.numbers_N[rf.PHASES])
     size = states * phases

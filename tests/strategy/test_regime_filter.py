@@ -10,14 +10,9 @@ from numpy.typing import NDArray
 
 from kernels.labelled_bars import STATE, WORLDS, draw_labelled, state_numbers
 from kernels.market_worlds import STATE_REGIMES
-from strategy.regime_filter import (
-    BARS,
-    REGIME,
-    SCALE,
-    RegimeFilter,
-    uninformed_filter,
-)
+from strategy.regime_filter import RegimeFilter, uninformed_filter
 from strategy.regime_fit import FilterShape, build_filter, fit_filter, fit_path, for_any_instrument
+from strategy.regime_steps import BARS, REGIME, SCALE
 from tests.naive.naive_regimes import forward_probabilities
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,172 @@
+"""How much to trust the model now: strangeness of its input, disagreement, honest confidence.
+
+Three numbers, each a factor in [0, 1] on size, none of them a switch:
+
+- *strangeness*: Mahalanobis distance of the normalised row to the training rows, with covariance
+  shrunk towards its diagonal; 1 up to the training rows' 99 % point, 0 from three times it on,
+  straight in between. Source: Ledoit and Wolf (2004) for shrinking; the weight here is fixed.
+- *disagreement*: spread of the agents' targets in [-1, 1] around their weighted mean; 0 when all
+  want the same, 1 when half want long and half short.
+- *confidence*: an interval that must hold 90 % of the outcomes: a multiple of the recent mean score,
+  moved after every outcome (q <- q + step (miss - 0.1)), so that long-run coverage is right on any
+  stream on which q stays bounded. Source: Gibbs and Candes (2021); Angelopoulos et al. (2023).
+
+A number that is not finite is full distrust: factor 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+PREFIX = "quality."
+ORDINARY_FRAC = 0.99
+STRANGE_FACTOR = 3.0
+SHRINK = 0.1
+VARIANCE_MIN = 1e-6
+SCORE_DECAY = 0.95
+SCALE_MIN = 1e-12
+CONFORMAL_STEP = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StrangenessScale:
+    """Where the training rows lie: mean (F,), inverse covariance (F, F), their 99 % distance."""
+
+    mean_F: Floats
+    precision_FF: Floats
+    ordinary: float
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that differ and a distance that is not positive; ValueError."""
+        count = len(self.mean_F)
+        if self.precision_FF.shape != (count, count) or not self.ordinary > 0.0:
+            raise ValueError(
+                f"mean {count}, precision {self.precision_FF.shape}, ordinary {self.ordinary}"
+            )
+
+    def distance(self, row_F: NDArray[np.float32] | Floats) -> float:
+        """Return the Mahalanobis distance of a row per root feature; NaN where the row has one."""
+        away_F = row_F.astype(np.float64) - self.mean_F
+        square = float(away_F @ self.precision_FF @ away_F)
+        return float(np.sqrt(max(square, 0.0) / len(away_F)))
+
+    def factor(self, row_F: NDArray[np.float32] | Floats) -> float:
+        """Return what the row's strangeness leaves of the size, in [0, 1]."""
+        if not bool(np.isfinite(row_F).all()):
+            return 0.0
+        beyond = self.distance(row_F) / self.ordinary - 1.0
+        return float(np.clip(1.0 - beyond / (STRANGE_FACTOR - 1.0), 0.0, 1.0))
+
+    def to_tables(self) -> dict[str, Floats]:
+        """Return the tables of a bundle that hold this scale."""
+        return {
+            f"{PREFIX}mean": self.mean_F,
+            f"{PREFIX}precision": self.precision_FF,
+            f"{PREFIX}ordinary": np.array([self.ordinary]),
+        }
+
+    @classmethod
+    def from_tables(cls, tables: Mapping[str, Floats]) -> StrangenessScale | None:
+        """Read a bundle's tables; None where it has none: nothing is known to be strange."""
+        if f"{PREFIX}mean" not in tables:
+            return None
+        for name in ("precision", "ordinary"):
+            if f"{PREFIX}{name}" not in tables:
+                raise ValueError(f"table {PREFIX}{name} is missing")
+        return cls(
+            mean_F=tables[f"{PREFIX}mean"],
+            precision_FF=tables[f"{PREFIX}precision"],
+            ordinary=float(tables[f"{PREFIX}ordinary"][0]),
+        )
+
+
+def fit_strangeness(rows_TF: NDArray[np.float32] | Floats) -> StrangenessScale:
+    """Fit to normalised training rows (T, F), all finite, at least two a feature; ValueError."""
+    if len(rows_TF) < 2 * rows_TF.shape[1] or not bool(np.isfinite(rows_TF).all()):
+        raise ValueError(f"{rows_TF.shape} rows are too few or not finite")
+    seen_TF = rows_TF.astype(np.float64)
+    mean_F = seen_TF.mean(axis=0)
+    covariance_FF = np.cov(seen_TF, rowvar=False).reshape((len(mean_F), len(mean_F)))
+    diagonal_FF = np.diag(np.maximum(np.diag(covariance_FF), VARIANCE_MIN))
+    shrunk_FF = (1.0 - SHRINK) * covariance_FF + SHRINK * diagonal_FF
+    precision_FF: Floats = np.linalg.inv(shrunk_FF).astype(np.float64)
+    scale = StrangenessScale(mean_F=mean_F, precision_FF=precision_FF, ordinary=1.0)
+    distance_T = np.array([scale.distance(row_F) for row_F in seen_TF])
+    ordinary = max(float(np.quantile(distance_T, ORDINARY_FRAC)), 1e-9)
+    return StrangenessScale(mean_F=mean_F, precision_FF=precision_FF, ordinary=ordinary)
+
+
+def false_positive_frac(scale: StrangenessScale, rows_TF: NDArray[np.float32] | Floats) -> float:
+    """Return the share of ordinary rows (T, F) whose size would be cut at all."""
+    return float(np.mean([scale.factor(row_F) < 1.0 for row_F in rows_TF]))
+
+
+def disagreement(exposure_A: Floats, weight_A: Floats) -> float:
+    """Return the weighted standard deviation of targets in [-1, 1]; weights sum to 1; in [0, 1]."""
+    mean = float(weight_A @ exposure_A)
+    return float(np.sqrt(max(float(weight_A @ (exposure_A - mean) ** 2), 0.0)))
+
+
+def agreement_factor(exposure_A: Floats, weight_A: Floats) -> float:
+    """Return what disagreement leaves of the size; targets that are not finite leave nothing."""
+    if not bool(np.isfinite(exposure_A).all() and np.isfinite(weight_A).all()):
+        return 0.0
+    return float(np.clip(1.0 - disagreement(exposure_A, weight_A), 0.0, 1.0))
+
+
+class AdaptiveInterval:
+    """A bound on the next score that holds in a given share of bars, whatever the stream does.
+
+    Scores are absolute errors in any unit. ``bound`` is said before the score is seen.
+    """
+
+    def __init__(self, coverage_frac: float = 0.9, first_bound: float = 1.65) -> None:
+        """Take the wanted coverage in (0, 1) and the first bound; ValueError outside."""
+        if not 0.0 < coverage_frac < 1.0 or not first_bound > 0.0:
+            raise ValueError(f"coverage {coverage_frac}, first bound {first_bound}")
+        self._multiple = 2.0
+        self._scale = first_bound / self._multiple
+        self._miss_frac = 1.0 - coverage_frac
+
+    @property
+    def bound(self) -> float:
+        """The bound on the next score, in its unit."""
+        return max(self._multiple, 0.0) * self._scale
+
+    def update(self, score: float) -> bool:
+        """Take the score of the bar that the bound was for; say whether it was inside.
+
+        A score that is not finite counts as a miss.
+        """
+        is_inside = bool(score <= self.bound)
+        missed = 0.0 if is_inside else 1.0
+        self._multiple += CONFORMAL_STEP * (missed - self._miss_frac)
+        if np.isfinite(score):
+            kept = SCORE_DECAY * self._scale
+            self._scale = kept + (1.0 - SCORE_DECAY) * min(score, 10.0 * self._scale)
+        self._scale = max(self._scale, SCALE_MIN)
+        return is_inside
+
+
+def calibrated_confidence(predicted: float, interval: AdaptiveInterval) -> float:
+    """Return the size of a prediction relative to its honest error bound, in [0, 1]."""
+    if not np.isfinite(predicted) or not interval.bound > 0.0:
+        return 0.0
+    return float(min(abs(predicted) / interval.bound, 1.0))
+
+
+def size_factor(
+    scale: StrangenessScale | None,
+    row_F: NDArray[np.float32] | Floats,
+    exposure_A: Floats,
+    weight_A: Floats,
+) -> float:
+    """Return the product of the strangeness and agreement factors, in [0, 1]."""
+    known = 1.0 if scale is None else scale.factor(row_F)
+    return known * agreement_factor(exposure_A, weight_A)

@@ -1,0 +1,107 @@
+"""The model-quality guard: strangeness, disagreement, coverage; each cuts size continuously."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kernels.labelled_bars import draw_labelled
+from strategy.quality import (
+    AdaptiveInterval,
+    StrangenessScale,
+    agreement_factor,
+    calibrated_confidence,
+    disagreement,
+    false_positive_frac,
+    fit_strangeness,
+    size_factor,
+)
+
+
+def correlated_rows(seed: int, bars: int = 4000) -> np.ndarray:
+    """Return rows of eight correlated features."""
+    generator = np.random.default_rng(seed)
+    mixed = np.random.default_rng(0).normal(size=(8, 8))
+    return generator.normal(size=(bars, 8)) @ mixed
+
+
+def test_ordinary_rows_are_left_alone() -> None:
+    """On fresh rows of the same kind about one in a hundred is cut, and only a little."""
+    scale = fit_strangeness(correlated_rows(1))
+    fresh = correlated_rows(2)
+    assert 0.003 < false_positive_frac(scale, fresh) < 0.03
+    assert min(scale.factor(row) for row in fresh) > 0.5
+
+
+def test_strangeness_falls_continuously_to_zero() -> None:
+    """Pushed outward a row loses size without a jump, down to nothing."""
+    scale = fit_strangeness(correlated_rows(1))
+    row_F = correlated_rows(3)[0]
+    factors = [scale.factor(row_F * push) for push in np.linspace(0.0, 60.0, 2000)]
+    assert factors[0] == 1.0
+    assert factors[-1] == 0.0
+    assert max(np.abs(np.diff(factors))) < 0.05
+    assert all(np.diff(factors) <= 1e-12)
+
+
+def test_a_broken_correlation_is_strange() -> None:
+    """Each feature within its range but against the usual relation counts as strange."""
+    generator = np.random.default_rng(4)
+    common_T = generator.normal(size=3000)
+    rows_TF = np.column_stack((common_T, common_T + 0.1 * generator.normal(size=3000)))
+    scale = fit_strangeness(rows_TF)
+    assert scale.factor(np.array([1.5, 1.5])) == 1.0
+    assert scale.factor(np.array([1.5, -1.5])) < 0.5
+
+
+def test_numbers_that_are_not_finite_leave_nothing() -> None:
+    """Full distrust, never a masked value."""
+    scale = fit_strangeness(correlated_rows(1))
+    row_F = np.zeros(8)
+    row_F[2] = np.nan
+    weight_A = np.full(2, 0.5)
+    assert scale.factor(row_F) == 0.0
+    assert agreement_factor(np.array([1.0, np.nan]), weight_A) == 0.0
+    assert size_factor(scale, row_F, np.ones(2), weight_A) == 0.0
+    assert size_factor(None, row_F, np.ones(2), weight_A) == 1.0
+    assert calibrated_confidence(np.nan, AdaptiveInterval()) == 0.0
+
+
+def test_disagreement_runs_from_none_to_all() -> None:
+    """All alike 0; half long and half short 1; weights count."""
+    half_A = np.full(2, 0.5)
+    assert disagreement(np.ones(2), half_A) == 0.0
+    assert disagreement(np.array([1.0, -1.0]), half_A) == 1.0
+    assert disagreement(np.array([1.0, -1.0]), np.array([0.99, 0.01])) < 0.25
+
+
+def test_tables_give_the_scale_back() -> None:
+    """A bundle's tables hold the scale; none means none; part of one is refused."""
+    scale = fit_strangeness(correlated_rows(1))
+    tables = scale.to_tables()
+    again = StrangenessScale.from_tables(tables)
+    assert again is not None
+    assert again.factor(np.full(8, 9.0)) == scale.factor(np.full(8, 9.0))
+    assert StrangenessScale.from_tables({}) is None
+    del tables["quality.ordinary"]
+    with pytest.raises(ValueError, match="ordinary is missing"):
+        StrangenessScale.from_tables(tables)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_coverage_holds_through_regime_switches(seed: int) -> None:
+    """S18: 89 to 91 % in the long run, at least 85 % in every window of 1,000 bars."""
+    path_T4 = draw_labelled("misspecified", 30_000, np.random.default_rng(seed))
+    interval = AdaptiveInterval(0.9, 0.01)
+    inside_T = np.array([interval.update(score) for score in np.abs(path_T4[:, 0]).tolist()])
+    windows = np.convolve(inside_T[500:], np.ones(1000) / 1000.0, mode="valid")
+    assert 0.89 <= inside_T.mean() <= 0.91
+    assert windows.min() >= 0.85
+
+
+def test_a_fixed_bound_would_miss() -> None:
+    """The coverage test can fail: a bound that never moves misses its windows."""
+    path_T4 = draw_labelled("misspecified", 30_000, np.random.default_rng(1))
+    score_T = np.abs(path_T4[:, 0])
+    inside_T = score_T <= np.quantile(score_T, 0.9)
+    assert np.convolve(inside_T, np.ones(1000) / 1000.0, mode="valid").min() < 0.85
