@@ -7,9 +7,10 @@ Three numbers, each a factor in [0, 1] on size, none of them a switch:
   straight in between. Source: Ledoit and Wolf (2004) for shrinking; the weight here is fixed.
 - *disagreement*: spread of the agents' targets in [-1, 1] around their weighted mean; 0 when all
   want the same, 1 when half want long and half short.
-- *confidence*: an interval that must hold 90 % of the outcomes: a multiple of the recent mean score,
-  moved after every outcome (q <- q + step (miss - 0.1)), so that long-run coverage is right on any
-  stream on which q stays bounded. Source: Gibbs and Candes (2021); Angelopoulos et al. (2023).
+- *confidence*: an interval that must hold 90 % of the outcomes: a multiple of the recent mean
+  score, moved after every outcome (q <- q + step (miss - 0.1)), so that long-run coverage is
+  right on any stream on which q stays bounded. Source: Gibbs and Candes
+  (2021); Angelopoulos et al. (2023).
 
 A number that is not finite is full distrust: factor 0.
 """
