@@ -246,6 +246,76 @@ def _update_variances(
 
 
 @njit
+def _absorb(
+    numbers_N: Floats,
+    state_KP: Floats,
+    next_KK: Floats,
+    level_M2: Floats,
+    offset_O2: Floats,
+    state: Floats,
+    y_3: Floats,
+    variance_KM: Floats,
+    pi_KPMO: Floats,
+) -> None:
+    """Move every probability and variance on by one scaled bar."""
+    states, phases = state_KP.shape[0], int(numbers_N[PHASES])
+    levels, offsets = level_M2.shape[0], offset_O2.shape[0]
+    enter_K, entered_variance_K = np.empty(states), np.empty(states)
+    move_2KM, volume_2KO = np.empty((2, states, levels)), np.empty((2, states, offsets))
+    entered_KM, total_KM = np.empty((states, levels)), np.empty((states, levels))
+    level_before = _predict(
+        phases,
+        state_KP,
+        next_KK,
+        level_M2,
+        offset_O2,
+        variance_KM,
+        pi_KPMO,
+        enter_K,
+        entered_variance_K,
+    )
+    best = _likelihoods(
+        numbers_N,
+        state_KP,
+        level_M2,
+        offset_O2,
+        state,
+        y_3,
+        level_before,
+        variance_KM,
+        entered_variance_K,
+        move_2KM,
+        volume_2KO,
+    )
+    total = _update(
+        phases,
+        level_M2,
+        offset_O2,
+        enter_K,
+        move_2KM,
+        volume_2KO,
+        pi_KPMO,
+        entered_KM,
+        total_KM,
+    )
+    pi_KPMO /= total
+    _update_variances(
+        numbers_N,
+        state_KP,
+        level_M2,
+        state,
+        y_3,
+        entered_variance_K,
+        entered_KM,
+        total_KM,
+        variance_KM,
+    )
+    state[SURPRISE] = -(np.log(total) + best)
+    state[LAST_RETURN] = y_3[0] if np.isfinite(y_3[0]) else 0.0
+    state[LAST_VOLUME] = y_3[1]
+
+
+@njit
 def filter_step(
     numbers_N: Floats,
     state_KP: Floats,
@@ -264,59 +334,7 @@ def filter_step(
     pi_KPMO = state[middle:].reshape((states, phases, levels, offsets))
     y_3 = np.empty(3)
     if _scaled(numbers_N, state, bar_3, y_3):
-        enter_K, entered_variance_K = np.empty(states), np.empty(states)
-        move_2KM, volume_2KO = np.empty((2, states, levels)), np.empty((2, states, offsets))
-        entered_KM, total_KM = np.empty((states, levels)), np.empty((states, levels))
-        level_before = _predict(
-            phases,
-            state_KP,
-            next_KK,
-            level_M2,
-            offset_O2,
-            variance_KM,
-            pi_KPMO,
-            enter_K,
-            entered_variance_K,
-        )
-        best = _likelihoods(
-            numbers_N,
-            state_KP,
-            level_M2,
-            offset_O2,
-            state,
-            y_3,
-            level_before,
-            variance_KM,
-            entered_variance_K,
-            move_2KM,
-            volume_2KO,
-        )
-        total = _update(
-            phases,
-            level_M2,
-            offset_O2,
-            enter_K,
-            move_2KM,
-            volume_2KO,
-            pi_KPMO,
-            entered_KM,
-            total_KM,
-        )
-        pi_KPMO /= total
-        _update_variances(
-            numbers_N,
-            state_KP,
-            level_M2,
-            state,
-            y_3,
-            entered_variance_K,
-            entered_KM,
-            total_KM,
-            variance_KM,
-        )
-        state[SURPRISE] = -(np.log(total) + best)
-        state[LAST_RETURN] = y_3[0] if np.isfinite(y_3[0]) else 0.0
-        state[LAST_VOLUME] = y_3[1]
+        _absorb(numbers_N, state_KP, next_KK, level_M2, offset_O2, state, y_3, variance_KM, pi_KPMO)
     state[BARS] += 1.0
     posterior_R[:] = 0.0
     for k in range(states):
