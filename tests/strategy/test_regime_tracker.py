@@ -76,7 +76,7 @@ def test_information_names_what_happened() -> None:
     assert told["current_regime"] == "trending_bear"
     assert told["regime_confidence"] == pytest.approx(0.8)
     assert told["regime_history"] == ["trending_bull"] * 2 + ["trending_bear"] * 2
-    assert tuple(told["regime_probabilities"]) == REGIMES  # type: ignore[arg-type]  # a mapping
+    assert tuple(told["regime_probabilities"]) == REGIMES  # type: ignore[arg-type]  # the answer is a mapping
 
 
 def test_regimes_are_configurable() -> None:
