@@ -300,7 +300,9 @@ def repeated_basenames(paths: Iterable[str]) -> list[str]:
     ]
 
 
-SPECIFIED_NAMES = frozenset({("strategy/agents/wrappers.py", "info")})
+SPECIFIED_NAMES = frozenset(
+    {("strategy/agents/wrappers.py", "info"), ("strategy/regime_tracker.py", "get_regime_info")}
+)
 """Names that the product's specification gave, with their file."""
 
 DICTATED_NAMES = frozenset({"data_received", "clean_instance_data"})
