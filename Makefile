@@ -77,7 +77,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  done; \
 	  if [ -z "$$chosen" ]; then \
 	    echo "make: none of '$(PYTHON)' is a Python of at least 3.11 with venv;" \
-	      "name one: make PYTHON=/path/to/python3" >&2; exit 1; \
+	      "name one (make PYTHON=/path/to/python3) or install it (Debian: apt install python3-venv)" >&2; exit 1; \
 	  fi; \
 	  echo "Making $(VENV) with $$("$$chosen" --version); this happens once." >&2; \
 	  "$$chosen" -m venv --clear $(VENV); \
