@@ -1,10 +1,11 @@
 """ws-api: requests about orders, and their answers, over one websocket that is kept open.
 
-ccxt opens the socket, signs, and knows the address. Its own ``create_order_ws`` is not used for
-three reasons that were measured or read: it returns ccxt's unified order, so the venue's code and
-raw status are gone; it waits for ever for an answer that never comes; and it queues a request while
-the socket is away and sends it when the socket returns, after its caller was told of the loss. Here
-a request leaves at once or not at all, and every one ends in an answer or in a refusal.
+ccxt opens the socket and knows the address; the signature is ours (signer.py). Its own
+``create_order_ws`` is not used for three reasons that were measured or read: it returns ccxt's
+unified order, so the venue's code and raw status are gone; it waits for ever for an answer that
+never comes; and it queues a request while the socket is away and sends it when the socket returns,
+after its caller was told of the loss. Here a request leaves at once or not at all, and every one
+ends in an answer or in a refusal.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from daemon.clock import Clock
 from daemon.note import Note
 from daemon.venues.outcomes import Outcome, Refusal, classify
+from daemon.venues.signer import request_text, signs_for
 from daemon.venues.supervision import Backoff
 from daemon.venues.tap import Stream, StreamLostError, TapBinanceUsdm
 
@@ -60,6 +62,7 @@ class OrderSocket:
         self.url = str(exchange.urls["api"]["ws"]["ws-api"]["linear"])
         self.connect_count = 0
         self._exchange = exchange
+        self._signs = signs_for(exchange)
         self._clock = clock
         self._note = note
         self._backoff = Backoff(RECONNECT_MS_MIN, RECONNECT_MS_MAX, generator)
@@ -95,11 +98,7 @@ class OrderSocket:
         if stream is None:
             return NOT_SENT
         name = f"{next(self._ids):08d}"
-        words = {
-            "id": name,
-            "method": method,
-            "params": self._exchange.sign_params(dict(request)),
-        }
+        words = request_text(name, method, self._signs(request))
         self._waiting[name] = answer = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):

@@ -92,8 +92,8 @@ class Stream:
         self._client = client
         self._lost = lost
 
-    async def send(self, words: Mapping[str, Any]) -> None:
-        """Send one JSON request; StreamLostError when the socket is gone."""
+    async def send(self, words: Mapping[str, Any] | str) -> None:
+        """Send one JSON request or its finished text; StreamLostError when the socket is gone."""
         try:
             await self._client.send(words)
         except (ConnectionError, RuntimeError) as error:
