@@ -64,3 +64,12 @@ class SimulatedSettings(Section):
     )
     orders_10s_max: PositiveInt = Field(300, description="new orders in ten seconds; then -1015")
     orders_1m_max: PositiveInt = Field(1_200, description="new orders in a minute; then -1015")
+    spot_weight_1m_max: PositiveInt = Field(
+        6_000, description="request weight per minute on spot, counted apart from futures"
+    )
+    spot_orders_10s_max: PositiveInt = Field(
+        100, description="new spot orders in ten seconds; then -1015"
+    )
+    spot_orders_1d_max: PositiveInt = Field(
+        200_000, description="new spot orders in a day; then -1015"
+    )

@@ -1,7 +1,8 @@
-"""Request weights and order counts as Binance USD-M keeps them: pure, on the venue's clock.
+"""Request weights and order counts as Binance keeps them: pure, on the venue's clock.
 
-Windows are those of the wall clock: a minute for weight, ten seconds and a minute for orders. Who
-goes on asking after a 429 is banned: 418, each ban in a row twice as long as the one before.
+Windows are those of the wall clock: a minute for weight; for orders ten seconds and a minute, on
+spot ten seconds and a day. The tables are those of USD-M (spot: ``spot_weights``). Who goes on
+asking after a 429 is banned: 418, each ban in a row twice as long as the one before.
 Source of the weights: the public documentation of each call.
 """
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 MINUTE_MS = 60_000
 TEN_SECONDS_MS = 10_000
+DAY_MS = 86_400_000
 BAN_MS_FIRST = 120_000
 BAN_MS_MAX = 259_200_000
 IGNORED_MAX = 20
@@ -86,17 +88,37 @@ class _Window:
         return -(-(self._length_ms - now_ms % self._length_ms) // 1000)
 
 
-class WeightMeter:
-    """What one address has used up."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderPeriod:
+    """The longer of the two windows in which orders are counted, and its names on the wire."""
 
-    def __init__(self, weight_max: int, orders_10s_max: int, orders_1m_max: int) -> None:
-        """Allow this much per window."""
+    unit: str
+    header: str
+    length_ms: int
+
+
+PER_MINUTE = OrderPeriod(unit="MINUTE", header="X-MBX-ORDER-COUNT-1M", length_ms=MINUTE_MS)
+PER_DAY = OrderPeriod(unit="DAY", header="X-MBX-ORDER-COUNT-1D", length_ms=DAY_MS)
+
+
+class WeightMeter:
+    """What one address has used up on one of the two dialects."""
+
+    def __init__(
+        self,
+        weight_max: int,
+        orders_10s_max: int,
+        orders_period_max: int,
+        period: OrderPeriod = PER_MINUTE,
+    ) -> None:
+        """Allow this much per window; ``orders_period_max`` goes with ``period``."""
         self._weight_max = weight_max
         self._orders_10s_max = orders_10s_max
-        self._orders_1m_max = orders_1m_max
+        self._orders_period_max = orders_period_max
+        self._period = period
         self._weight = _Window(MINUTE_MS)
         self._orders_10s = _Window(TEN_SECONDS_MS)
-        self._orders_1m = _Window(MINUTE_MS)
+        self._orders_period = _Window(period.length_ms)
         self._ignored = _Window(MINUTE_MS)
         self._banned_until_ms = 0
         self._bans = 0
@@ -127,7 +149,7 @@ class WeightMeter:
 
     def count_order(self, now_ms: int) -> None:
         """Count an order that was accepted."""
-        for window in (self._orders_10s, self._orders_1m):
+        for window in (self._orders_10s, self._orders_period):
             window.turn(now_ms)
             window.count += 1
 
@@ -136,7 +158,7 @@ class WeightMeter:
         told = {"X-MBX-USED-WEIGHT-1M": str(self._weight.turn(now_ms))}
         if is_order:
             told["X-MBX-ORDER-COUNT-10S"] = str(self._orders_10s.turn(now_ms))
-            told["X-MBX-ORDER-COUNT-1M"] = str(self._orders_1m.turn(now_ms))
+            told[self._period.header] = str(self._orders_period.turn(now_ms))
         return told
 
     def limits(self) -> list[dict[str, object]]:
@@ -144,7 +166,7 @@ class WeightMeter:
         rows = (
             ("REQUEST_WEIGHT", "MINUTE", 1, self._weight_max),
             ("ORDERS", "SECOND", 10, self._orders_10s_max),
-            ("ORDERS", "MINUTE", 1, self._orders_1m_max),
+            ("ORDERS", self._period.unit, 1, self._orders_period_max),
         )
         return [
             {"rateLimitType": kind, "interval": unit, "intervalNum": count, "limit": limit}
@@ -154,7 +176,7 @@ class WeightMeter:
     def _order_refusal(self, now_ms: int) -> Refusal | None:
         for window, most, words in (
             (self._orders_10s, self._orders_10s_max, "10 SECOND"),
-            (self._orders_1m, self._orders_1m_max, "1 MINUTE"),
+            (self._orders_period, self._orders_period_max, f"1 {self._period.unit}"),
         ):
             if window.turn(now_ms) >= most:
                 text = f"Too many new orders; current limit is {most} orders per {words}."

@@ -18,7 +18,7 @@ from daemon.simulated.fault_shell import FaultShell
 from daemon.simulated.http_log import http_logger
 from daemon.simulated.market_source import MarketSource
 from daemon.simulated.player import Player
-from daemon.simulated.request_weights import WeightMeter
+from daemon.simulated.request_weights import PER_DAY, WeightMeter
 from daemon.simulated.rest import RestApi
 from daemon.simulated.rest_faults import RestFaults
 from daemon.simulated.spot_calls import SpotCalls
@@ -128,6 +128,12 @@ class ExchangeServer:
         floor = TradingFloor(self.venue, self.spot)
         self.player = Player(source, floor, self._hub, clock, settings.speed)
         meter = WeightMeter(settings.weight_1m_max, settings.orders_10s_max, settings.orders_1m_max)
+        spot_meter = WeightMeter(
+            settings.spot_weight_1m_max,
+            settings.spot_orders_10s_max,
+            settings.spot_orders_1d_max,
+            PER_DAY,
+        )
         self._rest = RestApi(
             self.venue,
             self.player,
@@ -136,7 +142,7 @@ class ExchangeServer:
             api_secret=keys.api_secret,
             latency=_latency(settings, ORDER_SEED),
             rate_limits=meter.limits(),
-            more_routes=SpotCalls(self.spot, self.player).routes(),
+            more_routes=SpotCalls(self.spot, self.player, spot_meter.limits()).routes(),
             key_can_withdraw=settings.key_can_withdraw,
         )
         self._api = ApiDesk(
@@ -146,7 +152,7 @@ class ExchangeServer:
             api_key=keys.api_key,
             api_secret=keys.api_secret,
         )
-        guard = WeightGuard(meter, self._rest.handle, clock)
+        guard = WeightGuard(meter, spot_meter, self._rest.handle, clock)
         faulty = RestFaults(self.faults.board, guard.handle, self.faults.now_s)
         self._api.meddle = faulty.perform
         self._http = web.Server(faulty.handle, access_log=None, logger=http_logger())

@@ -40,8 +40,11 @@ STOP_ON_FAILURE, ALLOW_FAILURE = "STOP_ON_FAILURE", "ALLOW_FAILURE"
 class SpotCalls:
     """One method per call; each takes the parameters and the venue's time."""
 
-    def __init__(self, venue: SpotVenue, player: Player) -> None:
-        """Answer for one venue, whose books the player opens."""
+    def __init__(
+        self, venue: SpotVenue, player: Player, rate_limits: list[dict[str, object]]
+    ) -> None:
+        """Answer for one venue, whose books the player opens; ``rate_limits`` are only told."""
+        self._rate_limits = rate_limits
         self._venue = venue
         self._player = player
 
@@ -97,7 +100,7 @@ class SpotCalls:
             chosen = tuple(find_instrument({"symbol": name}, chosen) for name in names)
         elif parameters.get("symbol"):
             chosen = (self._instrument(parameters),)
-        return spot_market_documents.exchange_document(chosen, now_ms)
+        return spot_market_documents.exchange_document(chosen, now_ms, self._rate_limits)
 
     async def depth(self, parameters: Parameters, now_ms: int) -> object:
         """GET /api/v3/depth: waits for a recorded book that has not come yet."""

@@ -37,12 +37,14 @@ def symbol_names(text: str) -> list[str]:
         raise venue_errors.illegal_characters("symbols", '["BTCUSDT","BNBUSDT"]') from None
 
 
-def exchange_document(instruments: Iterable[Instrument], now_ms: int) -> Document:
+def exchange_document(
+    instruments: Iterable[Instrument], now_ms: int, rate_limits: list[Document]
+) -> Document:
     """Render exchangeInfo."""
     return {
         "timezone": "UTC",
         "serverTime": now_ms,
-        "rateLimits": [],
+        "rateLimits": rate_limits,
         "exchangeFilters": [],
         "symbols": [_symbol_document(instrument) for instrument in instruments],
     }

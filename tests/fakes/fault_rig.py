@@ -198,10 +198,10 @@ class FaultRig:
 
 
 @asynccontextmanager
-async def fault_rig(**settings: Any) -> AsyncIterator[FaultRig]:
+async def fault_rig(names: tuple[str, ...] = NAMES, **settings: Any) -> AsyncIterator[FaultRig]:
     """Start an exchange on a calm market, without latency unless told, and stop it."""
     chosen = {"seed": 5, "latency_ms": 0.0, "market": "calm", **settings}
-    exchange = await start(SimulatedSettings(**chosen), NAMES, is_plain=True)
+    exchange = await start(SimulatedSettings(**chosen), names, is_plain=True)
     try:
         async with aiohttp.ClientSession() as http:
             yield FaultRig(exchange, http)

@@ -121,6 +121,9 @@ def target() -> Iterator[Target]:
         weight_1m_max=10**9,
         orders_10s_max=10**9,
         orders_1m_max=10**9,
+        spot_weight_1m_max=10**9,
+        spot_orders_10s_max=10**9,
+        spot_orders_1d_max=10**9,
     )
     with tempfile.TemporaryFile() as stderr, asyncio.Runner() as runner:
         exchange = runner.run(start(chosen, NAMES, is_plain=True, stderr=stderr))

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.simulated.request_weights import IGNORED_MAX, WeightMeter, request_weight
+from daemon.simulated.spot_weights import spot_weight
 from tests.fakes.exchange_client import production_client
 from tests.fakes.fault_rig import FaultRig, fault_rig
 from tests.fakes.recording import NAMES
@@ -41,6 +42,29 @@ def test_weights_are_those_of_the_documents(
 ) -> None:
     """A request weighs what the venue's documents say."""
     assert request_weight(method, path, words) == weight
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "words", "weight"),
+    [
+        ("GET", "/api/v3/depth", {}, 5),
+        ("GET", "/api/v3/depth", {"limit": "500"}, 25),
+        ("GET", "/api/v3/depth", {"limit": "1000"}, 50),
+        ("GET", "/api/v3/depth", {"limit": "5000"}, 250),
+        ("GET", "/api/v3/depth", {"limit": "x"}, 250),
+        ("GET", "/api/v3/openOrders", {"symbol": "BTCUSDT"}, 6),
+        ("GET", "/api/v3/openOrders", {}, 80),
+        ("GET", "/api/v3/myTrades", {"symbol": "BTCUSDT", "orderId": "1"}, 5),
+        ("GET", "/api/v3/myTrades", {"symbol": "BTCUSDT"}, 20),
+        ("GET", "/api/v3/ticker/24hr", {}, 80),
+        ("POST", "/api/v3/order", {"symbol": "BTCUSDT"}, 1),
+    ],
+)
+def test_spot_weights_are_those_of_the_documents(
+    method: str, path: str, words: dict[str, str], weight: int
+) -> None:
+    """A spot request weighs what the venue's documents say."""
+    assert spot_weight(method, path, words) == weight
 
 
 def test_windows_turn_with_the_clock_and_stubborn_clients_are_banned() -> None:
@@ -88,7 +112,15 @@ def test_no_window_lets_more_pass_than_its_limit(steps: list[tuple[int, bool, in
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def rig() -> AsyncIterator[FaultRig]:
     """One exchange with little patience."""
-    async with fault_rig(weight_1m_max=400, orders_10s_max=12, orders_1m_max=12) as running:
+    async with fault_rig(
+        (*NAMES, "BTC/USDT"),
+        weight_1m_max=400,
+        orders_10s_max=12,
+        orders_1m_max=12,
+        spot_weight_1m_max=120,
+        spot_orders_10s_max=3,
+        spot_orders_1d_max=4,
+    ) as running:
         yield running
 
 
@@ -121,3 +153,36 @@ async def test_limits_on_the_wire(rig: FaultRig) -> None:
         assert 100 < int(answer.headers["Retry-After"]) <= 120
         with pytest.raises(ccxt.DDoSProtection):
             await client.fetch_time()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_spot_limits_on_the_wire(rig: FaultRig) -> None:
+    """Spot counts orders by ten seconds and day and its weight apart: -1015, then 429, then 418."""
+    information = await rig.call("GET", "/api/v3/exchangeInfo", is_signed=False)
+    limits = [(row["rateLimitType"], row["limit"]) for row in information.document["rateLimits"]]
+    assert limits == [("REQUEST_WEIGHT", 120), ("ORDERS", 3), ("ORDERS", 4)]
+    ticker = await rig.call(
+        "GET", "/api/v3/ticker/bookTicker", {"symbol": "BTCUSDT"}, is_signed=False
+    )
+    price = f"{float(ticker.document['bidPrice']) * 0.97:.2f}"
+    words: dict[str, Any] = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "price": price}
+    words |= {"timeInForce": "GTC", "quantity": "0.01"}
+    placed = [await rig.call("POST", "/api/v3/order", words) for _ in range(5)]
+    refused = placed[-1]
+    assert (refused.status, refused.document["code"]) == (429, -1015)
+    accepted = [answer for answer in placed if answer.status == 200]
+    assert [answer.headers["X-MBX-ORDER-COUNT-1D"] for answer in accepted] == [
+        str(number) for number in range(1, len(accepted) + 1)
+    ]
+    assert 3 <= len(accepted) <= 4  # 4 where ten seconds ended in between
+    seen = []
+    for _ in range(120):
+        answer = await rig.call(
+            "GET", "/api/v3/depth", {"symbol": "BTCUSDT", "limit": 500}, is_signed=False
+        )
+        seen.append(answer.status)
+        if answer.status == 418:
+            break
+        assert int(answer.headers["X-MBX-USED-WEIGHT-1M"]) >= 25
+    assert list(dict.fromkeys(seen)) in ([200, 429, 418], [429, 418])
+    assert int(answer.headers["Retry-After"]) > 100
