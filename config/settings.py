@@ -208,7 +208,7 @@ class RiskLimits(Section):
         200, description="same side, price and quantity within this time: denied"
     )
     model_latency_ms_max: LimitFloat = Field(
-        50.0, description="new risk is denied when the judgement took longer, where it is measured"
+        50.0, description="new risk is denied when the judgement before took longer"
     )
     model_outlier_frac_max: Frac = Field(
         0.5, description="share of inputs outside the range the model was fitted on"

@@ -257,7 +257,11 @@ class Daemon:
                 self._reload.applied(event)
         now_ns = parts.clock.now_ns()
         origin_ns = events[-1].received_ns if events else now_ns
-        end = DrainEnd(received_ns=now_ns, drained_count=len(events))
+        end = DrainEnd(
+            received_ns=now_ns,
+            drained_count=len(events),
+            judgement_ns=parts.probe.judgement_ns,
+        )
         effects = step(end)
         if effects:
             carry_out(effects, origin_ns)

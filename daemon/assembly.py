@@ -88,6 +88,7 @@ class Parts:
     lanes: Lanes
     instruments: tuple[Instrument, ...]
     engine: Engine
+    probe: StageProbe
     venue: TapBinanceUsdm
     feed: Feed
     gateway: OrderGateway
@@ -254,13 +255,14 @@ async def _wire(
     site.stack.push_async_callback(gateway.close)
     opening = await fetch_account(venue, instruments, clock)
     site.note("account_adopted", position_lots=list(opening.position_lots))
+    probe = StageProbe(clock, metrics)
     engine = Engine(
         instruments=instruments,
         settings=settings,
         run_id=site.run_id,
         decider=Decider(model, settings, len(instruments), named(bundle), shelf),
         opening=opening,
-        probe=StageProbe(clock, metrics),
+        probe=probe,
     )
     dispatcher = Dispatcher(
         settings=settings,
@@ -289,6 +291,7 @@ async def _wire(
         lanes=lanes,
         instruments=instruments,
         engine=engine,
+        probe=probe,
         venue=venue,
         feed=_make_feed(site, venue, instruments, lanes, metrics),
         gateway=gateway,

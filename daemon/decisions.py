@@ -51,7 +51,8 @@ VOLATILITY_FEATURE = "volatility_realised_long_bps"
 class Situation:
     """What the engine knows when a decision is due; ``ready`` lists instrument indices.
 
-    ``armed_A`` tells which agents may ask for new risk, empty for all of them.
+    ``armed_A`` tells which agents may ask for new risk, empty for all of them. ``judgement_ns`` is
+    what the judgement before this one took, None where nobody timed it.
     """
 
     ready: tuple[int, ...]
@@ -63,6 +64,7 @@ class Situation:
     data_age_ns: int
     next_sequence: int
     armed_A: tuple[bool, ...] = ()
+    judgement_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +177,7 @@ class Decider:
             entry, shares_A = self._judge_one(
                 situation, judgement, row, index, position, equity_e8, notes
             )
-            model[index] = self._verdict(judgement, row, entry)
+            model[index] = self._verdict(judgement, row, entry, situation.judgement_ns)
             way = self.planner.plan(
                 entry,
                 market=situation.markets[index],
@@ -259,18 +261,20 @@ class Decider:
             volatility_frac = bar_frac * math.sqrt(year_bars) if bar_frac > 0.0 else None
         return SizingEvidence(drawdown_frac=ledger.drawdown_frac, volatility_frac=volatility_frac)
 
-    def _verdict(self, judgement: Judgement, row: int, entry: Decided) -> ModelVerdict:
+    def _verdict(
+        self, judgement: Judgement, row: int, entry: Decided, judgement_ns: int | None
+    ) -> ModelVerdict:
         """Judge the judgement itself; the gate takes no new risk on a bad one.
 
-        The schema was proven when the bundle was loaded; no clock is read here, so the time that
-        the judgement took is not known.
+        The schema was proven when the bundle was loaded. No clock is read here: the time is that
+        of the judgement before, so a model that turned slow is held back one decision later.
         """
         features_F = self._obs_BF[row, : len(self.feature_names)]
         evidence = ModelEvidence(
             has_schema=True,
             is_finite=entry.outcome != "abstained" and bool(judgement.regime_healthy_B[row]),
             expires_ns=self.rollout.active.model.expires_ns,
-            latency_ns=None,
+            latency_ns=judgement_ns,
             outlier_frac=float(np.count_nonzero(np.abs(features_F) >= CLIP)) / features_F.size,
             disagreement=entry.disagreement,
         )

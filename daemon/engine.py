@@ -292,7 +292,7 @@ class Engine:
             self.intent_count += planned
             effects.extend(closing)
         if self._is_due(now_ns):
-            effects.extend(self._decide(now_ns))
+            effects.extend(self._decide(now_ns, event.judgement_ns))
         self._market_moved = False
         return tuple(effects)
 
@@ -310,7 +310,7 @@ class Engine:
         self._next_decision_ns = (now_ns // interval_ns + 1) * interval_ns
         return not is_first
 
-    def _decide(self, now_ns: int) -> list[Effect]:
+    def _decide(self, now_ns: int, judgement_ns: int | None) -> list[Effect]:
         self._last_decision_ns = now_ns
         data_age_ns = now_ns - self._newest_market_ns if self._market_moved else 0
         self._probe.begin()
@@ -340,6 +340,7 @@ class Engine:
                 data_age_ns=data_age_ns,
                 next_sequence=self.intent_count,
                 armed_A=self.desk.armed_agents,
+                judgement_ns=judgement_ns,
             )
         )
         self._probe.lap("decide")

@@ -5,17 +5,21 @@ from __future__ import annotations
 from daemon.clock import Clock
 from daemon.metrics import STAGES, Metrics
 
+JUDGEMENT_STAGE = "decide"
+
 
 class StageProbe:
     """Book the time between two points of the engine under a stage's name."""
 
-    __slots__ = ("_last_ns", "_now_ns", "_recorders")
+    __slots__ = ("_last_ns", "_now_ns", "_recorders", "judgement_ns")
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         """Read that clock, write to those histograms."""
         self._now_ns = clock.monotonic_ns
         self._recorders = {stage: metrics.recorder(stage) for stage in STAGES}
         self._last_ns = 0
+        self.judgement_ns: int | None = None
+        """What the newest judgement of the models took; None before the first."""
 
     def begin(self) -> None:
         """Start the stopwatch."""
@@ -25,6 +29,8 @@ class StageProbe:
         """Book the time since ``begin`` or the last lap under a stage."""
         now_ns = self._now_ns()
         self._recorders[stage](now_ns - self._last_ns)
+        if stage == JUDGEMENT_STAGE:
+            self.judgement_ns = now_ns - self._last_ns
         self._last_ns = now_ns
 
 

@@ -286,10 +286,15 @@ class BundleWithdrawn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainEnd:
-    """End of one drained batch: the engine may decide now. Also the engine's only clock."""
+    """End of one drained batch: the engine may decide now. Also the engine's only clock.
+
+    ``judgement_ns`` is how long the models took for the judgement before this one, by the shell's
+    clock, and None where none was timed: evidence of the gate, kept in the log as every input is.
+    """
 
     received_ns: int
     drained_count: int
+    judgement_ns: int | None = None
 
 
 MarketEvent = Quote | Trade | DepthDiff | DepthSnapshot | MarkPrice | FeedStatus

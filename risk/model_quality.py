@@ -15,8 +15,8 @@ class ModelEvidence:
     """What is known about the judgement of one instrument.
 
     ``has_schema``: the features are those of the bundle's manifest. ``expires_ns`` None: never.
-    ``latency_ns`` is what the judgement took, None where nobody measured it (a replay has no
-    clock of its own): then the budget is not judged here. ``outlier_frac`` is the share of inputs
+    ``latency_ns`` is what the models took (the newest time measured), None where nobody measured
+    it: then the budget is not judged here. ``outlier_frac`` is the share of inputs
     that lie outside the range the model was fitted on, ``disagreement`` the weighted deviation of
     the agents' votes, both in [0, 1].
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from kernels.events import (
 )
 from kernels.features import DEFAULT_FEATURE_NAMES
 from risk.breaker import BreakerState, Trigger
+from risk.reasons import DenialCode
 from strategy.observation import Normalisation
 from tests.fakes.scripted_engine import (
     HOLD,
@@ -205,6 +207,25 @@ def test_event_trigger_decides_between_bars_with_a_gap() -> None:
         at_ns = START + 3 * S + step * S // 10
         fold(engine, [quote(at_ns), DrainEnd(received_ns=at_ns + 1, drained_count=1)])
     assert engine.decision_count - before == 4
+
+
+def test_slow_judgement_takes_no_new_risk_until_a_quick_one() -> None:
+    """Over 50 ms for the last judgement: the buy is denied for the model, then sent after all."""
+    engine = make_engine(ScriptedJudge())
+    events = [event for number in range(4) for event in second(number)]
+    slow = [
+        replace(event, judgement_ns=50_000_000 + 1) if isinstance(event, DrainEnd) else event
+        for event in events
+    ]
+    effects = fold(engine, [status(START), *slow])
+    assert of(effects, Decided)
+    assert not of(effects, SendOrder)
+    assert set(engine.desk.denied_counts) == {DenialCode.MODEL_NOT_OK.value}
+    quick = [
+        replace(event, judgement_ns=50_000_000) if isinstance(event, DrainEnd) else event
+        for event in second(4)
+    ]
+    assert len(of(fold(engine, quick), SendOrder)) == 1
 
 
 def test_same_events_give_the_same_effects() -> None:

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from daemon.clock import ManualClock
 from daemon.metrics import Metrics
-from daemon.probe import AWAITED_MAX, SendWatch
+from daemon.probe import AWAITED_MAX, SendWatch, StageProbe
+
+
+def test_judgement_time_is_that_of_the_newest_judgement() -> None:
+    """Only the models' stage counts, the newest replaces the one before, none is None."""
+    clock = ManualClock(0)
+    probe = StageProbe(clock, Metrics())
+    seen = []
+    for stage, took_ns in (("gate", 5), ("decide", 70), ("book", 9), ("decide", 40)):
+        probe.begin()
+        clock.advance(took_ns)
+        probe.lap(stage)
+        seen.append(probe.judgement_ns)
+    assert seen == [None, 70, 70, 40]
 
 
 def test_time_from_news_to_bytes_is_booked_once() -> None:

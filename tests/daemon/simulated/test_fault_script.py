@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ async def test_wrong_script_is_refused_with_its_line(tmp_path: Path) -> None:
 
 async def test_drawn_latencies_reach_the_wire() -> None:
     """Lognormal latencies differ from order to order, and the median is about the one set."""
-    drawn = {"latency_ms": 20.0, "latency_kind": "lognormal", "latency_sigma": 0.8}
+    drawn: dict[str, Any] = {"latency_ms": 20.0, "latency_kind": "lognormal", "latency_sigma": 0.8}
     async with fault_rig(**drawn) as rig:
         await rig.call("GET", "/fapi/v1/time", is_signed=False)
         loop = asyncio.get_running_loop()
