@@ -243,7 +243,7 @@ async def _wire(
     """Build the engine on the venue's own account and connect everything around it."""
     settings, clock = site.settings, site.clock
     shelf, metrics = Shelf(model, bundle), Metrics()
-    send_watch = SendWatch(metrics)
+    send_watch, probe = SendWatch(metrics), StageProbe(clock, metrics)
     lanes = Lanes(len(instruments), settings.feed.lane_events_max)
     gateway = OrderGateway(
         *(venue, instruments, lanes, clock, site.log.note, metrics.record),
@@ -255,7 +255,6 @@ async def _wire(
     site.stack.push_async_callback(gateway.close)
     opening = await fetch_account(venue, instruments, clock)
     site.note("account_adopted", position_lots=list(opening.position_lots))
-    probe = StageProbe(clock, metrics)
     engine = Engine(
         instruments=instruments,
         settings=settings,
