@@ -31,7 +31,8 @@ class Site(StrEnum):
     SOCKET = "socket"
     """Stream connections, at a time; the target is public, market or private."""
     ACCOUNT = "account"
-    """Account and listen key, at a time; the target is a venue id such as BTCUSDT."""
+    """Account and listen key, at a time; the target is a venue id such as BTCUSDT, and for
+    ``change_balance`` a wallet: futures or spot."""
     CLOCK = "clock"
     """The venue's clock, at a time."""
 

@@ -10,6 +10,9 @@ from daemon.simulated.faults import ArmedFault, FaultBoard
 from daemon.simulated.frame_faults import FrameFaults
 from daemon.simulated.intrusions import Intrusions
 from daemon.simulated.order_request import OrderRequest
+from daemon.simulated.spot_intrusions import SpotIntrusions
+from daemon.simulated.spot_request import SpotRequest
+from daemon.simulated.spot_venue import SpotVenue
 from daemon.simulated.stream_connection import GOING_AWAY, StreamConnection
 from daemon.simulated.streams import USER_STREAM, StreamHub
 from daemon.simulated.user_faults import UserFaults
@@ -23,6 +26,7 @@ NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 E8_PER_BPS = E8 // 10_000
 Document = dict[str, object]
+FUTURES_WALLET, SPOT_WALLET = "futures", "spot"
 
 
 class FaultShell:
@@ -31,14 +35,17 @@ class FaultShell:
     def __init__(
         self,
         venue: Venue,
+        spot: SpotVenue,
         hub: StreamHub,
         clock: VenueClock,
         connections: Iterable[StreamConnection],
         send_user: Callable[[Document], None],
+        send_spot_user: Callable[[Document], None],
     ) -> None:
-        """Reach into these; ``send_user`` is the way of a user event that passed the faults."""
+        """Reach into these; the senders are the ways of user events that passed the faults."""
         self.board = FaultBoard()
         self._venue = venue
+        self._spot = spot
         self._hub = hub
         self._clock = clock
         self._connections = connections
@@ -47,6 +54,10 @@ class FaultShell:
         self._users = UserFaults(self.board, self.now_s, self._change_order)
         self._intrusions = Intrusions(venue, self.publish_user)
         venue.desk.gate = self._judge_order
+        self._send_spot_user = send_spot_user
+        self._spot_users = UserFaults(self.board, self.now_s, self._change_spot_order)
+        self._spot_intrusions = SpotIntrusions(spot, self.publish_spot_user)
+        spot.desk.gate = self._judge_order
 
     def now_s(self) -> float:
         """Return the schedule's time."""
@@ -76,6 +87,11 @@ class FaultShell:
         """Let a user event pass the faults on its way."""
         for passed in self._users.passed(document):
             self._send_user(passed)
+
+    def publish_spot_user(self, document: Document) -> None:
+        """Let a spot user event pass the same faults on its way."""
+        for passed in self._spot_users.passed(document):
+            self._send_spot_user(passed)
 
     def tick(self) -> None:
         """Do what falls due now."""
@@ -112,7 +128,7 @@ class FaultShell:
             self._hub.put(stream, payload)
             self._hub.flush()
 
-    def _judge_order(self, request: OrderRequest) -> None:
+    def _judge_order(self, request: OrderRequest | SpotRequest) -> None:
         words = (request.order_type.value, request.time_in_force.name, request.client_order_id)
         faults = self.board.at(Site.ORDER)
         market_s = self.board.market_s(self.now_s())
@@ -137,6 +153,20 @@ class FaultShell:
             self._intrusions.overfill(order, spec.lots, self._now_ms())
         else:
             self._intrusions.fill_late(order, self._now_ms())
+
+    def _change_spot_order(self, fault: ArmedFault, order_id: int) -> None:
+        asyncio.get_running_loop().call_later(
+            fault.spec.delay_ms / 1000, self._change_spot_order_now, fault.spec, order_id
+        )
+
+    def _change_spot_order_now(self, spec: FaultSpec, order_id: int) -> None:
+        order = self._spot.desk.order(order_id)
+        if order is None:
+            return
+        if spec.kind == "overfill":
+            self._spot_intrusions.overfill(order, spec.lots, self._now_ms())
+        else:
+            self._spot_intrusions.fill_late(order, self._now_ms())
 
     def _act(self, fault: ArmedFault) -> None:
         match fault.spec.site:
@@ -168,7 +198,11 @@ class FaultShell:
             self._venue.close_listen_key(now_ms)
             return
         if spec.kind == "change_balance":
-            self._intrusions.change_balance(round(spec.amount_quote * E8), spec.is_told, now_ms)
+            amount_e8 = round(spec.amount_quote * E8)
+            if fault.matches(FUTURES_WALLET):
+                self._intrusions.change_balance(amount_e8, spec.is_told, now_ms)
+            if self._spot.instruments and fault.matches(SPOT_WALLET):
+                self._spot_intrusions.change_balance(amount_e8, spec.is_told, now_ms)
             return
         for market in self._venue.markets:
             if fault.matches(market.instrument.venue_id):

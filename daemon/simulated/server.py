@@ -116,7 +116,11 @@ class ExchangeServer:
         self._users = SpotUsers()
         spot_line = UserLine(self._users, _latency(settings, SPOT_SEED).outward, clock)
         contracts, pairs = split_instruments(source.instruments)
-        self.spot = SpotVenue(pairs, round(settings.wallet_quote * E8), spot_line.send)
+        self.spot = SpotVenue(
+            pairs,
+            round(settings.wallet_quote * E8),
+            lambda document: self.faults.publish_spot_user(document),
+        )
         self.venue = Venue(
             contracts,
             round(settings.wallet_quote * E8),
@@ -124,7 +128,9 @@ class ExchangeServer:
             lambda document: self.faults.publish_user(document),
             line.send_last,
         )
-        self.faults = FaultShell(self.venue, self._hub, clock, self._connections, line.send)
+        self.faults = FaultShell(
+            self.venue, self.spot, self._hub, clock, self._connections, line.send, spot_line.send
+        )
         floor = TradingFloor(self.venue, self.spot)
         self.player = Player(source, floor, self._hub, clock, settings.speed)
         meter = WeightMeter(settings.weight_1m_max, settings.orders_10s_max, settings.orders_1m_max)

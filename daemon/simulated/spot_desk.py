@@ -7,7 +7,7 @@ order in which the venue saw them happen.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from daemon.simulated import spot_account, spot_documents, spot_errors, venue_errors
 from daemon.simulated.order_desk import FILLS_KEPT, ORDERS_KEPT, DeskCounts, Publish
@@ -47,6 +47,7 @@ class SpotDesk:
         self.counts = DeskCounts()
         self._next_order_id = 1
         self._next_trade_id = 1
+        self.gate: Callable[[SpotRequest], None] | None = None
 
     def admit(self, request: SpotRequest) -> int:
         """Judge id, filters and balance of an order; return its lots, or raise VenueError."""
@@ -86,7 +87,12 @@ class SpotDesk:
         return lots
 
     def place(self, request: SpotRequest, now_ms: int) -> SpotOrder:
-        """Accept and match an order, or raise VenueError without a trace in the history."""
+        """Accept and match an order, or raise VenueError without a trace in the history.
+
+        A ``gate`` may refuse it first, by raising.
+        """
+        if self.gate is not None:
+            self.gate(request)
         lots = self.admit(request)
         market = self._markets[request.instrument]
         placement = market.matcher.place(
@@ -150,6 +156,10 @@ class SpotDesk:
             if instrument is None or order.request.instrument == instrument
         ]
 
+    def order(self, order_id: int) -> SpotOrder | None:
+        """Look an order up by venue id alone."""
+        return self._by_id.get(order_id)
+
     def orders(self) -> Iterable[SpotOrder]:
         """Give every remembered order, oldest first."""
         return self._by_id.values()
@@ -182,42 +192,55 @@ class SpotDesk:
         return lock_of(instrument, order.request.side, order.request.price_ticks, lots)
 
     def _execute(self, executions: Iterable[Execution], market: VenueMarket, now_ms: int) -> None:
-        instrument = market.instrument
         for execution in executions:
             order = self._working[execution.order_key]
-            side = order.request.side
             lots = execution.quantity_lots
-            quote_e8 = instrument.notional_quote_e8(execution.price_ticks, lots)
-            fill = SpotFill(
-                instrument=instrument.index,
-                order_id=order.order_id,
-                trade_id=self._next_trade_id,
-                is_buy=side is Side.BUY,
-                price_ticks=execution.price_ticks,
-                quantity_lots=lots,
-                quote_e8=quote_e8,
-                fee_e8=spot_account.fee_e8(
-                    instrument, side, lots, quote_e8, is_maker=execution.is_maker
-                ),
-                fee_asset=fee_asset(instrument, side),
-                is_maker=execution.is_maker,
-                time_ms=now_ms,
-            )
-            self._next_trade_id += 1
-            if order.request.price_ticks:
-                self._holdings.unlock(*self._lock(order, lots))
-            self._holdings.exchange(instrument, side, lots, quote_e8, fill.fee_e8, now_ms)
-            order.filled_lots += lots
-            order.filled_quote_e8 += quote_e8
-            order.updated_ms = now_ms
-            order.status = PARTIALLY_FILLED if order.open_lots else FILLED
-            order.fills.append(fill)
-            self.fills.append(fill)
-            self.counts.fills += 1
-            if order.status == FILLED:
-                self.counts.filled += 1
-                self._forget(order)
-            self._tell(order, market, "TRADE", now_ms, fill)
+            self._book(order, market, execution.price_ticks, lots, execution.is_maker, now_ms)
+
+    def book_fill(self, order: SpotOrder, price_ticks: int, lots: int, now_ms: int) -> None:
+        """Book an execution that no market event led to, as maker; the order may be over."""
+        self._book(order, self._markets[order.request.instrument], price_ticks, lots, True, now_ms)
+
+    def _book(
+        self,
+        order: SpotOrder,
+        market: VenueMarket,
+        price_ticks: int,
+        lots: int,
+        is_maker: bool,
+        now_ms: int,
+    ) -> None:
+        instrument, side = market.instrument, order.request.side
+        quote_e8 = instrument.notional_quote_e8(price_ticks, lots)
+        fill = SpotFill(
+            instrument=instrument.index,
+            order_id=order.order_id,
+            trade_id=self._next_trade_id,
+            is_buy=side is Side.BUY,
+            price_ticks=price_ticks,
+            quantity_lots=lots,
+            quote_e8=quote_e8,
+            fee_e8=spot_account.fee_e8(instrument, side, lots, quote_e8, is_maker=is_maker),
+            fee_asset=fee_asset(instrument, side),
+            is_maker=is_maker,
+            time_ms=now_ms,
+        )
+        self._next_trade_id += 1
+        is_working = order.order_id in self._working
+        if order.request.price_ticks and is_working:
+            self._holdings.unlock(*self._lock(order, lots))
+        self._holdings.exchange(instrument, side, lots, quote_e8, fill.fee_e8, now_ms)
+        order.filled_lots += lots
+        order.filled_quote_e8 += quote_e8
+        order.updated_ms = now_ms
+        order.status = PARTIALLY_FILLED if order.open_lots > 0 else FILLED
+        order.fills.append(fill)
+        self.fills.append(fill)
+        self.counts.fills += 1
+        if order.status == FILLED and is_working:
+            self.counts.filled += 1
+            self._forget(order)
+        self._tell(order, market, "TRADE", now_ms, fill)
 
     def _finish(self, order: SpotOrder, market: VenueMarket, status: str, now_ms: int) -> None:
         order.status = status

@@ -214,6 +214,11 @@ def execution_report(
     }
 
 
+def balance_event(asset: str, amount_e8: int, now_ms: int) -> Document:
+    """Render balanceUpdate: money that came (positive) or went by no trade."""
+    return {"e": "balanceUpdate", "E": now_ms, "a": asset, "d": from_e8(amount_e8), "T": now_ms}
+
+
 def position_event(holdings: Holdings, assets: Iterable[str], now_ms: int) -> Document:
     """Render outboundAccountPosition: the balances that an event may have changed."""
     return {

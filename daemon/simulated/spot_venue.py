@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from daemon.simulated.market_source import SourceEvent
 from daemon.simulated.order_desk import Publish
-from daemon.simulated.spot_account import Holdings
+from daemon.simulated.spot_account import Holdings, lock_of
 from daemon.simulated.spot_desk import SpotDesk
+from daemon.simulated.spot_request import SpotRequest
 from daemon.simulated.venue import Venue
 from daemon.simulated.venue_market import VenueMarket
 from kernels.units import Instrument, from_e8
@@ -33,6 +34,12 @@ class SpotVenue:
         """Set the average price to the mid; False while there is no book."""
         market = self.markets[instrument]
         return market.is_open and market.renew_mark()
+
+    def affordable_lots(self, request: SpotRequest, price_ticks: int) -> int:
+        """Return how many lots at this price the free balance pays for."""
+        instrument = self.markets[request.instrument].instrument
+        asset, lot_e8 = lock_of(instrument, request.side, price_ticks, 1)
+        return self.holdings.free_e8[asset] // lot_e8
 
     def report(self) -> dict[str, object]:
         """Sum up orders, fills, and what the account holds and paid in every asset."""

@@ -20,8 +20,27 @@ OCCASIONS = {
 """Execution type and order status at which each kind may strike; any status when empty."""
 
 
+def _order_words(document: Document) -> Any:
+    """Return the part of an event that speaks of an order, None where there is none.
+
+    Both dialects call its fields alike; spot has them at the top.
+    """
+    match document.get("e"):
+        case "ORDER_TRADE_UPDATE":
+            return document["o"]
+        case "executionReport":
+            return document
+        case _:
+            return None
+
+
+def _client_id(words: Any) -> str:
+    """Return the order's own client id; spot tells that of the cancellation as ``c``."""
+    return str(words.get("C") or words["c"])
+
+
 class UserFaults:
-    """Stands between the desk and the user stream; every event passes."""
+    """Stands between a desk and its user stream; every event passes."""
 
     def __init__(self, board: FaultBoard, now_s: Callable[[], float], do_later: Later) -> None:
         """Let ``do_later`` act on the order (by venue id) where a fault strikes it."""
@@ -32,9 +51,9 @@ class UserFaults:
 
     def passed(self, document: Document) -> list[Document]:
         """Return what leaves instead of this event, in this order."""
-        if document.get("e") != "ORDER_TRADE_UPDATE":
+        words = _order_words(document)
+        if words is None:
             return [document]
-        words: Any = document["o"]
         order_id = int(words["i"])
         fault = self._struck(words)
         held = self._held.pop(order_id, None)
@@ -68,6 +87,6 @@ class UserFaults:
             if fault.spec.kind == "overfill" and words["z"] != words["q"]:
                 continue  # its own doing
             is_open = fault.is_open(now_s, market_s)
-            if is_open and fault.matches(str(words["c"])) and fault.strikes():
+            if is_open and fault.matches(_client_id(words)) and fault.strikes():
                 return fault
         return None
