@@ -52,6 +52,29 @@ def account_event(
     }
 
 
+def margin_call(account: Account, markets: Iterable[VenueMarket], now_ms: int) -> Document:
+    """Render MARGIN_CALL with every open position of ``markets``."""
+    return {
+        "e": "MARGIN_CALL",
+        "E": now_ms,
+        "cw": from_e8(account.ledger.wallet_quote_e8),
+        "p": [
+            {
+                "s": market.instrument.venue_id,
+                "ps": "BOTH",
+                "pa": quantity_wire(market.instrument, account.position_lots(index)),
+                "mt": "CROSSED",
+                "iw": "0",
+                "mp": from_e8(market.mark_e8),
+                "up": from_e8(account.unrealised_e8(index)),
+                "mm": from_e8(account.maintenance_margin_e8(index)),
+            }
+            for market in markets
+            if account.position_lots(index := market.instrument.index)
+        ],
+    }
+
+
 def position_document(account: Account, market: VenueMarket, version: int) -> Document:
     """Render one row of positionRisk; version 2 also tells leverage and margin type."""
     index = market.instrument.index

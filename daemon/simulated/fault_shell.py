@@ -9,6 +9,7 @@ from config.fault_specs import FaultSpec, Site
 from daemon.simulated.faults import ArmedFault, FaultBoard
 from daemon.simulated.frame_faults import FrameFaults
 from daemon.simulated.intrusions import Intrusions
+from daemon.simulated.margin_watch import MarginWatch
 from daemon.simulated.order_request import OrderRequest
 from daemon.simulated.spot_intrusions import SpotIntrusions
 from daemon.simulated.spot_request import SpotRequest
@@ -53,6 +54,7 @@ class FaultShell:
         self._frames = FrameFaults(self.board, venue.markets, self.now_s)
         self._users = UserFaults(self.board, self.now_s, self._change_order)
         self._intrusions = Intrusions(venue, self.publish_user)
+        self.margin = MarginWatch(venue, self._intrusions, self.publish_user)
         venue.desk.gate = self._judge_order
         self._send_spot_user = send_spot_user
         self._spot_users = UserFaults(self.board, self.now_s, self._change_spot_order)

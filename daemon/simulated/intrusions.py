@@ -33,6 +33,15 @@ class Intrusions:
 
     def change_balance(self, amount_e8: int, is_told: bool, now_ms: int) -> None:
         """Pay in (positive) or out."""
+        reason = ("DEPOSIT" if amount_e8 > 0 else "WITHDRAW") if is_told else ""
+        self._move(amount_e8, reason, now_ms)
+
+    def clear_debt(self, now_ms: int) -> None:
+        """Let the insurance fund bring a wallet below zero back to zero."""
+        self._move(-self._venue.account.ledger.wallet_quote_e8, "INSURANCE_CLEAR", now_ms)
+
+    def _move(self, amount_e8: int, reason: str, now_ms: int) -> None:
+        """Change the wallet; told unless the reason is empty."""
         account = self._venue.account
         indices = range(len(self._venue.markets))
         account.ledger.adopt(
@@ -43,8 +52,7 @@ class Intrusions:
             )
         )
         account.updated_ms = now_ms
-        if is_told:
-            reason = "DEPOSIT" if amount_e8 > 0 else "WITHDRAW"
+        if reason:
             self._publish(account_documents.account_event(account, (), reason, now_ms, amount_e8))
 
     def trade(self, instrument: int, lots: int, is_told: bool, now_ms: int) -> VenueOrder | None:

@@ -233,6 +233,7 @@ class ExchangeServer:
                 "open": len(self.venue.desk.working_orders()),
             },
             "fills": counts.fills,
+            "liquidations": self.faults.margin.liquidated_count,
             "position_lots": {
                 instrument.symbol: account.position_lots(instrument.index)
                 for instrument in self.venue.instruments
@@ -263,7 +264,9 @@ class ExchangeServer:
 
     async def _keep_house(self) -> None:
         while True:
-            self.venue.tick(self._clock.now_ns() // NS_PER_MS)
+            now_ms = self._clock.now_ns() // NS_PER_MS
+            self.venue.tick(now_ms)
+            self.faults.margin.look(now_ms)
             self.faults.tick()
             for connection in list(self._connections):
                 connection.keep_alive()
