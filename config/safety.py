@@ -15,6 +15,11 @@ class BreakerSettings(Section):
     feed_down_ms_max: PositiveInt = Field(
         60_000, description="an instrument's feed not OK for this long: REDUCE_ONLY"
     )
+    drawdown_policy: Literal["flatten", "halt"] = Field(
+        "flatten",
+        description="at limits.drawdown_frac_max: cancel, close every position, then HALTED; or "
+        "HALTED at once, positions kept",
+    )
     model_failure_policy: Literal["hold", "reduce", "flatten"] = Field(
         "reduce",
         description="at the first decision without a usable model: keep the position, reduce it "

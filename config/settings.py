@@ -190,7 +190,9 @@ class RiskLimits(Section):
     daily_loss_frac_max: Frac = Field(
         0.05, description="loss since 00:00 UTC, share of the equity then: REDUCE_ONLY"
     )
-    drawdown_frac_max: Frac = Field(0.15, description="loss from the peak of equity: HALTED")
+    drawdown_frac_max: Frac = Field(
+        0.15, description="loss from the peak of equity: breaker.drawdown_policy"
+    )
     agent_daily_loss_frac_max: Frac = Field(
         0.03, description="loss of one agent since 00:00 UTC, share of equity: agent disarmed"
     )

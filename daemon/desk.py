@@ -406,8 +406,12 @@ class Desk:
 
     def check_losses(self) -> tuple[Effect, ...]:
         """Move the breaker where a loss limit is reached, disarm agents that lost too much."""
-        trigger = loss_trigger(self.ledger.day_loss_frac, self.ledger.drawdown_frac, self._limits)
-        tripped = () if trigger is None else self.trip(trigger, f"{trigger.value} limit")
+        trigger = loss_trigger(
+            *(self.ledger.day_loss_frac, self.ledger.drawdown_frac, self._limits),
+            flattens=self.ladder.settings.drawdown_policy == "flatten",
+        )
+        reason = "drawdown" if trigger is Trigger.DRAWDOWN_FLATTEN else trigger
+        tripped = () if trigger is None else self.trip(trigger, f"{reason} limit")
         return (*self._check_agents(), *tripped)
 
     def trip(self, trigger: Trigger, reason: str) -> tuple[Effect, ...]:

@@ -34,6 +34,7 @@ class Trigger(StrEnum):
 
     DAILY_LOSS = "daily_loss"
     DRAWDOWN = "drawdown"
+    DRAWDOWN_FLATTEN = "drawdown_flatten"
     REJECTS = "rejects"
     POSITION_MISMATCH = "position_mismatch"
     STALE_FEED = "stale_feed"
@@ -58,6 +59,7 @@ TRANSITIONS: dict[Trigger, tuple[BreakerState, ...]] = {
     #           from:           NORMAL, REDUCE_ONLY, CANCEL, FLATTEN, HALTED
     Trigger.DAILY_LOSS: (_R, _R, _C, _F, _H),
     Trigger.DRAWDOWN: (_H, _H, _H, _F, _H),  # a flatten under way is let finish, then HALTED
+    Trigger.DRAWDOWN_FLATTEN: (_F, _F, _F, _F, _H),  # a kept position could go on losing
     Trigger.REJECTS: (_R, _R, _C, _F, _H),
     Trigger.POSITION_MISMATCH: (_R, _R, _C, _F, _H),
     Trigger.STALE_FEED: (_R, _R, _C, _F, _H),
@@ -84,10 +86,17 @@ def transition(state: BreakerState, trigger: Trigger) -> BreakerState:
     return TRANSITIONS[trigger][state]
 
 
-def loss_trigger(day_loss_frac: float, drawdown_frac: float, limits: RiskLimits) -> Trigger | None:
-    """Name the loss limit that is reached, the graver one first; NaN counts as reached."""
+def loss_trigger(
+    day_loss_frac: float, drawdown_frac: float, limits: RiskLimits, *, flattens: bool = False
+) -> Trigger | None:
+    """Name the loss limit that is reached, the graver one first; NaN counts as reached.
+
+    ``flattens``: a drawdown closes positions. One that is not a number halts in any case: books
+    that cannot be read are no ground to trade on.
+    """
     if not drawdown_frac < limits.drawdown_frac_max:
-        return Trigger.DRAWDOWN
+        is_number = drawdown_frac == drawdown_frac
+        return Trigger.DRAWDOWN_FLATTEN if flattens and is_number else Trigger.DRAWDOWN
     if not day_loss_frac < limits.daily_loss_frac_max:
         return Trigger.DAILY_LOSS
     return None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from config.safety import BreakerSettings
 from config.settings import ExecutionSettings, RiskLimits, Settings
 from daemon.desk import SETTLE_NS, Desk
 from daemon.effects import CancelAll, CancelOrder, Effect, Note, QueryOrder, SendOrder
@@ -48,10 +49,15 @@ INSTRUMENT = Instrument(
 )
 
 
-def make_desk(limits: RiskLimits | None = None, position_lots: int = 0) -> Desk:
+def make_desk(
+    limits: RiskLimits | None = None,
+    position_lots: int = 0,
+    breaker: BreakerSettings | None = None,
+) -> Desk:
     settings = Settings(
         instruments=("BTC/USDT:USDT",),
         limits=limits or RiskLimits(),
+        breaker=breaker or BreakerSettings(),
         execution=ExecutionSettings(unknown_query_ms=1000, working_ms_max=2000),
     )
     opening = AccountState(
@@ -218,14 +224,21 @@ def test_storm_of_rejections_stops_new_risk() -> None:
     assert desk.breaker.state is BreakerState.REDUCE_ONLY
 
 
-def test_drawdown_limit_halts_and_cancels_everything() -> None:
-    """A loss beyond the drawdown limit ends the sending of orders."""
+@pytest.mark.parametrize(
+    ("policy", "state"), [("halt", BreakerState.HALTED), ("flatten", BreakerState.FLATTEN)]
+)
+def test_drawdown_limit_cancels_everything(
+    policy: Literal["halt", "flatten"], state: BreakerState
+) -> None:
+    """A loss beyond the drawdown limit cancels all; positions are closed or kept, as chosen."""
     desk = make_desk(
-        RiskLimits(daily_loss_frac_max=0.01, drawdown_frac_max=0.01), position_lots=1000
+        RiskLimits(daily_loss_frac_max=0.01, drawdown_frac_max=0.01),
+        position_lots=1000,
+        breaker=BreakerSettings(drawdown_policy=policy),
     )
     desk.ledger.mark(0, 570_000)
     effects = desk.check_losses()
-    assert desk.breaker.state is BreakerState.HALTED
+    assert desk.breaker.state is state
     assert CancelAll(instrument=0, reason="drawdown limit") in effects
 
 

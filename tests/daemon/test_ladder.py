@@ -222,7 +222,7 @@ def test_resume_lets_the_loss_begin_anew() -> None:
     desk = make_desk((1000, 0))
     desk.ledger.mark(0, 400_000)
     desk.check_losses()
-    assert desk.breaker.state.name == "HALTED"
+    assert desk.breaker.state.name == "FLATTEN"
     desk.on_command(command(CommandName.RESUME))
     assert desk.check_losses() == ()
     assert desk.breaker.state.name == "NORMAL"

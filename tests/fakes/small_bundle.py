@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from kernels.events import AGENTS, REGIMES
 from kernels.features import DEFAULT_FEATURE_NAMES
+from strategy.agents.dueling import ACTION_COUNT
+from strategy.agents.rainbow import NoisyLinear
 from strategy.archive import Recipe
 from strategy.export import untrained_ensemble
 from strategy.manifest import FILE_NAMES
@@ -87,3 +90,15 @@ def replace_file(path: Path, name: str, content: bytes) -> None:
     """Put another content into a bundle, hashes and all."""
     (path / name).write_bytes(content)
     rehash(path)
+
+
+def lean(recipe: Recipe, action: int, by: float = 3.0) -> Recipe:
+    """Make every agent of a recipe want one action whatever it sees; return the same recipe."""
+    with torch.no_grad():
+        for module in recipe.ensemble.modules():
+            if isinstance(module, torch.nn.Linear) and module.out_features == ACTION_COUNT:
+                module.bias[action] += by
+            elif isinstance(module, NoisyLinear) and len(module.bias_mean) % ACTION_COUNT == 0:
+                atoms_3N = module.bias_mean.view(ACTION_COUNT, -1)
+                atoms_3N[action, -1] += by  # the best return that the distribution knows
+    return recipe

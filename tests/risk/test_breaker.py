@@ -42,6 +42,8 @@ def test_only_an_operator_goes_up(state: BreakerState, trigger: Trigger) -> None
         (BreakerState.NORMAL, Trigger.DAILY_LOSS, BreakerState.REDUCE_ONLY),
         (BreakerState.REDUCE_ONLY, Trigger.DRAWDOWN, BreakerState.HALTED),
         (BreakerState.FLATTEN, Trigger.DRAWDOWN, BreakerState.FLATTEN),
+        (BreakerState.NORMAL, Trigger.DRAWDOWN_FLATTEN, BreakerState.FLATTEN),
+        (BreakerState.HALTED, Trigger.DRAWDOWN_FLATTEN, BreakerState.HALTED),
         (BreakerState.FLATTEN, Trigger.FLAT, BreakerState.HALTED),
         (BreakerState.NORMAL, Trigger.FLAT, BreakerState.NORMAL),
         (BreakerState.HALTED, Trigger.OPERATOR_REDUCE, BreakerState.HALTED),
@@ -114,3 +116,18 @@ def test_losses_trip_at_their_limit(
 ) -> None:
     """A loss limit trips when reached, the graver first, and when the measure is not a number."""
     assert loss_trigger(day_loss_frac, drawdown_frac, RiskLimits()) is trigger
+
+
+@pytest.mark.parametrize(
+    ("drawdown_frac", "trigger"),
+    [
+        (0.1499, None),
+        (0.15, Trigger.DRAWDOWN_FLATTEN),
+        (float("nan"), Trigger.DRAWDOWN),
+    ],
+)
+def test_drawdown_closes_positions_where_the_policy_says_so(
+    drawdown_frac: float, trigger: Trigger | None
+) -> None:
+    """A measured drawdown flattens; one that is not a number only halts."""
+    assert loss_trigger(0.0, drawdown_frac, RiskLimits(), flattens=True) is trigger
