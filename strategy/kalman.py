@@ -1,0 +1,238 @@
+"""How well each agent does in each regime: one Kalman filter over all of them, O(1) per bar.
+
+The hidden state holds, for N agents and K regimes, a base skill ``b_i`` and a deviation ``d_ir``:
+``D = N + N K`` numbers. Agent i's return of a bar, in its own standard deviations, has the mean
+``b_i + sum_r p_r d_ir`` under the regime posterior p. Agents share noise (their covariance is
+estimated beside it), so what one of them shows is evidence about the others. Skills fade with the
+forgetting rate, which is how an agent that stopped working is unlearned.
+
+Equations: the hierarchical model of Kalman (1960) with a block-diagonal prior; Joseph's form is the
+twin in ``tests/naive``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.jit import njit
+
+Floats = NDArray[np.float64]
+
+ASLEEP_VARIANCE = 1e12
+"""Noise of an agent that showed nothing: its row of the update weighs nothing."""
+
+CORRELATION_SHRINKAGE = 0.1
+"""Weight of the equal correlation in the estimate of the noise covariance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillPrior:
+    """What is believed before evidence: annual Sharpe ratios, and how fast evidence is forgotten.
+
+    ``year_bars`` is H; ``forget_frac`` per bar in [0, 1); ``noise_half_life_bars`` of the
+    covariance of the agents' returns.
+    """
+
+    year_bars: float
+    base_sharpe_sd: float = 0.3
+    regime_sharpe_sd: float = 1.5
+    forget_frac: float = 0.0
+    noise_half_life_bars: float = 1_000.0
+
+    def __post_init__(self) -> None:
+        """ValueError for a width, rate or length that means nothing."""
+        widths = (self.year_bars, self.base_sharpe_sd, self.regime_sharpe_sd)
+        if not all(width > 0.0 for width in (*widths, self.noise_half_life_bars)):
+            raise ValueError("widths and lengths must be positive")
+        if not 0.0 <= self.forget_frac < 1.0:
+            raise ValueError(f"forget_frac {self.forget_frac} is not in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillState:
+    """Mean (D,), covariance (D, D) and the noise covariance (N, N) with its weight (1,)."""
+
+    mean_D: Floats
+    cov_DD: Floats
+    noise_NN: Floats
+    prior_D: Floats
+
+    def copy(self) -> SkillState:
+        """Return a state that shares nothing with this one."""
+        return SkillState(
+            mean_D=self.mean_D.copy(),
+            cov_DD=self.cov_DD.copy(),
+            noise_NN=self.noise_NN.copy(),
+            prior_D=self.prior_D.copy(),
+        )
+
+
+def open_skills(agent_count: int, regime_count: int, prior: SkillPrior) -> SkillState:
+    """Return the state before any evidence: no skill, independent, unit noise."""
+    base = np.full(agent_count, prior.base_sharpe_sd**2 / prior.year_bars)
+    apart = np.full(agent_count * regime_count, prior.regime_sharpe_sd**2 / prior.year_bars)
+    prior_D = np.concatenate([base, apart])
+    return SkillState(
+        mean_D=np.zeros(len(prior_D)),
+        cov_DD=np.diag(prior_D),
+        noise_NN=np.eye(agent_count),
+        prior_D=prior_D,
+    )
+
+
+@njit
+def predict_skills(
+    mean_D: Floats, cov_DD: Floats, posterior_K: Floats, mean_N: Floats, cov_NN: Floats
+) -> None:
+    """Write the mean (N,) and covariance (N, N) of the next bar's expected returns."""
+    count, regimes = mean_N.shape[0], posterior_K.shape[0]
+    size = mean_D.shape[0]
+    seen_ND = np.empty((count, size))
+    _project(cov_DD, posterior_K, seen_ND)
+    for i in range(count):
+        mean = mean_D[i]
+        for r in range(regimes):
+            mean += posterior_K[r] * mean_D[count + i * regimes + r]
+        mean_N[i] = mean
+        for j in range(count):
+            both = seen_ND[i, j]
+            for r in range(regimes):
+                both += posterior_K[r] * seen_ND[i, count + j * regimes + r]
+            cov_NN[i, j] = both
+
+
+@njit
+def _project(cov_DD: Floats, posterior_K: Floats, seen_ND: Floats) -> None:
+    """Write A P, where row i of A takes b_i and the posterior's mean of d_ir."""
+    count, size = seen_ND.shape
+    regimes = posterior_K.shape[0]
+    for i in range(count):
+        for d in range(size):
+            seen_ND[i, d] = cov_DD[i, d]
+        for r in range(regimes):
+            weight = posterior_K[r]
+            if weight != 0.0:
+                row = count + i * regimes + r
+                for d in range(size):
+                    seen_ND[i, d] += weight * cov_DD[row, d]
+
+
+@njit
+def learn_skills(
+    mean_D: Floats,
+    cov_DD: Floats,
+    prior_D: Floats,
+    noise_NN: Floats,
+    posterior_K: Floats,
+    return_N: Floats,
+    awake_N: NDArray[np.bool_],
+    forget_frac: float,
+    noise_decay: float,
+) -> None:
+    """Fold one bar's returns (N,) in, seen under the posterior that was known before the bar.
+
+    An agent that is not awake showed nothing: neither its skill nor its noise is learned.
+    """
+    count, size = return_N.shape[0], mean_D.shape[0]
+    predicted_N, total_NN = np.empty(count), np.empty((count, count))
+    predict_skills(mean_D, cov_DD, posterior_K, predicted_N, total_NN)
+    seen_ND = np.empty((count, size))
+    _project(cov_DD, posterior_K, seen_ND)
+    surprise_N = np.zeros(count)
+    _add_noise(noise_NN, awake_N, total_NN)
+    for i in range(count):
+        if awake_N[i]:
+            surprise_N[i] = return_N[i] - predicted_N[i]
+        else:
+            seen_ND[i, :] = 0.0
+    gain_ND = np.linalg.solve(total_NN, seen_ND)
+    for d in range(size):
+        for i in range(count):
+            mean_D[d] += gain_ND[i, d] * surprise_N[i]
+    for d in range(size):
+        for e in range(d, size):
+            less = 0.0
+            for i in range(count):
+                less += gain_ND[i, d] * seen_ND[i, e]
+            cov_DD[d, e] -= less
+            cov_DD[e, d] = cov_DD[d, e]
+    if forget_frac > 0.0:
+        _forget(mean_D, cov_DD, prior_D, forget_frac)
+    _learn_noise(noise_NN, return_N, awake_N, noise_decay)
+
+
+@njit
+def _add_noise(noise_NN: Floats, awake_N: NDArray[np.bool_], total_NN: Floats) -> None:
+    """Add the shrunk noise covariance; an agent asleep is independent and infinitely noisy."""
+    count = awake_N.shape[0]
+    shared = _mean_correlation(noise_NN)
+    for i in range(count):
+        for j in range(count):
+            if i == j:
+                total_NN[i, i] += noise_NN[i, i] if awake_N[i] else ASLEEP_VARIANCE
+            elif awake_N[i] and awake_N[j]:
+                equal = shared * np.sqrt(noise_NN[i, i] * noise_NN[j, j])
+                kept = 1.0 - CORRELATION_SHRINKAGE
+                total_NN[i, j] += kept * noise_NN[i, j] + CORRELATION_SHRINKAGE * equal
+            else:
+                total_NN[i, j] = 0.0
+
+
+@njit
+def _mean_correlation(cov_NN: Floats) -> float:
+    count = cov_NN.shape[0]
+    if count < 2:
+        return 0.0
+    total = 0.0
+    for i in range(count):
+        for j in range(i):
+            total += cov_NN[i, j] / np.sqrt(cov_NN[i, i] * cov_NN[j, j])
+    return float(total / (count * (count - 1) / 2))
+
+
+@njit
+def _forget(mean_D: Floats, cov_DD: Floats, prior_D: Floats, forget_frac: float) -> None:
+    """Let the belief relax toward the prior."""
+    kept = 1.0 - forget_frac
+    for d in range(mean_D.shape[0]):
+        mean_D[d] *= kept
+        for e in range(mean_D.shape[0]):
+            cov_DD[d, e] *= kept * kept
+        cov_DD[d, d] += (1.0 - kept * kept) * prior_D[d]
+
+
+@njit
+def _learn_noise(
+    noise_NN: Floats, return_N: Floats, awake_N: NDArray[np.bool_], decay: float
+) -> None:
+    """Move the covariance toward the outer product of this bar; means are negligible in a bar."""
+    for i in range(return_N.shape[0]):
+        for j in range(return_N.shape[0]):
+            if awake_N[i] and awake_N[j]:
+                seen = return_N[i] * return_N[j]
+                noise_NN[i, j] += (1.0 - decay) * (seen - noise_NN[i, j])
+        if noise_NN[i, i] < NOISE_VARIANCE_MIN:
+            noise_NN[i, i] = NOISE_VARIANCE_MIN
+
+
+NOISE_VARIANCE_MIN = 1e-4
+"""An agent that was flat for long shows no noise; its next return is not thereby proof."""
+
+
+@njit
+def mean_variance_step(
+    weight_N: Floats, mean_N: Floats, risk_NN: Floats, aversion: float, out_N: Floats
+) -> None:
+    """Write one gradient step up ``w'mu - aversion/2 w'C w`` from ``weight_N``, unprojected."""
+    count = weight_N.shape[0]
+    trace = 1e-12
+    for i in range(count):
+        trace += risk_NN[i, i]
+    for i in range(count):
+        pull = mean_N[i]
+        for j in range(count):
+            pull -= aversion * risk_NN[i, j] * weight_N[j]
+        out_N[i] = weight_N[i] + pull / (aversion * trace)

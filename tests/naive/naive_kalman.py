@@ -1,0 +1,66 @@
+"""The hierarchical filter in matrices: Joseph's form, nothing saved, nothing clever."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategy.kalman import ASLEEP_VARIANCE, CORRELATION_SHRINKAGE, NOISE_VARIANCE_MIN
+
+Floats = NDArray[np.float64]
+
+
+def design(posterior_K: Floats, count: int) -> Floats:
+    """Return A (N, D): row i takes b_i and the posterior's mean of d_ir."""
+    regimes = len(posterior_K)
+    out_ND = np.zeros((count, count + count * regimes))
+    for i in range(count):
+        out_ND[i, i] = 1.0
+        out_ND[i, count + i * regimes : count + (i + 1) * regimes] = posterior_K
+    return out_ND
+
+
+def shrunk(noise_NN: Floats, awake_N: NDArray[np.bool_]) -> Floats:
+    """Return the noise as the filter takes it: toward equal correlation, sleepers apart."""
+    count = len(noise_NN)
+    sd_N = np.sqrt(np.diag(noise_NN))
+    correlation_NN = noise_NN / np.outer(sd_N, sd_N)
+    shared = correlation_NN[np.tril_indices(count, -1)].mean()
+    equal_NN = np.full((count, count), shared)
+    np.fill_diagonal(equal_NN, 1.0)
+    mixed_NN = (1 - CORRELATION_SHRINKAGE) * correlation_NN + CORRELATION_SHRINKAGE * equal_NN
+    out_NN: Floats = mixed_NN * np.outer(sd_N, sd_N)
+    for i in np.flatnonzero(~awake_N):
+        out_NN[i, :] = out_NN[:, i] = 0.0
+        out_NN[i, i] = ASLEEP_VARIANCE
+    return out_NN
+
+
+def learn(
+    mean_D: Floats,
+    cov_DD: Floats,
+    prior_D: Floats,
+    noise_NN: Floats,
+    posterior_K: Floats,
+    return_N: Floats,
+    awake_N: NDArray[np.bool_],
+    forget_frac: float,
+    noise_decay: float,
+) -> tuple[Floats, Floats, Floats]:
+    """Return mean, covariance and noise after one bar."""
+    design_ND = design(posterior_K, len(return_N)) * awake_N[:, None]
+    total_NN = shrunk(noise_NN, awake_N)
+    gain_DN = cov_DD @ design_ND.T @ np.linalg.inv(design_ND @ cov_DD @ design_ND.T + total_NN)
+    surprise_N = np.where(awake_N, return_N - design_ND @ mean_D, 0.0)
+    left_DD = np.eye(len(mean_D)) - gain_DN @ design_ND
+    mean_D = mean_D + gain_DN @ surprise_N
+    cov_DD = left_DD @ cov_DD @ left_DD.T + gain_DN @ total_NN @ gain_DN.T
+    kept = 1.0 - forget_frac
+    mean_D = kept * mean_D
+    cov_DD = kept**2 * cov_DD + (1.0 - kept**2) * np.diag(prior_D)
+    seen_NN = np.outer(awake_N, awake_N)
+    moved_NN = noise_NN + (1.0 - noise_decay) * (np.outer(return_N, return_N) - noise_NN)
+    noise_NN = np.where(seen_NN, moved_NN, noise_NN)
+    floor_N = np.maximum(np.diag(noise_NN), NOISE_VARIANCE_MIN)
+    np.fill_diagonal(noise_NN, floor_N)
+    return mean_D, cov_DD, noise_NN
