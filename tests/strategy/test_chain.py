@@ -1,4 +1,4 @@
-"""The meta-learner of one instrument: weights obey the preset, evidence moves them, wealth holds."""
+"""The meta-learner of one instrument: weights obey caps, evidence moves them, wealth is bound."""
 
 from __future__ import annotations
 
