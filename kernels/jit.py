@@ -64,9 +64,13 @@ def _stamp_with_imports(compiled: Any, source: Path) -> None:
 def sources_sha256(source: Path) -> str:
     """Return SHA-256 over a Python file and all it imports from the tree it stands in.
 
-    The tree is the folder above the file's own; imports are followed to the end.
+    The tree is the folder above the file's own, or above the outermost package that this one lies
+    in; imports are followed to the end.
     """
-    root = source.parent.parent
+    package = source.parent
+    while (package.parent / "__init__.py").is_file():
+        package = package.parent
+    root = package.parent
     found: set[Path] = set()
     waiting = [source]
     while waiting:

@@ -1,9 +1,10 @@
 """Speed of the simulated exchange over real sockets; run by ``make bench``.
 
-Budgets: a client in another process sees a quote 200 us after the exchange wrote it (median, plain
-text), and a recording replays at 20 times real time without falling behind. What the machine alone
-needs from one process' write to the other's read is measured in the same run, with bare sockets,
-and taken off: on small virtual machines it is more than 200 us by itself. TLS is printed beside it.
+The goal is that a client in another process sees a quote 200 us after the exchange wrote it
+(median). It is printed as met or MISSED, with TLS and without. On small virtual machines it cannot
+be judged alone: bare sockets, timed in the same run, took 217 us there. What is asserted is only
+what is ours: the plain way may add no more than 200 us to that floor. A recording must replay at 20
+times real time without falling behind.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ async def bare_us(port: int) -> float:
     return statistics.median(client.took_us)
 
 
-def test_client_sees_a_tick_within_200_us() -> None:
+def test_exchange_adds_less_than_200_us_to_bare_sockets() -> None:
     """Median from the exchange's write to the client's hands, less that of bare sockets."""
     command = [sys.executable, "-m", "tests.fakes.stamping_exchange"]
     with subprocess.Popen(
@@ -96,8 +97,10 @@ def test_client_sees_a_tick_within_200_us() -> None:
     for name, seen in (("plain", plain), ("TLS", secure)):
         took_us = sorted((at_ns - sent[update_id]) / 1_000 for update_id, at_ns in seen.items())
         medians[name] = statistics.median(took_us)
+        verdict = "met" if medians[name] <= TICK_US_MAX else "MISSED"
         print(
-            f"{name}: {len(took_us)} quotes, p50 {medians[name]:.0f} us, "
+            f"{name}: goal p50 {TICK_US_MAX:.0f} us {verdict}; "
+            f"{len(took_us)} quotes, p50 {medians[name]:.0f} us, "
             f"p99 {took_us[len(took_us) * 99 // 100]:.0f} us, most {took_us[-1]:.0f} us"
         )
         assert took_us[0] > 0.0

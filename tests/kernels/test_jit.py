@@ -88,3 +88,18 @@ def test_own_kernels_carry_the_stamp() -> None:
     kernel = feature_windows.merge_records
     index = kernel._cache._cache_file  # type: ignore[attr-defined]  # numba's own dispatcher
     assert sources_sha256(Path(feature_windows.__file__)) in index._source_stamp
+
+
+def test_stamp_follows_imports_out_of_a_nested_package(tmp_path: Path) -> None:
+    """A file two folders deep is stamped with what it imports from another room."""
+    inner = tmp_path / "room" / "inner"
+    other = tmp_path / "other"
+    for folder in (inner, other):
+        folder.mkdir(parents=True)
+    for folder in (inner, inner.parent, other):
+        (folder / "__init__.py").write_text("")
+    (inner / "a.py").write_text("from other.b import X\n")
+    (other / "b.py").write_text("X = 1\n")
+    first = sources_sha256.__wrapped__(inner / "a.py")
+    (other / "b.py").write_text("X = 2\n")
+    assert sources_sha256.__wrapped__(inner / "a.py") != first
