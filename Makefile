@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: venv run test lint bundle bench system install uninstall clean help
+.PHONY: venv run test lint bundle bench nightly system install uninstall clean help
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,6 +45,9 @@ bundle: $(STAMP) ## write the default model bundle anew; make bundle ARGS="--see
 bench: $(STAMP) ## time every stage beside its baseline, then the budgets of tests/benchmarks
 	@$(BIN)/metaensemble bench $(ARGS)
 	@$(BIN)/python -m pytest -q -m bench tests/benchmarks
+
+nightly: $(STAMP) ## the slow suites, hours; make nightly ARGS="tests/daemon/test_flash_crash.py -s"
+	@$(BIN)/python -m pytest -q -m nightly $(or $(ARGS),tests)
 
 system: $(STAMP) ## boot a real systemd (252 and 257) and try every unit; needs root, minutes
 	@BOOT=$${METAENSEMBLE_BOOT_SYSTEMD:-../shared/tools/boot-systemd.sh}; \
