@@ -28,28 +28,39 @@ class CuttingProxy:
         self._upstream_port = port
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self.cut: Cut | None = None
         self.port = 0
 
     async def start(self) -> None:
         """Listen on a free port of loopback."""
-        self._server = await asyncio.start_server(self._serve, self._host, 0)
+        self._server = await asyncio.start_server(self._accept, self._host, 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Drop every connection."""
+        """Drop every connection and wait until its sockets are closed."""
         if self._server is not None:
             self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:  # of tasks that were cancelled before their first step too
+            writer.transport.abort()
+        await asyncio.gather(*(w.wait_closed() for w in self._writers), return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        up_reader, up_writer = await asyncio.open_connection(self._host, self._upstream_port)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            up_reader, up_writer = await asyncio.open_connection(self._host, self._upstream_port)
+        except OSError:  # the venue is gone: so is this connection
+            writer.transport.abort()
+            return
+        self._writers.append(up_writer)
         pumps = [
             asyncio.create_task(self._pump(reader, up_writer, "request")),
             asyncio.create_task(self._pump(up_reader, writer, "answer")),
