@@ -35,6 +35,7 @@ from daemon.health import Health
 from daemon.journal import Journal, JournalError, journal_directory
 from daemon.lanes import Lanes
 from daemon.logs import Log
+from daemon.meta_memory import expert_names
 from daemon.metrics import Metrics
 from daemon.model_loading import load_first_model
 from daemon.model_store import Shelf, named
@@ -266,7 +267,7 @@ async def _wire(
     dispatcher = Dispatcher(
         settings=settings,
         instruments=instruments,
-        agent_names=bundle.agents,
+        expert_names=expert_names(bundle.agents),
         journal=journal,
         gateway=gateway,
         lanes=lanes,

@@ -22,6 +22,8 @@ EXIT_FAILED = 1
 EXIT_REFUSED = 2
 ASK_TIMEOUT_S = 8.0
 KILL_TIMEOUT_S = 60.0
+HEARD_SHOWN = 4
+"""Weightings that `weights` names: those with the largest share."""
 
 Words = dict[str, Any]
 Add = Callable[[str, str, str], argparse.ArgumentParser]
@@ -249,9 +251,19 @@ def _show_positions(answer: Words) -> None:
 
 def _show_weights(answer: Words) -> None:
     for agent, weight in answer["weights"].items():
-        print(f"{agent:<12} {weight:7.2%} {'#' * round(40 * weight)}")
+        print(f"{agent:<13} {weight:7.2%} {'#' * round(40 * weight)}")
     for symbol, row in answer["instruments"].items():
-        print(f"{symbol}: {row['regime']}, exposure {row['exposure']:+.2f}")
+        likely = max(row["posterior"], key=row["posterior"].get)
+        print(
+            f"{symbol}: {row['regime']} (likeliest {likely} {row['posterior'][likely]:.0%}, "
+            f"stability {row['stability']:.2f}), exposure {row['exposure']:+.2f}, "
+            f"trust {row['trust']:.2f}"
+        )
+        if row["weightings"]:
+            heard = sorted(row["weightings"].items(), key=lambda pair: -pair[1])[:HEARD_SHOWN]
+            print("  listens to " + ", ".join(f"{name} {share:.0%}" for name, share in heard))
+            sharpes = (f"{name} {value:+.2f}" for name, value in row["believed_sharpe"].items())
+            print("  believed Sharpe " + ", ".join(sharpes))
 
 
 def show_document(answer: Words, indent: str = "") -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from daemon.control import Question, RefusedError
+from daemon.decision_words import words_of
 from daemon.journal_reader import JournalUnreadableError, UnknownOrderError, explain
-from kernels.events import REGIMES
 from kernels.units import from_e8
 
 if TYPE_CHECKING:
@@ -152,18 +152,12 @@ def weights(parts: Parts) -> Words:
         symbol = parts.instruments[decided.instrument].symbol
         if symbol in newest:
             continue
-        newest[symbol] = {
-            "decided_ns": decided.decided_ns,
-            "regime": REGIMES[decided.regime],
-            "posterior": dict(zip(REGIMES, map(_short, decided.regime_K), strict=True)),
-            "exposure": _short(decided.exposure),
-            "disagreement": _short(decided.disagreement),
-            "actions": dict(zip(engine.decider.agent_names, decided.action_A, strict=True)),
-        }
+        words = words_of(decided, engine.decider.expert_names)
+        newest[symbol] = {"decided_ns": decided.decided_ns, **words}
         if len(newest) == len(parts.instruments):
             break
     return {
-        "weights": dict(zip(engine.decider.agent_names, map(float, engine.weights_A), strict=True)),
+        "weights": engine.named_weights,
         "instruments": newest,
         "bundle": parts.bundle.name,
     }
@@ -190,7 +184,3 @@ def _signed(lots: int, text_of: Callable[[int], str]) -> str:
 
 def _entry_price(cost_e8: int, quantity_e8: int) -> str | None:
     return f"{cost_e8 / quantity_e8:.8g}" if quantity_e8 else None
-
-
-def _short(number: float) -> float:
-    return round(float(number), 4)

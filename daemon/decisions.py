@@ -9,7 +9,7 @@ without it nothing is done, and either way an alert says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from config.settings import Settings
 from daemon.effects import Decided, ModelMoved
 from daemon.instrument_state import InstrumentState
+from daemon.meta_memory import expert_names
+from daemon.model_panel import ModelPanel, Notes
 from daemon.order_plans import Move, Planner
 from daemon.order_table import OrderTable, TrackedOrder
-from daemon.rollout import BundleName, Find, Rollout, RolloutState, Seat
+from daemon.rollout import BundleName, Find, RolloutState
 from daemon.rollout import Judge as Judge
 from daemon.rollout import Model as Model
 from kernels.events import REGIMES, OrderIntent, Verdict
@@ -31,17 +33,19 @@ from risk.model_quality import ModelEvidence, model_verdict
 from risk.sizing import SizingEvidence, target_lots
 from risk.views import ModelVerdict
 from strategy.campaigns import Campaign
-from strategy.ensemble import attribute, combine, weigh
-from strategy.learning.forecasts import step_forecast
-from strategy.observation import CLIP, FLAT, FORECAST_NAMES, neutral_extras, write_observation
-from strategy.regime_report import reported_regime
+from strategy.controllers import CONTROLLER_NAMES
+from strategy.ensemble import attribute, combine
+from strategy.meta_learner import LearnerState
+from strategy.observation import CLIP
 from strategy.runtime import Judgement
 
 BPS_PER_UNIT = 10_000.0
 UNNAMED = BundleName(name="", sha256="", path="")
 """A model that came without a bundle."""
 
-Notes = list[tuple[str, int, str, Mapping[str, Any]]]
+CERTAIN = np.ones(len(CONTROLLER_NAMES), np.float32)
+"""Confidence of the controllers: rules do not doubt."""
+
 YEAR_MS = 365.25 * 86_400_000.0
 VOLATILITY_FEATURE = "volatility_realised_long_bps"
 """Feature that the volatility target is held against, bps per bar; 0 until it is warm."""
@@ -51,7 +55,7 @@ VOLATILITY_FEATURE = "volatility_realised_long_bps"
 class Situation:
     """What the engine knows when a decision is due; ``ready`` lists instrument indices.
 
-    ``armed_A`` tells which agents may ask for new risk, empty for all of them. ``judgement_ns`` is
+    ``armed_N`` tells which experts may ask for new risk, empty for all of them. ``judgement_ns`` is
     what the judgement before this one took, None where nobody timed it.
     """
 
@@ -63,7 +67,7 @@ class Situation:
     now_ns: int
     data_age_ns: int
     next_sequence: int
-    armed_A: tuple[bool, ...] = ()
+    armed_N: tuple[bool, ...] = ()
     judgement_ns: int | None = None
 
 
@@ -80,7 +84,7 @@ class Outcome:
     intents: tuple[OrderIntent, ...]
     cancels: tuple[TrackedOrder, ...]
     quote_moves: tuple[Move, ...]
-    weights_A: NDArray[np.float64]
+    weights_N: NDArray[np.float64]
     notes: tuple[tuple[str, int, str, Mapping[str, Any]], ...]
     model: tuple[ModelVerdict, ...]
     moves: tuple[ModelMoved, ...]
@@ -100,20 +104,24 @@ class _Position:
 class DeciderState:
     """What the ensemble remembers between decisions.
 
-    ``held_IA``: every agent's own positions; ``slow_I``: the forecast's exponential mean for each
-    instrument, by the manifest hash of the bundle whose forecast it is.
+    ``held_IA``: every agent's own positions. ``slow_I``: the forecast's exponential mean for each
+    instrument, ``learners`` its meta-learners, both by the manifest hash of the bundle they serve.
     """
 
     reported: list[int]
+    learners: dict[str, list[LearnerState]]
     held_IA: NDArray[np.int64]
     slow_I: dict[str, list[float]]
-    weights_A: NDArray[np.float64]
+    weights_N: NDArray[np.float64]
     rollout: RolloutState
     campaigns: list[Campaign]
 
 
 class Decider:
-    """The ensemble with its small memory: reported regimes and the agents' own positions."""
+    """The ensemble with its memory: reported regimes, own positions, what the experts earned.
+
+    Experts (axis N of weights and actions) are the agents and the controllers beside them.
+    """
 
     def __init__(
         self,
@@ -127,22 +135,18 @@ class Decider:
         self.feature_names = model.feature_names
         self.agent_names = model.agent_names
         self.agent_count = len(model.agent_names)
-        self.rollout = Rollout(Seat(bundle=bundle, model=model), settings.model, find)
+        self.expert_names = expert_names(model.agent_names)
+        self.panel = ModelPanel(model, settings, instrument_count, bundle, find)
+        self.rollout = self.panel.rollout
         self.planner = Planner(instrument_count)
         self._settings = settings
-        self._obs_BF = np.zeros(
-            (instrument_count, model.normalisation.observation_count), np.float32
-        )
         self.reported = [-1] * instrument_count
-        self._shadow_BF = np.zeros_like(self._obs_BF)
-        self._held_IA = np.full((instrument_count, self.agent_count), FLAT, np.int64)
-        self._extras_E = neutral_extras()
-        self._slow_I: dict[str, list[float]] = {}
-        self._weights_A: NDArray[np.float64] = np.zeros(self.agent_count)
+        self._weights_N: NDArray[np.float64] = np.zeros(len(self.expert_names))
 
     def use(self, settings: Settings) -> None:
         """Take sizing, execution, limits and weighing from these settings from now on."""
         self._settings = settings
+        self.panel.use(settings)
 
     def why_not_ready(self, market: InstrumentState, data_age_ns: int) -> str | None:
         """Say why no decision can be taken on this instrument now, or None."""
@@ -171,7 +175,7 @@ class Decider:
         quote_moves: list[Move] = []
         notes: list[tuple[str, int, str, Mapping[str, Any]]] = []
         model = [ModelVerdict.ABSENT] * len(self.reported)
-        judgement, moves = self._judge(situation, equity_e8, notes)
+        judgement, moves = self.panel.judge(situation.ready, situation.markets, equity_e8, notes)
         for row, index in enumerate(situation.ready):
             position = positions[row]
             entry, shares_A = self._judge_one(
@@ -206,9 +210,9 @@ class Decider:
                 (order, replace(intent, sequence=situation.next_sequence + len(numbered) + place))
                 for place, (order, intent) in enumerate(quote_moves)
             ),
-            weights_A=self._weights_A,
+            weights_N=self._weights_N,
             notes=tuple(notes),
-            moves=(*moves, *self.rollout.advance(equity_e8)),
+            moves=self.panel.advance(moves, equity_e8),
             model=tuple(model),
         )
 
@@ -217,9 +221,10 @@ class Decider:
         """Give all that is remembered between decisions; live objects, so write it out at once."""
         return DeciderState(
             reported=self.reported,
-            held_IA=self._held_IA,
-            slow_I=self._slow_I,
-            weights_A=self._weights_A,
+            learners=self.panel.learner_states,
+            held_IA=self.panel.held_IA,
+            slow_I=self.panel.slow_I,
+            weights_N=self._weights_N,
             rollout=self.rollout.state,
             campaigns=self.planner.campaigns,
         )
@@ -228,13 +233,9 @@ class Decider:
         """Take over what was remembered; ValueError for other instruments or agents."""
         if len(state.reported) != len(self.reported):
             raise ValueError("decider state of another number of instruments")
-        if state.held_IA.shape != self._held_IA.shape:
-            raise ValueError("decider state of another number of agents")
+        self.panel.restore(state.rollout, state.held_IA, state.slow_I, state.learners)
         self.reported = list(state.reported)
-        self._held_IA = state.held_IA.copy()
-        self._slow_I = {sha256: list(slow) for sha256, slow in state.slow_I.items()}
-        self._weights_A = state.weights_A.copy()
-        self.rollout.restore(state.rollout)
+        self._weights_N = state.weights_N.copy()
         self.planner.restore(state.campaigns)
 
     # inner ----------------------------------------------------------------------------------
@@ -269,7 +270,7 @@ class Decider:
         The schema was proven when the bundle was loaded. No clock is read here: the time is that
         of the judgement before, so a model that turned slow is held back one decision later.
         """
-        features_F = self._obs_BF[row, : len(self.feature_names)]
+        features_F = self.panel.obs_BF[row, : len(self.feature_names)]
         evidence = ModelEvidence(
             has_schema=True,
             is_finite=entry.outcome != "abstained" and bool(judgement.regime_healthy_B[row]),
@@ -302,82 +303,6 @@ class Decider:
         )
         return held_lots if lots is None else lots
 
-    def _observe(self, seat: Seat, market: InstrumentState, out_F: NDArray[np.float32]) -> None:
-        model = seat.model
-        write_observation(model.normalisation, market.features.values_F, self._extras_E, out_F)
-        if not market.features.is_warm:
-            # the mean of the training data, not a raw 0: a feature that knows nothing is neutral
-            out_F[: len(self.feature_names)][market.features.cold_F()] = 0.0
-
-    def _judge(
-        self, situation: Situation, equity_e8: int, notes: Notes
-    ) -> tuple[Judgement, tuple[ModelMoved, ...]]:
-        """Ask the model that decides; where it fails and a good one waits, that one's answer."""
-        rollout, rows = self.rollout, len(situation.ready)
-        obs_BF = self._obs_BF[:rows]
-        judgement = self._ask_model(rollout.active, situation, obs_BF, notes)
-        moves: tuple[ModelMoved, ...] = ()
-        fault = rollout.fault_of(judgement, equity_e8)
-        if fault is not None:
-            moves = rollout.roll_back(fault)
-            judgement = self._ask_model(rollout.active, situation, obs_BF, notes)
-        if rollout.candidate is not None:
-            shadow = self._ask_model(rollout.candidate, situation, self._shadow_BF[:rows], [])
-            rollout.compare(judgement, shadow)
-        self._hold(situation.ready, judgement)
-        return judgement, moves
-
-    def _ask_model(
-        self,
-        seat: Seat,
-        situation: Situation,
-        obs_BF: NDArray[np.float32],
-        notes: Notes,
-    ) -> Judgement:
-        """Ask a model; one that raises is a model without a single healthy agent."""
-        for row, index in enumerate(situation.ready):
-            self._observe(seat, situation.markets[index], obs_BF[row])
-            self._forecast(seat, index, obs_BF[row])
-        try:
-            return seat.model.judge.decide(obs_BF, self._held_IA[list(situation.ready)])
-        except (RuntimeError, ValueError, ArithmeticError) as error:
-            fields = {"error": type(error).__name__, "detail": str(error)[:200]}
-            notes.append(("model_failed", situation.ready[0], type(error).__name__, fields))
-        rows, agents, regimes = len(obs_BF), self.agent_count, len(REGIMES)
-        return Judgement(
-            preference_BA3=np.zeros((rows, agents, 3), np.float32),
-            action_BA=np.full((rows, agents), -1, np.int64),
-            confidence_BA=np.zeros((rows, agents), np.float32),
-            regime_BK=np.full((rows, regimes), 1.0 / regimes, np.float32),
-            predicted_BA=np.zeros((rows, agents), np.float32),
-            healthy_BA=np.zeros((rows, agents), np.bool_),
-            regime_healthy_B=np.zeros(rows, np.bool_),
-        )
-
-    def _forecast(self, seat: Seat, index: int, row_F: NDArray[np.float32]) -> None:
-        """Step a bundle's own forecast by one bar and write it into the row's last columns."""
-        forecast = seat.model.forecast
-        if forecast is None:
-            return
-        slow_I = self._slow_I.setdefault(seat.bundle.sha256, [0.0] * len(self.reported))
-        seen_2 = np.zeros(len(FORECAST_NAMES))
-        slow_I[index] = step_forecast(
-            forecast.weight_F,
-            forecast.scale,
-            forecast.slow_scale,
-            forecast.decay,
-            row_F[: len(self.feature_names)].astype(np.float64),
-            slow_I[index],
-            seen_2,
-        )
-        row_F[-len(FORECAST_NAMES) :] = np.clip(seen_2, -CLIP, CLIP)
-
-    def _hold(self, ready: Sequence[int], judgement: Judgement) -> None:
-        """Book what every agent wants as its own position; one without a vote goes flat."""
-        for row, index in enumerate(ready):
-            action_A = judgement.action_BA[row]
-            self._held_IA[index] = np.where(judgement.healthy_BA[row], action_A, FLAT)
-
     def _judge_one(
         self,
         situation: Situation,
@@ -389,42 +314,46 @@ class Decider:
         notes: list[tuple[str, int, str, Mapping[str, Any]]],
     ) -> tuple[Decided, tuple[float, ...]]:
         market = situation.markets[index]
-        action_A, healthy_A = judgement.action_BA[row], judgement.healthy_BA[row]
-        regime = self._report_regime(index, judgement.regime_BK[row], notes)
+        healthy_A = judgement.healthy_BA[row]
         if not healthy_A.all():
             sick = [n for n, ok in zip(self.agent_names, healthy_A, strict=True) if not ok]
             fields = {"agents": sick, "error": judgement.error}
             notes.append(("agent_unhealthy", index, ",".join(sick), fields))
-        may_ask_A = healthy_A & situation.armed_A if situation.armed_A else healthy_A
-        weights_A = weigh(judgement.predicted_BA[row], may_ask_A, self._settings.meta)
-        if weights_A is None:
+        learner = self.panel.learner(index)
+        weights_N, action_N = self.panel.weigh(row, index, market, judgement, situation.armed_N)
+        regime = self._report_regime(learner.tracker.current, index, judgement, row, notes)
+        size_frac, disagreement = 0.0, 1.0
+        if weights_N is None:
             notes.append(("ensemble_abstained", index, "no feasible weights", {}))
-            weights_A = np.zeros(self.agent_count)
-            exposure, disagreement, outcome = 0.0, 1.0, "abstained"
+            weights_N = np.zeros(len(self.expert_names))
+            exposure, outcome = 0.0, "abstained"
             falls_back = self._settings.meta.emergency_fallback_enabled
             is_held = self._settings.breaker.model_failure_policy == "hold"
             wanted = 0 if falls_back and not is_held else position.lots
         else:
             target = combine(
-                action_A,
-                weights_A,
-                judgement.confidence_BA[row],
+                action_N,
+                weights_N,
+                np.concatenate((judgement.confidence_BA[row], CERTAIN)),
                 self.rollout.active.model.exposure_frac_max,
+                self.agent_count,
             )
-            exposure = target.exposure * self.rollout.size_frac
             disagreement, outcome = target.disagreement, "decided"
-            self._weights_A = weights_A
+            size_frac = self._trust(row, disagreement)
+            exposure = target.exposure * self.rollout.size_frac * size_frac
+            self._weights_N = weights_N
             wanted = self._size(exposure, market, equity_e8, position.evidence, position.lots)
         wanted = _within_breaker(wanted, position.lots, situation.breaker)
         side = 1 if wanted > position.lots else -1
-        shares_A = attribute(action_A, weights_A, side, position.exposure)
+        shares_A = attribute(action_N, weights_N, side, position.exposure)
+        reasons = learner.weighing
         entry = Decided(
             decided_ns=situation.now_ns,
             instrument=index,
             regime=regime,
             regime_K=tuple(float(p) for p in judgement.regime_BK[row]),
-            weights_A=tuple(float(w) for w in weights_A),
-            action_A=tuple(int(a) for a in action_A),
+            weights_N=tuple(float(w) for w in weights_N),
+            action_N=tuple(int(a) for a in action_N),
             exposure=exposure,
             disagreement=disagreement,
             target_lots=wanted,
@@ -432,24 +361,31 @@ class Decider:
             mid_ticks=market.mid_ticks,
             data_age_ns=situation.data_age_ns,
             outcome=outcome,
+            trust_frac=size_frac,
+            stability=learner.tracker.stability,
+            skill_N=() if reasons is None else learner.skills(reasons),
+            share_J=() if reasons is None else tuple(reasons.share_J.tolist()),
         )
         return entry, shares_A
 
+    def _trust(self, row: int, disagreement: float) -> float:
+        """Return the share of the target that strangeness and disagreement leave, in [0, 1]."""
+        scale = self.rollout.active.model.strangeness
+        features_F = self.panel.obs_BF[row, : len(self.feature_names)]
+        known = 1.0 if scale is None else scale.factor(features_F)
+        return known * (1.0 - min(disagreement, 1.0))
+
     def _report_regime(
-        self,
-        index: int,
-        regime_K: NDArray[np.float64],
-        notes: list[tuple[str, int, str, Mapping[str, Any]]],
+        self, regime: int, index: int, judgement: Judgement, row: int, notes: Notes
     ) -> int:
         before = self.reported[index]
-        regime = reported_regime(before, regime_K, self._settings.meta.regime_stability_threshold)
         self.reported[index] = regime
         if regime != before:
             name = REGIMES[regime]
             fields = {
                 "before": REGIMES[before] if before >= 0 else None,
                 "regime": name,
-                "posterior": round(float(regime_K[regime]), 4),
+                "posterior": round(float(judgement.regime_BK[row, regime]), 4),
             }
             notes.append(("regime_changed", index, name, fields))
         return regime

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from config.settings import Settings
 from daemon import latch
 from daemon.clock import Clock
+from daemon.decision_words import words_of
 from daemon.effects import (
     AmendOrder,
     AskAccount,
@@ -29,7 +30,7 @@ from daemon.logs import Log
 from daemon.metrics import Metrics
 from daemon.probe import SendWatch
 from daemon.venues.orders import OrderGateway
-from kernels.events import REGIMES, Alarm, Event, Fill, OrderStatus, OrderUpdate
+from kernels.events import Alarm, Event, Fill, OrderStatus, OrderUpdate
 from kernels.units import Instrument
 from risk.breaker import Breaker, Trigger
 
@@ -47,7 +48,7 @@ class Dispatcher:
         *,
         settings: Settings,
         instruments: tuple[Instrument, ...],
-        agent_names: tuple[str, ...],
+        expert_names: tuple[str, ...],
         journal: Journal,
         gateway: OrderGateway,
         lanes: Lanes,
@@ -59,7 +60,7 @@ class Dispatcher:
         """Know every place an effect can go to."""
         self.use(settings)
         self._instruments = instruments
-        self._agent_names = agent_names
+        self._expert_names = expert_names
         self._journal = journal
         self._gateway = gateway
         self._lanes = lanes
@@ -212,19 +213,7 @@ class Dispatcher:
 
     def _keep_decision(self, decided: Decided) -> None:
         self._metrics.record("data_age", decided.data_age_ns)
-        fields = {
-            "regime": REGIMES[decided.regime],
-            "posterior": dict(zip(REGIMES, map(_short, decided.regime_K), strict=True)),
-            "weights": dict(zip(self._agent_names, map(_short, decided.weights_A), strict=True)),
-            "actions": dict(zip(self._agent_names, decided.action_A, strict=True)),
-            "exposure": _short(decided.exposure),
-            "disagreement": _short(decided.disagreement),
-            "target_lots": decided.target_lots,
-            "position_lots": decided.position_lots,
-            "mid_ticks": decided.mid_ticks,
-            "data_age_ns": decided.data_age_ns,
-            "outcome": decided.outcome,
-        }
+        fields = words_of(decided, self._expert_names)
         self._journal.record_decision(decided.decided_ns, decided.instrument, fields)
         if self._shows_weights:
             shown = {name: fields[name] for name in ("regime", "posterior", "weights", "actions")}
@@ -233,7 +222,3 @@ class Dispatcher:
         if self._detailed:
             fields["instrument"] = self._instruments[decided.instrument].symbol
             self._log.note(Note(event="decision", event_ns=decided.decided_ns, fields=fields))
-
-
-def _short(number: float) -> float:
-    return round(float(number), 4)

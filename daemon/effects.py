@@ -55,16 +55,20 @@ class QueryOrder:
 class Decided:
     """One decision on one instrument, complete enough to explain it later.
 
-    ``regime_K`` is the posterior, ``weights_A`` sums to 1 (zeros when the ensemble abstained),
-    ``action_A`` holds ``Action`` values, ``exposure`` is the target in [-1, 1] before sizing.
+    Axis N are the experts: agents, then controllers. ``regime_K`` is the posterior, ``stability``
+    that of the recent ones in [0, 1]; ``weights_N`` sums to 1 (zeros when the ensemble abstained),
+    ``action_N`` holds ``Action`` values, ``exposure`` is the target in [-1, 1] before sizing, of
+    which ``trust_frac`` was left by strangeness and disagreement. Why these weights: ``skill_N`` is
+    what each expert is believed to earn now (annual Sharpe ratio, net), ``share_J`` how much each
+    weighting of ``strategy.chain`` was listened to. Both are empty where nothing was weighed.
     """
 
     decided_ns: int
     instrument: int
     regime: int
     regime_K: tuple[float, ...]
-    weights_A: tuple[float, ...]
-    action_A: tuple[int, ...]
+    weights_N: tuple[float, ...]
+    action_N: tuple[int, ...]
     exposure: float
     disagreement: float
     target_lots: int
@@ -72,6 +76,10 @@ class Decided:
     mid_ticks: float
     data_age_ns: int
     outcome: str
+    trust_frac: float = 1.0
+    stability: float = 0.0
+    skill_N: tuple[float, ...] = ()
+    share_J: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

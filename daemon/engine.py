@@ -69,7 +69,7 @@ class EngineState:
     numbers: tuple[int, int, int, int, int]
     skip_counts: dict[str, int]
     regime_counts: list[int]
-    weights_A: NDArray[np.float64]
+    weights_N: NDArray[np.float64]
 
 
 class Probe(Protocol):
@@ -115,7 +115,7 @@ class Engine:
             run_id=run_id,
             opening=opening,
             notes=self.notes,
-            agent_names=decider.agent_names,
+            agent_names=decider.expert_names,
         )
         bar_ns = settings.decision.interval_ms * NS_PER_MS
         self.markets = tuple(
@@ -127,7 +127,7 @@ class Engine:
         self.intent_count = 0
         self.skip_counts: Counter[str] = Counter()
         self.regime_counts = [0] * len(REGIMES)
-        self.weights_A: NDArray[np.float64] = np.zeros(decider.agent_count)
+        self.weights_N: NDArray[np.float64] = np.zeros(len(decider.expert_names))
         self.history: deque[Decided] = deque(maxlen=settings.meta.decision_history_size)
         self._probe = probe or NullProbe()
         self._next_decision_ns = 0
@@ -165,6 +165,11 @@ class Engine:
         return self.notes.now_ns
 
     @property
+    def named_weights(self) -> dict[str, float]:
+        """Weights of the newest decision by the experts' names; zeros before the first."""
+        return dict(zip(self.decider.expert_names, self.weights_N.tolist(), strict=True))
+
+    @property
     def state(self) -> EngineState:
         """Give all that the next step depends on."""
         return EngineState(
@@ -184,7 +189,7 @@ class Engine:
             ),
             skip_counts=dict(self.skip_counts),
             regime_counts=self.regime_counts,
-            weights_A=self.weights_A,
+            weights_N=self.weights_N,
         )
 
     def restore(self, state: EngineState) -> None:
@@ -209,7 +214,7 @@ class Engine:
         ) = state.numbers
         self.skip_counts = Counter(state.skip_counts)
         self.regime_counts = list(state.regime_counts)
-        self.weights_A = state.weights_A.copy()
+        self.weights_N = state.weights_N.copy()
 
     # market -----------------------------------------------------------------------------------
 
@@ -339,14 +344,14 @@ class Engine:
                 now_ns=now_ns,
                 data_age_ns=data_age_ns,
                 next_sequence=self.intent_count,
-                armed_A=self.desk.armed_agents,
+                armed_N=self.desk.armed_agents,
                 judgement_ns=judgement_ns,
             )
         )
         self._probe.lap("decide")
         self.intent_count += len(outcome.intents) + len(outcome.quote_moves)
         self.decision_count += len(outcome.decided)
-        self.weights_A = outcome.weights_A
+        self.weights_N = outcome.weights_N
         for decided in outcome.decided:
             self.regime_counts[decided.regime] += 1
             self.history.append(decided)
@@ -368,7 +373,7 @@ class Engine:
     def _watch_model(self, decided: Decided) -> tuple[Effect, ...]:
         """Trip where models fail, as the policy says; an ensemble that abstained has no weights."""
         ladder = self.desk.ladder
-        if any(decided.weights_A):
+        if any(decided.weights_N):
             ladder.model_worked(decided.instrument)
             return ()
         is_flatten = (

@@ -209,8 +209,8 @@ def _decisions(parts: Parts) -> Iterator[Reading]:
             for regime, share in zip(REGIMES, decided.regime_K, strict=True)
         ],
     )
-    agents = engine.decider.agent_names
-    yield _by("agent_weight", dict(zip(agents, map(float, engine.weights_A), strict=True)))
+    agents = engine.decider.expert_names
+    yield _by("agent_weight", dict(zip(agents, map(float, engine.weights_N), strict=True)))
     armed = map(float, engine.desk.armed_agents)
     yield _by("agent_armed", dict(zip(agents, armed, strict=True)))
     yield _by("target_exposure", {symbol: one.exposure for symbol, one in newest.items()})

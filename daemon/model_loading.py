@@ -8,18 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
-from config.settings import Settings
+from config.settings import MetaLearningSettings, Settings
 from daemon.clock import Clock
 from daemon.effects import Note
 from daemon.journal import journal_directory
 from daemon.model_store import DIRECTORY, read_records
 from daemon.rollout import Model
-from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
+from kernels.events import REGIMES
+from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES, FeatureEngine
 from strategy import ensemble, observation
 from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, BundleError
 from strategy.bundle import load as load_bundle
 from strategy.learning.forecasts import Forecast, apply_forecast
+from strategy.meta_learner import MetaLearner, Outlook
+from strategy.quality import StrangenessScale
+from strategy.regime_filter import RegimeFilter
+from strategy.regime_tracker import crisis_level_of
 from strategy.runtime import Runtime
+
+WARM_BAR_NS = 1_000_000_000
+WARM_BARS = 30
+"""Enough for the scale of the shadow accounts to be known, so that every path was taken once."""
 
 WARM_ROWS_MAX = 8
 """Batches of up to this many instruments are specialised before the first decision."""
@@ -43,7 +52,25 @@ def load_model(
     runtime.warm_up(min(len(settings.instruments), WARM_ROWS_MAX), clock.monotonic_ns)
     observation.warm_up()
     ensemble.warm_up(len(bundle.agents))
-    model = Model(
+    model = _model_of(bundle, path, names, runtime)
+    warm_meta_learner(model)
+    return model, bundle
+
+
+def _model_of(bundle: Bundle, path: Path, names: tuple[str, ...], runtime: Runtime) -> Model:
+    """Read what is no network from the bundle's tables; BundleError for tables of other shapes."""
+    try:
+        forecast = Forecast.from_tables(bundle.tables, len(bundle.normalisation.mean_F))
+        regime_filter = RegimeFilter.from_tables(bundle.tables)
+        strangeness = StrangenessScale.from_tables(bundle.tables)
+        crisis_level = crisis_level_of(bundle.tables)
+        if regime_filter.regime_count != len(REGIMES):
+            raise ValueError(f"regime filter of {regime_filter.regime_count} regimes")
+        if strangeness is not None and len(strangeness.mean_F) != len(names):
+            raise ValueError(f"strangeness of {len(strangeness.mean_F)} features")
+    except (KeyError, ValueError, IndexError) as error:
+        raise BundleError(path, f"tables.safetensors: {error}") from error
+    return Model(
         judge=runtime,
         normalisation=bundle.normalisation,
         feature_names=names,
@@ -51,20 +78,34 @@ def load_model(
         exposure_frac_max=bundle.manifest.limits.exposure_frac_max,
         expires_ns=bundle.manifest.expires_ns,
         tables=bundle.tables,
-        forecast=_forecast_of(bundle, path),
+        forecast=forecast,
         runtime=runtime.form,
+        regime_filter=regime_filter,
+        crisis_level=crisis_level,
+        strangeness=strangeness,
     )
-    return model, bundle
 
 
-def _forecast_of(bundle: Bundle, path: Path) -> Forecast:
-    """Read the bundle's forecast and compile its kernel; BundleError for tables of other shapes."""
-    try:
-        forecast = Forecast.from_tables(bundle.tables, len(bundle.normalisation.mean_F))
-    except (KeyError, ValueError) as error:
-        raise BundleError(path, f"tables.safetensors: {error}") from error
-    apply_forecast(forecast, np.zeros((1, len(forecast.weight_F))))
-    return forecast
+def warm_meta_learner(model: Model) -> None:
+    """Compile forecast and meta-learner by letting them see a few bars of nothing."""
+    forecast = model.forecast
+    if forecast is not None:
+        apply_forecast(forecast, np.zeros((1, len(forecast.weight_F))))
+    features = FeatureEngine(DEFAULT_FEATURE_NAMES, WARM_BAR_NS, 0.1, 0.001)
+    learner = MetaLearner(
+        model.agent_names, model.regime_filter, MetaLearningSettings(), WARM_BAR_NS
+    )
+    agents = len(model.agent_names)
+    for bar in range(WARM_BARS):
+        features.on_quote(bar * WARM_BAR_NS, 1_000 + bar % 2, 1, 1_002 + bar % 2, 1)
+        features.close_bars(bar * WARM_BAR_NS)
+        posterior_K = learner.watch(features, 1_001.0 + bar % 2)
+        learner.weigh(posterior_K, np.zeros(agents, np.float32), np.ones(agents, np.bool_))
+        learner.book(
+            np.ones(agents, np.int64),
+            np.ones(agents, np.bool_),
+            Outlook(gain=0.0, cost_frac=0.0),
+        )
 
 
 def load_first_model(

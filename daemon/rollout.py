@@ -21,6 +21,8 @@ from daemon.effects import ModelMoved
 from kernels.events import BundleOffered, BundleWithdrawn
 from strategy.learning.forecasts import Forecast
 from strategy.observation import Normalisation
+from strategy.quality import StrangenessScale
+from strategy.regime_filter import RegimeFilter, uninformed_filter
 from strategy.runtime import Judgement
 from strategy.shadow import Tally, action_shift, is_sound
 
@@ -39,8 +41,9 @@ class Judge(Protocol):
 class Model:
     """What the decider needs of a bundle.
 
-    ``tables`` are those of what is no network, ``forecast`` is read from them; ``runtime`` names
-    the form that answers.
+    ``tables`` are those of what is no network; forecast, regime filter, the level of its crisis
+    alarm (1: none) and the scale of strangeness are read from them. ``runtime`` names the form that
+    answers.
     """
 
     judge: Judge
@@ -52,6 +55,9 @@ class Model:
     tables: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     forecast: Forecast | None = None
     runtime: str = "torchscript"
+    regime_filter: RegimeFilter = field(default_factory=uninformed_filter)
+    crisis_level: float = 1.0
+    strangeness: StrangenessScale | None = None
 
 
 class Stage(StrEnum):

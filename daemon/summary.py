@@ -73,7 +73,7 @@ def summarise(engine: Engine, facts: RunFacts) -> dict[str, Any]:
         "realised_quote": from_e8(ledger.realised_quote_e8),
         "drawdown_frac": ledger.drawdown_frac,
         "regime_share": _shares(engine.regime_counts, REGIMES),
-        "weights": dict(zip(engine.decider.agent_names, map(float, engine.weights_A), strict=True)),
+        "weights": engine.named_weights,
         "latency_ns": {stage: dict(figures) for stage, figures in facts.latency_ns.items()},
         "model": dict(facts.model),
         "settings_sha256": facts.settings_sha256,

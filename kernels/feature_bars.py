@@ -214,3 +214,18 @@ def close_bar(state: NDArray[np.float64]) -> None:
     state[at.CLOSE_TICKS] = close
     state[at.BARS] = bars
     next_bar(state)
+
+
+@njit
+def read_closed_bar(state: NDArray[np.float64], back: int, out_3: NDArray[np.float64]) -> None:
+    """Write log return, log volume (lots) and log range of the bar closed ``back`` bars ago.
+
+    0 is the bar closed last; ``back`` must be below the long window and the number of closed bars.
+    A bar without a trade has no volume, one without a move no range: both read NaN, unknown.
+    """
+    index = int(state[at.BARS]) - 1 - back - at.LAG_BARS
+    bar = ring_slot(int(state[at.INPUTS_AT]), int(state[at.LONG_BARS]), win.IN_WIDTH, index)
+    volume, span = state[bar + win.IN_VOLUME], state[bar + win.IN_RANGE]
+    out_3[0] = state[bar + win.IN_RETURN]
+    out_3[1] = math.log(volume) if volume > 0.0 else np.nan
+    out_3[2] = math.log(span) if span > 0.0 else np.nan

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from kernels import feature_events as events
 from kernels import feature_slots as at
 from kernels.book import Book
+from kernels.feature_bars import read_closed_bar
 from kernels.feature_catalogue import (
     BUILT_IN,
     DEFAULT_COUNT,
@@ -217,6 +218,20 @@ class FeatureEngine:
     def bars_needed(self) -> int:
         """Closed bars until every feature is warm."""
         return self._bars_needed
+
+    def read_closed_bar(self, back: int, out_3: NDArray[np.float64]) -> None:
+        """Write log return, log volume and log range of a closed bar; ``back`` 0 is the newest.
+
+        ValueError when that bar is not remembered: it must lie within the long window.
+        """
+        if not 0 <= back < min(self.bar_count, int(self.state[at.LONG_BARS])):
+            raise ValueError(f"bar {back} back of {self.bar_count} is not remembered")
+        read_closed_bar(self.state, back, out_3)
+
+    @property
+    def window_bars(self) -> int:
+        """Length of the long window in bars."""
+        return int(self.state[at.LONG_BARS])
 
     @property
     def bar_count(self) -> int:

@@ -156,13 +156,17 @@ class MetaChain:
         followed_J = _awake_candidates(awake_N)
         self._followed_J[:] = followed_J
         mixture_shares(self.log_wealth_J, followed_J, self._share_J)
-        weight_N = np.empty(len(score_N))
+        return self.played(skill_N)
+
+    def played(self, skill_N: Floats) -> Weighing:
+        """Return the weighing that is in force, with the skills it was made of."""
+        weight_N = np.empty(len(skill_N))
         mix_weights(self._share_J, self._played_JN, weight_N)
         return Weighing(
             weight_N=weight_N,
             share_J=self._share_J.copy(),
             candidate_JN=self._played_JN.copy(),
-            skill_N=skill_N,
+            skill_N=skill_N.copy(),
         )
 
     def learn(self, return_N: Floats) -> None:

@@ -29,7 +29,7 @@ class Target:
     """Where the ensemble wants to be on one instrument.
 
     ``exposure`` in [-1, 1] of a full position; ``disagreement`` in [0, 1], the weighted standard
-    deviation of the votes; ``confidence`` in [0, 1], the weighted mean of the agents' own.
+    deviation of the agents' votes; ``confidence`` in [0, 1], the weighted mean of the agents' own.
     """
 
     exposure: float
@@ -166,13 +166,18 @@ def combine(
     weights_A: Floats,
     confidence_A: Floats | NDArray[np.float32],
     exposure_frac_max: float = 1.0,
+    agent_count: int | None = None,
 ) -> Target:
     """Add up the votes: exposure = sum of weight times (action - 1), limited by the bundle.
 
-    Confidence does not scale the exposure: it is not calibrated, and a linear mixture is what the
-    weights' guarantees speak of. Raises ValueError when an agent with weight has no valid vote.
+    Disagreement is that of the first ``agent_count`` experts among themselves (None: all): weight
+    on cash makes a target smaller, it contradicts nobody. Confidence does not scale the exposure:
+    it is not calibrated, and a linear mixture is what the weights' guarantees speak of. Raises
+    ValueError when an expert with weight has no valid vote.
     """
-    is_valid, mean, spread, confidence = _combine(action_A, weights_A, confidence_A)
+    is_valid, mean, spread, confidence = _combine(
+        action_A, weights_A, confidence_A, len(action_A) if agent_count is None else agent_count
+    )
     if not is_valid:
         raise ValueError(f"weight on an agent without a valid vote: {action_A}, {weights_A}")
     return Target(
@@ -187,11 +192,14 @@ def _combine(
     action_A: NDArray[np.int64],
     weights_A: Floats,
     confidence_A: Floats | NDArray[np.float32],
+    agent_count: int,
 ) -> tuple[bool, float, float, float]:
-    """Return validity, weighted mean and deviation of the votes, weighted mean confidence."""
+    """Return validity, weighted mean, the agents' deviation, weighted mean confidence."""
     is_valid = True
     mean = 0.0
-    square = 0.0
+    agent_mean = 0.0
+    agent_square = 0.0
+    agent_weight = 0.0
     confidence = 0.0
     for i in range(action_A.shape[0]):
         if not weights_A[i] > 0.0:
@@ -199,9 +207,16 @@ def _combine(
         is_valid = is_valid and 0 <= action_A[i] <= 2 and np.isfinite(confidence_A[i])
         vote = float(action_A[i] - 1)
         mean += weights_A[i] * vote
-        square += weights_A[i] * vote * vote
+        if i < agent_count:
+            agent_weight += weights_A[i]
+            agent_mean += weights_A[i] * vote
+            agent_square += weights_A[i] * vote * vote
         confidence += weights_A[i] * confidence_A[i]
-    return is_valid, mean, np.sqrt(max(square - mean * mean, 0.0)), confidence
+    spread = 0.0
+    if agent_weight > 0.0:
+        agent_mean /= agent_weight
+        spread = np.sqrt(max(agent_square / agent_weight - agent_mean * agent_mean, 0.0))
+    return is_valid, mean, spread, confidence
 
 
 def attribute(

@@ -1,7 +1,8 @@
 """Build a demonstration bundle: ``python -m strategy.export --out DIR [--seed N]``.
 
 Seeded, untrained networks; normalisation and calibration from synthetic markets run through the
-same feature kernels as live data. The status in the manifest says so.
+same feature kernels as live data. The status in the manifest says so. The regime filter is the
+shipped one, which is fitted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
 from strategy.agents.registry import agent_names, build_agent
 from strategy.archive import Recipe, write_bundle
 from strategy.bundle import DEFAULT_BUNDLE_PATH, BundleError, load
-from strategy.calibration import calibrate_agents, calibrate_predictor, calibrate_regimes
+from strategy.calibration import calibrate_agents, calibrate_predictor, silence_regimes
 from strategy.fused import ComposedEnsemble, seen_by
 from strategy.observation import Normalisation
 from strategy.predictor import PerformancePredictor
@@ -30,6 +31,7 @@ from strategy.sampling import (
     observe_sample,
     sample_features,
 )
+from strategy.shipped_filter import shipped_tables
 
 DEMONSTRATION_STATUS = "untrained: for demonstration"
 SAMPLE_BARS = 4_000
@@ -56,7 +58,7 @@ def untrained_ensemble(
         predictor = PerformancePredictor(width, len(REGIMES), len(names)).eval()
     inputs = [seen_by(sample_BF, torch.from_numpy(held_BA)[:, a]) for a in range(len(names))]
     temperature_A = calibrate_agents(agents, inputs)
-    calibrate_regimes(regimes, sample_BF)
+    silence_regimes(regimes)
     with torch.no_grad():
         regime_BK = torch.softmax(regimes(sample_BF), dim=1)
     calibrate_predictor(predictor, sample_BF, regime_BK)
@@ -94,6 +96,7 @@ def demonstration_recipe(
         ensemble=untrained_ensemble(agents, normalisation, obs_BF, held_BA, seed),
         obs_BF=obs_BF,
         held_BA=held_BA,
+        tables=shipped_tables(),
     )
 
 

@@ -168,7 +168,7 @@ def _volume_noise(path_T4: Floats, state_T: Ints, state_KP: Floats, shape: Filte
 def _range_fit(path_T4: Floats, state_T: Ints, state_KP: Floats) -> tuple[float, float]:
     seen = np.isfinite(path_T4[:, RANGE])
     if not seen.any():
-        return 0.0, 1.0
+        return 0.0, 0.0
     rest_n = path_T4[seen, RANGE] - np.log(state_KP[state_T[seen], SIGMA])
     return float(rest_n.mean()), float(rest_n.std())
 

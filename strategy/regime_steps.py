@@ -36,8 +36,9 @@ STATE_COLUMNS = 6
 ) = range(15)
 NUMBERS = 15
 """``SCALE`` and ``VOLUME_CENTRE`` are the root mean square return and the mean log volume of the
-path it was fitted on. ``SLOW_DECAY`` 0: inputs are in that path's units. Above 0: both are measured
-on the instrument itself with this memory per bar, and the filter waits for ``CALM_BARS`` bars."""
+path it was fitted on. ``RANGE_SD`` 0: that path had no ranges, they are not read. ``SLOW_DECAY`` 0:
+inputs are in that path's units. Above 0: both are measured on the instrument itself with this
+memory per bar, and the filter waits for ``CALM_BARS`` bars."""
 
 # slots of state, before the variances (K, M) and the probabilities (K, P, M, O)
 BARS, LAST_RETURN, LAST_VOLUME, SLOW_WEIGHT, SLOW_SQUARE, SLOW_VOLUME, SURPRISE = range(7)
@@ -130,7 +131,7 @@ def _log_move(numbers_N: Floats, y_3: Floats, mean: float, sigma: float, varianc
         z = (y_3[0] - mean) / width
         shape = np.log(1.0 + z * z / (degrees - 2.0))
         logged = numbers_N[LOG_NORM] - np.log(width) - 0.5 * (degrees + 1.0) * shape
-    if np.isfinite(y_3[2]):
+    if np.isfinite(y_3[2]) and numbers_N[RANGE_SD] > 0.0:
         z = (y_3[2] - np.log(width) - numbers_N[RANGE_CENTRE]) / numbers_N[RANGE_SD]
         logged -= 0.5 * min(z * z, VOLUME_Z_MAX * VOLUME_Z_MAX)
     return float(logged)

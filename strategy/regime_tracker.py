@@ -12,7 +12,7 @@ the statistic to threshold), and it stays until that posterior has fallen to a q
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 CRISIS = "crisis"
 DWELL_BARS = 3
 RELEASE_FRAC = 0.25
+LEVEL_TABLE = "regime_tracker.crisis_level"
 FALSE_ALARM_BARS = 720
 """Thirty days of hourly bars: the unit of the rate of false alarms."""
 
@@ -78,7 +79,7 @@ class RegimeTracker:
         if not bool(np.isfinite(posterior_K).all()):
             return max(self._current, 0)
         self._posteriors.append(np.array(posterior_K, dtype=np.float64))
-        chosen = self._choose(posterior_K)
+        chosen = self._choose(self._posteriors[-1])
         if chosen != self._current:
             self._current, self._age = chosen, 0
         self._reported.append(chosen)
@@ -93,6 +94,38 @@ class RegimeTracker:
                 return self._crisis
         is_ripe = self._age >= DWELL_BARS and float(posterior_K[likeliest]) >= self._threshold
         return likeliest if self._current < 0 or is_ripe else self._current
+
+    def use(self, *, threshold: float, window: int) -> None:
+        """Take another threshold and length of history from now on; ValueError out of range."""
+        if not 0.0 <= threshold <= 1.0 or window < 1:
+            raise ValueError(f"threshold {threshold}, window {window}")
+        self._threshold = threshold
+        if window != self._posteriors.maxlen:
+            self._posteriors = deque(self._posteriors, maxlen=window)
+            self._reported = deque(self._reported, maxlen=window)
+
+    @property
+    def current(self) -> int:
+        """Index of the regime reported last; -1 before the first bar."""
+        return self._current
+
+    @property
+    def state(self) -> Floats:
+        """All that is remembered, as one row: age, alarm, names' indices, posteriors."""
+        head = [float(self._current), float(self._age), float(self._in_alarm)]
+        return np.concatenate((head, list(self._reported), *self._posteriors))
+
+    def restore(self, state: Floats) -> None:
+        """Take over what ``state`` gave; ValueError for a row of other regimes."""
+        width = len(self.names) + 1
+        if len(state) < 3 or (len(state) - 3) % width:
+            raise ValueError("history of other regimes")
+        bars = (len(state) - 3) // width
+        self._current, self._age, self._in_alarm = int(state[0]), int(state[1]), bool(state[2])
+        self._reported.clear()
+        self._reported.extend(int(index) for index in state[3 : 3 + bars])
+        self._posteriors.clear()
+        self._posteriors.extend(state[3 + bars :].reshape((bars, len(self.names))).copy())
 
     @property
     def stability(self) -> float:
@@ -125,6 +158,19 @@ class RegimeTracker:
             "is_crisis_alarm": self._in_alarm,
             "regime_history": [self.names[index] for index in self._reported],
         }
+
+
+def crisis_level_of(tables: Mapping[str, Floats]) -> float:
+    """Read the level of the crisis alarm from a bundle's tables; 1, no alarm, where there is none.
+
+    ValueError for a level out of (0, 1].
+    """
+    if LEVEL_TABLE not in tables:
+        return 1.0
+    level = float(tables[LEVEL_TABLE].ravel()[0])
+    if not 0.0 < level <= 1.0:
+        raise ValueError(f"table {LEVEL_TABLE} is {level}, not in (0, 1]")
+    return level
 
 
 def crisis_alarms(crisis_T: Floats, level: float) -> NDArray[np.bool_]:

@@ -29,7 +29,7 @@ class Sample:
     at_ms: int
     mid_quote: tuple[float | None, ...]
     regime: tuple[int | None, ...]
-    weights_A: tuple[float, ...]
+    weights_N: tuple[float, ...]
     equity_quote: float
     drawdown_frac: float
 
@@ -61,7 +61,7 @@ class History:
                 at_ms=now_ns // NS_PER_MS,
                 mid_quote=tuple(mid or None for mid in mids),
                 regime=tuple(newest.get(each.index) for each in self._instruments),
-                weights_A=tuple(map(float, engine.weights_A)),
+                weights_N=tuple(map(float, engine.weights_N)),
                 equity_quote=engine.desk.ledger.equity_quote_e8 / E8,
                 drawdown_frac=engine.desk.ledger.drawdown_frac,
             )
@@ -107,7 +107,7 @@ class History:
                 for index, instrument in enumerate(self._instruments)
             },
             "weights": {
-                agent: [round(one.weights_A[index], 4) for one in samples]
+                agent: [round(one.weights_N[index], 4) for one in samples]
                 for index, agent in enumerate(self._agents)
             },
             "equity": [one.equity_quote for one in samples],

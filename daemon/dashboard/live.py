@@ -67,7 +67,8 @@ def snapshot(
         alert_count=sum(parts.log.alert_counts().values()),
         instruments=[_instrument(parts, index) for index in range(len(parts.instruments))],
         regime_K=newest.regime_K if newest else (),
-        weights_A=newest.weights_A if newest else (),
+        expert_names=engine.decider.expert_names,
+        weights_N=newest.weights_N if newest else (),
         orders={
             **engine.desk.orders.counts,
             "denied": sum(engine.desk.denied_counts.values()),

@@ -56,7 +56,7 @@ class Station:
         self._spread: dict[str, list[tuple[int, int]]] = {}
         self._server: PageServer | None = None
         self._task: asyncio.Task[None] | None = None
-        agents = parts.engine.decider.agent_names
+        agents = parts.engine.decider.expert_names
         samples_max = parts.settings.views.history_samples
         self._history = History(parts.instruments, agents, samples_max)
 

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from daemon.metrics import StageSummary
-from kernels.events import AGENTS, REGIMES, Verdict
+from kernels.events import REGIMES, Verdict
 
 _BAR_WIDTH = 20
 _LOG_LINES = 8
@@ -91,7 +91,8 @@ class RunView:
     alert_count: int
     instruments: Sequence[InstrumentView]
     regime_K: Sequence[float] = ()
-    weights_A: Sequence[float] = ()
+    expert_names: Sequence[str] = ()
+    weights_N: Sequence[float] = ()
     orders: Mapping[str, int] = field(default_factory=dict)
     latency: Mapping[str, StageSummary] = field(default_factory=dict)
     log_lines: Sequence[str] = ()
@@ -133,7 +134,7 @@ def render(view: RunView) -> RenderableType:
     """Lay out one snapshot; text from outside is shown as it is, never as markup."""
     beliefs = [
         _bars("market regime", REGIMES, view.regime_K),
-        _bars("agent weight", AGENTS, view.weights_A),
+        _bars("expert weight", view.expert_names, view.weights_N),
         _orders(view.orders),
     ]
     return Group(

@@ -49,6 +49,14 @@ class Forecast:
     slope: float
     reward_2: Floats
 
+    def gain(self, seen_2: NDArray[np.float32] | Floats) -> float:
+        """Return what being long promises over the forecast's life, in bar deviations.
+
+        ``seen_2`` are both inputs as an agent sees them; the life is that of the exponential mean.
+        """
+        per_bar = float(self.reward_2[0] * seen_2[0] + self.reward_2[1] * seen_2[1])
+        return per_bar / (1.0 - self.decay)
+
     def to_tables(self) -> dict[str, Floats]:
         """Return the tables of a bundle that hold this forecast."""
         numbers = [self.scale, self.slow_scale, self.decay, self.slope]

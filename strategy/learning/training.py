@@ -38,8 +38,10 @@ from strategy.observation import (
     neutral_extras,
 )
 from strategy.predictor import PerformancePredictor
+from strategy.quality import fit_strangeness
 from strategy.regimes import MarketRegimeClassifier
 from strategy.sampling import drawn_positions, fit_normalisation
+from strategy.shipped_filter import shipped_tables
 
 Floats = NDArray[np.float64]
 
@@ -187,17 +189,25 @@ def net_returns(position_T: NDArray[np.int64], return_T: Floats, cost_frac: floa
 def widen(agent: str, net: nn.Module, feature_count: int) -> nn.Module:
     """Return an agent for whole rows that answers as ``net`` does on the columns it sees.
 
-    The layers that read the input get zero weights for the features; all others are copied.
+    The layers that read the input get zero weights for what an agent was not taught with: the
+    features, and the posterior, which was the same in every row and so becomes part of the bias.
+    All others are copied.
     """
     wide = build_agent(agent, feature_count + EXTRA_COUNT + HELD_COUNT)
     narrow_weights, wide_weights = net.state_dict(), wide.state_dict()
+    folded: dict[str, torch.Tensor] = {}
     for name, weight in narrow_weights.items():
         if weight.shape == wide_weights[name].shape:
             wide_weights[name] = weight.clone()
         else:
             padded = torch.zeros_like(wide_weights[name])
-            padded[:, feature_count:] = weight
+            padded[:, feature_count + len(REGIMES) :] = weight[:, len(REGIMES) :]
             wide_weights[name] = padded
+            bias_name = name.removesuffix("weight") + "bias"
+            neutral_K = torch.full((len(REGIMES),), 1.0 / len(REGIMES))
+            folded[bias_name] = weight[:, : len(REGIMES)] @ neutral_K
+    for name, shift in folded.items():
+        wide_weights[name] = wide_weights[name] + shift
     wide.load_state_dict(wide_weights)
     return wide.eval()
 
@@ -248,7 +258,11 @@ def recipe_of(
         ensemble=ensemble,
         obs_BF=obs_BF,
         held_BA=held_BA,
-        tables=prepared.fitted.forecast.to_tables(),
+        tables={
+            **prepared.fitted.forecast.to_tables(),
+            **shipped_tables(),
+            **fit_strangeness(prepared.rows_TF[:, :feature_count]).to_tables(),
+        },
         provenance=provenance,
     )
 

@@ -85,7 +85,7 @@ def dispatcher_of(
     return Dispatcher(
         settings=Settings(instruments=("BTC/USDT:USDT",), meta=meta or MetaLearningSettings()),
         instruments=(INSTRUMENT,),
-        agent_names=("d3qn",),
+        expert_names=("d3qn",),
         journal=recorder,  # type: ignore[arg-type]  # records the calls of the real one
         gateway=recorder,  # type: ignore[arg-type]  # no venue is needed to see the order of calls
         lanes=lanes,
@@ -165,8 +165,8 @@ def test_what_is_logged_of_a_decision_is_a_setting(
         instrument=0,
         regime=0,
         regime_K=(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-        weights_A=(1.0,),
-        action_A=(2,),
+        weights_N=(1.0,),
+        action_N=(2,),
         exposure=1.0,
         disagreement=0.0,
         target_lots=1,

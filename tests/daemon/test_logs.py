@@ -113,12 +113,12 @@ def test_values_of_our_kinds_are_printed() -> None:
     """Enums print their names; arrays, huge integers and odd objects do not break a line."""
     stream = io.StringIO()
     log = configure("json", "info", RUN_ID, stream=stream)
-    log_note(_note("heartbeat", verdict=Verdict.STALE, weights_A=np.array([0.5, 0.5])))
+    log_note(_note("heartbeat", verdict=Verdict.STALE, weights_N=np.array([0.5, 0.5])))
     log_note(_note("heartbeat", huge=10**30, error=ValueError("no"), half="\ud800"))
     log_note(_note("heartbeat", nan=float("nan")))
     first, second, third = _written(log, stream)
     assert third["nan"] is None
-    assert (first["verdict"], first["weights_A"]) == ("STALE", [0.5, 0.5])
+    assert (first["verdict"], first["weights_N"]) == ("STALE", [0.5, 0.5])
     assert second["huge"] == 10**30
     assert second["error"] == "no"
 

@@ -191,7 +191,8 @@ def _attributes(value: object, depth: int = 0) -> object:
     names = [*getattr(value, "__dict__", {}), *_slots(type(value))]
     if not names or depth > 12 or callable(value) or type(value).__module__ == "config.settings":
         return repr(value) if type(value).__module__ == "builtins" else type(value).__name__
-    left_out = {"history", "_handlers", "_probe", "_model", "_obs_BF", "_scene"}  # views, scratch
+    left_out = {"history", "_handlers", "_probe", "_model", "_scene"}  # views
+    left_out |= {"obs_BF", "_shadow_BF", "_extras_E"}  # scratch
     return {
         name: _attributes(getattr(value, name), depth + 1)
         for name in names

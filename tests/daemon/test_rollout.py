@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from config.settings import ModelSettings, Settings
+from config.settings import MetaLearningSettings, ModelSettings, Settings
 from daemon.decisions import UNNAMED, Decider
 from daemon.effects import Decided, Effect, ModelMoved, SendOrder
 from daemon.engine import Engine
@@ -80,9 +80,13 @@ def model_of(judge: FeatureJudge) -> Model:
     return replace(make_model(), judge=judge)
 
 
-def engine_with(judge: FeatureJudge, knobs: ModelSettings = KNOBS) -> Engine:
+def engine_with(
+    judge: FeatureJudge, knobs: ModelSettings = KNOBS, *, votes_plainly: bool = False
+) -> Engine:
     """Return an engine that can take the judge in under the name NEW."""
     fields: dict[str, Any] = {"model": knobs}
+    if votes_plainly:
+        fields["meta"] = MetaLearningSettings(meta_learning_enabled=False)
     chosen = Settings(**(SETTINGS.model_dump() | fields))
     shelf = {NEW.sha256: model_of(judge)}
     decider = Decider(make_model(), chosen, 1, OLD, lambda bundle: shelf.get(bundle.sha256))
@@ -107,7 +111,7 @@ def steps(effects: list[tuple[Effect, ...]]) -> list[str]:
 
 def test_good_candidate_goes_the_whole_way() -> None:
     """Shadow, canary at reduced size, probation, settled; the old model stays loaded."""
-    engine = engine_with(TurningJudge())
+    engine = engine_with(TurningJudge(), votes_plainly=True)
     effects = trade_in_memory(engine, batches_with((100, OFFER)))
     assert steps(effects) == ["shadow", "canary", "probation", "settled"]
     rollout = engine.decider.rollout
@@ -120,7 +124,7 @@ def test_good_candidate_goes_the_whole_way() -> None:
         max(abs(each.exposure) for each in flat[first:last] if isinstance(each, Decided))
         for first, last in zip(moves, [*moves[1:], len(flat)], strict=True)
     ]
-    assert exposures[1] <= KNOBS.canary_frac < exposures[0]
+    assert 0.0 < exposures[1] <= KNOBS.canary_frac * exposures[0]
     assert max(exposures[2:]) > KNOBS.canary_frac
 
 
@@ -170,7 +174,7 @@ def test_sick_model_is_replaced_within_its_own_decision(stage: Stage, fault: str
     assert judge.calls == sound + 1
     assert engine.decider.rollout.active.bundle == OLD
     decided = [each for row in effects for each in row if isinstance(each, Decided)]
-    assert all(any(each.weights_A) for each in decided), "no decision without a sound ensemble"
+    assert all(any(each.weights_N) for each in decided), "no decision without a sound ensemble"
 
 
 def test_changed_habits_roll_back_within_ten_decisions() -> None:

@@ -47,7 +47,8 @@ VIEW = RunView(
         InstrumentView(symbol="ETH/USDT:USDT", verdict=Verdict.STALE),
     ),
     regime_K=(0.5, 0.2, 0.1, 0.1, 0.05, 0.04, 0.01),
-    weights_A=(0.6, 0.1, 0.1, 0.1, 0.1),
+    expert_names=AGENTS,
+    weights_N=(0.6, 0.1, 0.1, 0.1, 0.1),
     orders={"sent": 12, "filled": 11},
     log_lines=("\x1b[31merror\x1b[0m ME407 order_unknown [bold]not markup[/bold]",),
 )
@@ -88,7 +89,7 @@ def test_every_value_is_shown() -> None:
 
 def test_unknown_values_are_dashes() -> None:
     """Before the first quote and the first decision there is a dash, not a zero or nan."""
-    view = replace(VIEW, regime_K=(), weights_A=(), equity_quote=math.nan, remaining_s=None)
+    view = replace(VIEW, regime_K=(), weights_N=(), equity_quote=math.nan, remaining_s=None)
     text = _drawn(view)
     assert "nan" not in text.replace("instrument", "")
     assert "equity -" in text
@@ -127,7 +128,7 @@ def test_any_snapshot_can_be_drawn(
         instruments=(one,),
         drawdown_frac=share,
         regime_K=beliefs,
-        weights_A=beliefs,
+        weights_N=beliefs,
         log_lines=(text, "\x1b]8;;x\x07" + text),
         orders={text: 1},
     )

@@ -44,7 +44,7 @@ VIEW = RunView(
     alert_count=1,
     instruments=(InstrumentView(symbol="BTC/USDT:USDT", verdict=Verdict.STALE),),
     regime_K=(0.5, 0.2, 0.1, 0.1, 0.05, 0.04, 0.01),
-    weights_A=(0.6, 0.1, 0.1, 0.1, 0.1),
+    weights_N=(0.6, 0.1, 0.1, 0.1, 0.1),
     open_orders=(
         OrderView(
             client_order_id="me-0abcdefghijk-7",

@@ -237,7 +237,7 @@ function draw() {
   drawHead();
   drawFigures();
   drawInstruments();
-  drawBars("agents", page.names.agents, page.view.weights_A, agentColour);
+  drawBars("agents", page.names.agents, page.view.weights_N, agentColour);
   drawBars("belief", page.names.regimes, page.view.regime_K, regimeColour);
   at("bundle").textContent = `${page.view.bundle}, ${page.view.model_stage}`;
   drawTables();

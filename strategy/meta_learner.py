@@ -1,0 +1,218 @@
+"""One model's meta-learner on one instrument: regimes, shadow accounts, weights and their reasons.
+
+    watch -> (the model is asked) -> weigh -> book          at every decision
+
+``watch`` folds the bars that closed since: the regime filter moves on, every expert is paid on its
+own account, the chain learns from it. ``weigh`` says who is followed until the next bar closes;
+``book`` takes what everybody wants now as their positions. Experts are the model's agents, then the
+controllers of ``strategy.controllers``. Pure: everything arrives as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.settings import MetaLearningSettings
+from kernels.events import REGIMES
+from kernels.features import FeatureEngine
+from strategy.chain import ChainShape, MetaChain, Weighing
+from strategy.controllers import CONTROLLER_NAMES, controller_positions
+from strategy.ensemble import weigh as weigh_equally
+from strategy.observation import FLAT
+from strategy.regime_filter import RegimeFilter
+from strategy.regime_tracker import RegimeTracker
+from strategy.shadow_accounts import ShadowAccounts
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+CONTROLLERS = len(CONTROLLER_NAMES)
+NO_SCORE = -1e300
+"""Prediction of an expert that nobody predicts: the softmax of predictions leaves it out."""
+
+YEAR_NS = 365.25 * 86_400e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerState:
+    """All that one meta-learner remembers: rows of numbers, live, so write them out at once."""
+
+    regime_filter: Floats
+    tracker: Floats
+    chain: Floats
+    accounts: Floats
+    posterior_K: Floats
+    awake_N: Floats
+    skill_N: Floats
+    bars: int
+    is_new_bar: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What the model's own forecast says now.
+
+    ``gain`` is the expected return of being long over the forecast's life, in standard deviations
+    of a bar; ``cost_frac`` what a change of position by one unit costs, as a share of its value.
+    """
+
+    gain: float
+    cost_frac: float
+
+
+class MetaLearner:
+    """Memory between decisions; see the module."""
+
+    def __init__(
+        self,
+        agent_names: Sequence[str],
+        regime_filter: RegimeFilter,
+        settings: MetaLearningSettings,
+        bar_ns: int,
+        crisis_level: float = 1.0,
+    ) -> None:
+        """Start without evidence; ValueError for bars too long or caps that leave no weights."""
+        self.agent_count = len(agent_names)
+        self.names = (*agent_names, *CONTROLLER_NAMES)
+        self.filter = regime_filter
+        self.tracker = RegimeTracker(
+            threshold=settings.regime_stability_threshold,
+            window=settings.regime_history_window,
+            crisis_level=crisis_level,
+        )
+        self.chain = MetaChain(
+            ChainShape(
+                agent_names=self.names,
+                regime_count=len(REGIMES),
+                year_bars=YEAR_NS / bar_ns,
+                weight_cap=settings.max_agent_weight,
+                active_min=settings.min_diversification_agents,
+                temperature=settings.weight_temperature,
+            )
+        )
+        self.accounts = ShadowAccounts(len(self.names))
+        self.weighing: Weighing | None = None
+        self._settings = settings
+        self._filter_state = regime_filter.opening_state()
+        self._posterior_K = np.full(len(REGIMES), 1.0 / len(REGIMES))
+        self._awake_N = np.zeros(len(self.names), np.bool_)
+        self._bars = 0
+        self._is_new_bar = True
+
+    def use(self, settings: MetaLearningSettings) -> None:
+        """Take cap, diversification, temperature and thresholds from these settings from now on."""
+        self._settings = settings
+        self.chain.shape = replace(
+            self.chain.shape,
+            weight_cap=settings.max_agent_weight,
+            active_min=settings.min_diversification_agents,
+            temperature=settings.weight_temperature,
+        )
+        self.tracker.use(
+            threshold=settings.regime_stability_threshold,
+            window=settings.regime_history_window,
+        )
+        self._is_new_bar = True
+
+    def watch(self, features: FeatureEngine, mid: float) -> Floats:
+        """Fold the bars closed since the last call; return the regime filter's posterior (K,).
+
+        ``mid`` is the middle price now, in any unit that stays the same.
+        """
+        closed = min(features.bar_count - self._bars, features.window_bars)
+        self.accounts.mark(mid)
+        if closed > 1:  # bars without a decision: what an expert would have held is unknown
+            self.accounts.rest()
+        if closed > 0:
+            earned_N = self.accounts.settle() if closed == 1 else None
+            if earned_N is not None:
+                self.chain.learn(earned_N)
+            bar_3 = np.empty(3)
+            for back in range(closed - 1, -1, -1):
+                features.read_closed_bar(back, bar_3)
+                self.filter.step(self._filter_state, bar_3, self._posterior_K)
+                self.accounts.scale_by(bar_3[0])
+            self._bars = features.bar_count
+            self._is_new_bar = True
+        return self._posterior_K
+
+    def weigh(self, posterior_K: Floats, score_A: Floats, may_ask_A: Flags) -> Floats | None:
+        """Return the experts' weights (N,), or None where too few agents may ask.
+
+        ``posterior_K`` is what the model made of the filter's posterior, ``score_A`` what it
+        predicts of its agents, in Sharpe units. Within a bar weights move only when somebody falls
+        asleep or wakes: evidence comes with bars.
+        """
+        settings, agents = self._settings, self.agent_count
+        if self._is_new_bar:
+            self.tracker.update(np.asarray(posterior_K, np.float64))
+        awake_N = np.ones(len(self.names), np.bool_)
+        awake_N[:agents] = may_ask_A
+        if self._is_new_bar or not np.array_equal(awake_N, self._awake_N):
+            score_N = np.full(len(self.names), NO_SCORE)
+            score_N[:agents] = score_A if settings.performance_prediction_enabled else 0.0
+            known_K = posterior_K if bool(np.isfinite(posterior_K).all()) else self._posterior_K
+            self.weighing = self.chain.weigh(np.asarray(known_K, np.float64), score_N, awake_N)
+            self._awake_N, self._is_new_bar = awake_N, False
+        if int(may_ask_A.sum()) < settings.min_diversification_agents:
+            return None
+        if settings.meta_learning_enabled:
+            return None if self.weighing is None else self.weighing.weight_N
+        equal_A = weigh_equally(score_A, may_ask_A, settings)
+        return None if equal_A is None else np.concatenate((equal_A, np.zeros(CONTROLLERS)))
+
+    def book(self, action_A: Ints, healthy_A: Flags, outlook: Outlook) -> Ints:
+        """Take everybody's wishes as their positions; return all actions (N,) in {0, 1, 2}.
+
+        An agent that is not healthy is flat from here on, and keeps its invalid action.
+        """
+        agents, scale = self.agent_count, self.accounts.scale
+        action_N = np.empty(len(self.names), np.int64)
+        action_N[:agents] = action_A
+        held_3 = self.accounts.position_N[agents:] + FLAT
+        cost = outlook.cost_frac / scale if scale > 0.0 else np.inf
+        controller_positions(held_3, outlook.gain, cost, self.accounts.trend, action_N[agents:])
+        wanted_N = action_N - FLAT
+        wanted_N[:agents][~healthy_A] = 0
+        self.accounts.trade(wanted_N, outlook.cost_frac)
+        return action_N
+
+    def skills(self, weighing: Weighing) -> tuple[float, ...]:
+        """Return what every expert is believed to earn in the bar to come, as an annual Sharpe."""
+        yearly = float(np.sqrt(self.chain.shape.year_bars))
+        return tuple((weighing.skill_N * yearly).tolist())
+
+    @property
+    def state(self) -> LearnerState:
+        """All that is remembered between decisions."""
+        return LearnerState(
+            regime_filter=self._filter_state,
+            tracker=self.tracker.state,
+            chain=self.chain.state,
+            accounts=self.accounts.state,
+            posterior_K=self._posterior_K,
+            awake_N=self._awake_N.astype(np.float64),
+            skill_N=np.zeros(0) if self.weighing is None else self.weighing.skill_N,
+            bars=self._bars,
+            is_new_bar=self._is_new_bar,
+        )
+
+    def restore(self, state: LearnerState) -> None:
+        """Take over what another learner of the same shape remembered; ValueError otherwise."""
+        if state.regime_filter.shape != self._filter_state.shape:
+            raise ValueError("regime filter of another shape")
+        if state.awake_N.shape != self._awake_N.shape:
+            raise ValueError("meta-learner of another number of experts")
+        self._filter_state[:] = state.regime_filter
+        self.tracker.restore(state.tracker)
+        self.chain.restore(state.chain)
+        self.accounts.restore(state.accounts)
+        self._posterior_K[:] = state.posterior_K
+        self._awake_N = state.awake_N > 0.0
+        self._bars, self._is_new_bar = state.bars, state.is_new_bar
+        self.weighing = self.chain.played(state.skill_N) if len(state.skill_N) else None

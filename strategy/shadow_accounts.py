@@ -1,0 +1,123 @@
+"""What every expert earns on its own account, net of costs, in standard deviations of a bar.
+
+Each holds -1, 0 or +1 of the instrument, whatever the ensemble holds; a change of position costs
+fee and half the spread at once, against the bar that begins. At the bar's close the sums are handed
+to the meta-learner over one scale for all, known before the bar: the root of an exponential mean of
+squared returns. All steps are O(1).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.jit import njit
+from strategy.controllers import MOMENTUM_DECAY, noise_scale
+
+Floats = NDArray[np.float64]
+
+VARIANCE_DECAY = 0.5 ** (1.0 / 200.0)
+"""Memory of the scale per bar: a half-life of 200 bars."""
+
+SCALE_BARS_MIN = 20
+"""Bars before the scale counts as known; until then nothing is learned."""
+
+SCALE_MIN = 1e-7
+"""Smallest scale of a bar's return: a market that stood still must not make a tick infinite."""
+
+MID, SQUARE, BARS, TREND = range(4)
+NUMBERS = 4
+
+
+class ShadowAccounts:
+    """Accounts of N experts on one instrument: ``position_N`` in {-1, 0, 1}, sums since the bar."""
+
+    def __init__(self, count: int) -> None:
+        """Start flat, with nothing seen."""
+        self.position_N = np.zeros(count, np.int64)
+        self.earned_N = np.zeros(count)
+        self._numbers = np.zeros(NUMBERS)
+
+    @property
+    def scale(self) -> float:
+        """Standard deviation of a bar's return as known now; 0 while unknown."""
+        if self._numbers[BARS] < SCALE_BARS_MIN:
+            return 0.0
+        return max(float(np.sqrt(self._numbers[SQUARE])), SCALE_MIN)
+
+    @property
+    def trend(self) -> float:
+        """Exponential mean of the bars' returns in units of what noise alone would give."""
+        bars = float(self._numbers[BARS])
+        if bars < SCALE_BARS_MIN:
+            return 0.0
+        noise = self.scale * noise_scale(MOMENTUM_DECAY, bars)
+        return float(self._numbers[TREND]) / noise
+
+    def mark(self, mid: float) -> None:
+        """Move every account by the change of the middle price since it was last told."""
+        before = float(self._numbers[MID])
+        if before > 0.0:
+            _earn(self.earned_N, self.position_N, mid / before - 1.0)
+        self._numbers[MID] = mid
+
+    def trade(self, position_N: NDArray[np.int64], cost_frac: float) -> None:
+        """Take new positions (N,) in {-1, 0, 1} at a cost for each unit that changes hands."""
+        _trade(self.earned_N, self.position_N, position_N, cost_frac)
+
+    def settle(self) -> Floats | None:
+        """Hand out what was earned since the last settlement; None while the scale is unknown."""
+        scale = self.scale
+        earned_N = self.earned_N / scale if scale > 0.0 else None
+        self.earned_N[:] = 0.0
+        return earned_N
+
+    def rest(self) -> None:
+        """Go flat for nothing and forget the open bar: nobody was asked for a while."""
+        self.position_N[:] = 0
+        self.earned_N[:] = 0.0
+
+    def scale_by(self, return_frac: float) -> None:
+        """Take a closed bar's return into scale and trend: from now on they are known."""
+        _scale_by(self._numbers, return_frac)
+
+    @property
+    def state(self) -> Floats:
+        """All that is remembered, as one row of numbers."""
+        return np.concatenate((self.position_N.astype(np.float64), self.earned_N, self._numbers))
+
+    def restore(self, state: Floats) -> None:
+        """Take over what ``state`` gave; ValueError for another number of experts."""
+        count = len(self.position_N)
+        if state.shape != (2 * count + NUMBERS,):
+            raise ValueError("shadow accounts of another number of experts")
+        self.position_N[:] = state[:count].astype(np.int64)
+        self.earned_N[:] = state[count : 2 * count]
+        self._numbers[:] = state[2 * count :]
+
+
+@njit
+def _earn(earned_N: Floats, position_N: NDArray[np.int64], move_frac: float) -> None:
+    for i in range(earned_N.shape[0]):
+        earned_N[i] += position_N[i] * move_frac
+
+
+@njit
+def _trade(
+    earned_N: Floats,
+    position_N: NDArray[np.int64],
+    wanted_N: NDArray[np.int64],
+    cost_frac: float,
+) -> None:
+    for i in range(earned_N.shape[0]):
+        earned_N[i] -= cost_frac * abs(wanted_N[i] - position_N[i])
+        position_N[i] = wanted_N[i]
+
+
+@njit
+def _scale_by(numbers: Floats, return_frac: float) -> None:
+    """Both means are corrected for their start: the first bar counts whole."""
+    numbers[BARS] += 1.0
+    gain = (1.0 - VARIANCE_DECAY) / (1.0 - VARIANCE_DECAY ** numbers[BARS])
+    numbers[SQUARE] += gain * (return_frac * return_frac - numbers[SQUARE])
+    numbers[TREND] = MOMENTUM_DECAY * numbers[TREND] + (1.0 - MOMENTUM_DECAY) * return_frac
