@@ -27,7 +27,7 @@ class DecisionSettings(Section):
     trigger: Literal["bar", "event"] = Field(
         "bar", description="decide at the close of every interval, or after every market event"
     )
-    interval_ms: Annotated[int, Field(ge=10, le=86_400_000)] = Field(
+    interval_ms: Annotated[int, Field(ge=10, le=21_600_000)] = Field(
         1000, description="length of a bar; features that need bars use the same"
     )
     min_gap_ms: Annotated[int, Field(ge=1, le=60_000)] = Field(

@@ -42,6 +42,8 @@ class MetaMemory:
 
     def keep(self, seats: Iterable[Seat | None]) -> None:
         """Forget what belongs to none of these models."""
+        if len(self._learners) < 2:
+            return
         kept = {seat.bundle.sha256 for seat in seats if seat is not None}
         for sha256 in [known for known in self._learners if known not in kept]:
             del self._learners[sha256]

@@ -100,7 +100,8 @@ def warm_meta_learner(model: Model) -> None:
         features.on_quote(bar * WARM_BAR_NS, 1_000 + bar % 2, 1, 1_002 + bar % 2, 1)
         features.close_bars(bar * WARM_BAR_NS)
         posterior_K = learner.watch(features, 1_001.0 + bar % 2)
-        learner.weigh(posterior_K, np.zeros(agents, np.float32), np.ones(agents, np.bool_))
+        given_K = posterior_K.astype(np.float32)  # as the networks answer
+        learner.weigh(given_K, np.zeros(agents, np.float32), np.ones(agents, np.bool_))
         learner.book(
             np.ones(agents, np.int64),
             np.ones(agents, np.bool_),

@@ -93,18 +93,19 @@ class ModelPanel:
     ) -> tuple[NDArray[np.float64] | None, NDArray[np.int64]]:
         """Ask the meta-learner who is followed, then book what everybody wants from here on."""
         learner, healthy_A = self.learner(index), judgement.healthy_BA[row]
-        armed_A = armed_N[: self.agent_count]
-        may_ask_A = healthy_A & armed_A if armed_A else healthy_A
+        may_ask_N = healthy_A
+        if armed_N:
+            may_ask_N = np.array(armed_N)
+            may_ask_N[: self.agent_count] &= healthy_A
         regime_K, score_A = judgement.regime_BK[row], judgement.predicted_BA[row]
-        weights_N = learner.weigh(regime_K, score_A, may_ask_A)
+        weights_N = learner.weigh(regime_K, score_A, may_ask_N)
         outlook = outlook_of(self.rollout.active.model, self.obs_BF[row], market)
         return weights_N, learner.book(judgement.action_BA[row], healthy_A, outlook)
 
     def advance(self, moves: tuple[ModelMoved, ...], equity_e8: int) -> tuple[ModelMoved, ...]:
         """Let the bundles take the step that is due; forget what belongs to none of them."""
         moves = (*moves, *self.rollout.advance(equity_e8))
-        if moves:
-            self._memory.keep(self._seats)
+        self._memory.keep(self._seats)
         return moves
 
     @property

@@ -29,9 +29,6 @@ SHARE_TOLERANCE = 0.01
 BIAS_DECIMALS = 4
 """Calibrated numbers are rounded, so that the last bits of one processor stay out of the hash."""
 
-LOGIT_SPREAD = 1.5
-"""Standard deviation given to the regime logits: some posteriors decided, some open."""
-
 PREDICTION_SPREAD = 0.3
 """Standard deviation given to the predictions, in Sharpe units: weights differ, few at the cap."""
 
@@ -53,14 +50,6 @@ def calibrate_agents(agents: Sequence[nn.Module], inputs: Sequence[Tensor]) -> T
             _balance(partial(agent, input_BF), shift)
         temperatures.append(max(_spread(agent(input_BF)), TEMPERATURE_MIN))
     return torch.tensor(temperatures).round(decimals=BIAS_DECIMALS)
-
-
-@torch.no_grad()
-def calibrate_regimes(regimes: MarketRegimeClassifier, obs_BF: Tensor) -> None:
-    """Spread the regime logits and balance how often each regime is the likeliest, in place."""
-    factor = LOGIT_SPREAD / _spread(regimes(obs_BF))
-    regimes.out.weight.mul_(round(factor, BIAS_DECIMALS))
-    _balance(lambda: regimes(obs_BF), _adder(regimes.out.bias))
 
 
 @torch.no_grad()

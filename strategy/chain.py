@@ -15,6 +15,7 @@ candidate's by more than the log of its prior share.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +79,7 @@ class ChainShape:
         return (*CORE_NAMES, *self.agent_names)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weighing:
+class Weighing(NamedTuple):  # a tuple is made in a fifth of the time of a frozen dataclass
     """Weights (N,) and why: each candidate's share (J,) and weights (J, N), each skill (N,)."""
 
     weight_N: Floats
@@ -111,6 +111,7 @@ class MetaChain:
         self._followed_J = np.zeros(len(self.prior_J))
         self._played_JN = np.zeros((len(self.prior_J), count))
         self._awake_N = np.zeros(count)
+        self._fixed_2N = np.full((2, count), -1.0)  # floors and sleepers of the plays kept below
         self._posterior_K = np.full(shape.regime_count, 1.0 / shape.regime_count)
 
     @property
@@ -129,34 +130,32 @@ class MetaChain:
         ``posterior_K`` sums to 1; ``score_N`` are predictions in Sharpe units, finite where the
         agent is awake. None plays nothing: the bar is spent flat.
         """
-        self._posterior_K[:] = posterior_K
-        self._awake_N[:] = awake_N
         skill_N = np.empty(len(score_N))
-        is_feasible = _candidates(
+        is_feasible = _weigh(
             self.skills.mean_D,
             self.skills.cov_DD,
             self.skills.noise_NN,
+            posterior_K,
             self._posterior_K,
             score_N,
             awake_N,
+            self._awake_N,
             self._hedge_gain_N,
-            self._numbers_3[0],
+            self._numbers_3,
             self._fixed_N,
             self._kalman_N,
+            self._fixed_2N,
             self.shape.weight_cap,
             self.shape.active_min,
             self.shape.temperature,
             self._aversion,
             skill_N,
             self._played_JN,
+            self.log_wealth_J,
+            self._followed_J,
+            self._share_J,
         )
-        if not is_feasible:
-            self._followed_J[:] = 0.0
-            return None
-        followed_J = _awake_candidates(awake_N)
-        self._followed_J[:] = followed_J
-        mixture_shares(self.log_wealth_J, followed_J, self._share_J)
-        return self.played(skill_N)
+        return self.played(skill_N) if is_feasible else None
 
     def played(self, skill_N: Floats) -> Weighing:
         """Return the weighing that is in force, with the skills it was made of."""
@@ -175,15 +174,14 @@ class MetaChain:
         In standard deviations of a bar, after costs. A value that is not a number means that the
         agent showed nothing. What lies beyond the clip is counted and cut before it is mixed.
         """
-        awake_N = (self._awake_N > 0.0) & np.isfinite(return_N)
         _learn(
             self.skills.mean_D,
             self.skills.cov_DD,
             self.skills.prior_D,
             self.skills.noise_NN,
             self._posterior_K,
-            np.where(awake_N, return_N, 0.0),
-            awake_N,
+            return_N,
+            self._awake_N,
             self._prior.forget_frac,
             self._decay,
             self._kappa,
@@ -195,7 +193,6 @@ class MetaChain:
             self._numbers_3,
             self._fixed_N,
         )
-        self._followed_J[:] = 0.0  # a play is paid once
 
     @property
     def state(self) -> Floats:
@@ -211,6 +208,18 @@ class MetaChain:
         for part in parts:
             part.ravel()[:] = state[start : start + part.size]
             start += part.size
+        self._fixed_2N[:] = -1.0
+
+    def use(self, shape: ChainShape) -> None:
+        """Obey another cap, floor or temperature from the next weighing on; the evidence stays.
+
+        ValueError for other agents, regimes or bars.
+        """
+        kept = ("agent_names", "regime_count", "year_bars")
+        if any(getattr(shape, name) != getattr(self.shape, name) for name in kept):
+            raise ValueError("a meta-learner of another shape")
+        self.shape = shape
+        self._fixed_2N[:] = -1.0
 
     def _parts(self) -> tuple[Floats, ...]:
         skills = self.skills
@@ -221,9 +230,62 @@ class MetaChain:
         )
 
 
-def _awake_candidates(awake_N: Flags) -> Flags:
-    """An agent alone sleeps with its agent; what mixes several re-projects and stays awake."""
-    return np.concatenate([np.ones(SINGLES, np.bool_), awake_N])
+@njit
+def _weigh(
+    mean_D: Floats,
+    cov_DD: Floats,
+    noise_NN: Floats,
+    posterior_K: Floats,
+    kept_posterior_K: Floats,
+    score_N: Floats,
+    awake_N: Flags,
+    kept_awake_N: Floats,
+    hedge_gain_N: Floats,
+    numbers_3: Floats,
+    fixed_N: Floats,
+    kalman_N: Floats,
+    fixed_2N: Floats,
+    cap: float,
+    active_min: int,
+    temperature: float,
+    aversion: float,
+    skill_N: Floats,
+    played_JN: Floats,
+    log_wealth_J: Floats,
+    followed_J: Floats,
+    share_J: Floats,
+) -> bool:
+    """Keep what the weighing saw, form all candidates, share wealth among those that are awake.
+
+    An agent alone sleeps with its agent; what mixes several re-projects and stays awake.
+    """
+    kept_posterior_K[:] = posterior_K
+    kept_awake_N[:] = awake_N
+    followed_J[:] = 0.0
+    if not _candidates(
+        mean_D,
+        cov_DD,
+        noise_NN,
+        posterior_K,
+        score_N,
+        awake_N,
+        hedge_gain_N,
+        numbers_3[0],
+        fixed_N,
+        kalman_N,
+        fixed_2N,
+        cap,
+        active_min,
+        temperature,
+        aversion,
+        skill_N,
+        played_JN,
+    ):
+        return False
+    followed_J[:SINGLES] = 1.0
+    followed_J[SINGLES:] = awake_N
+    mixture_shares(log_wealth_J, followed_J > 0.0, share_J)
+    return True
 
 
 @njit
@@ -266,6 +328,7 @@ def _candidates(
     hedge_gap: float,
     fixed_N: Floats,
     kalman_N: Floats,
+    fixed_2N: Floats,
     cap: float,
     active_min: int,
     temperature: float,
@@ -273,14 +336,25 @@ def _candidates(
     skill_N: Floats,
     out_JN: Floats,
 ) -> bool:
-    """Write every candidate's feasible weights; False where the cap cannot be kept."""
+    """Write every candidate's feasible weights; False where the cap cannot be kept.
+
+    Equal weight and the agents alone depend on floors, cap and sleepers only: as long as those are
+    those of ``fixed_2N``, their rows are left as they are.
+    """
     count = score_N.shape[0]
     risk_NN, floor_N, point_N = np.empty((count, count)), np.empty(count), np.empty(count)
     predict_skills(mean_D, cov_DD, posterior_K, skill_N, risk_NN)
     _floors(skill_N, awake_N, active_min, cap, floor_N)
-    point_N[:] = 1.0 / max(1, awake_N.sum())
-    if not _project_awake(point_N, floor_N, cap, awake_N, out_JN[EQUAL]):
-        return False
+    if not _keeps(fixed_2N, floor_N, awake_N):
+        fixed_2N[0, 0] = -1.0
+        point_N[:] = 1.0 / max(1, awake_N.sum())
+        if not _project_awake(point_N, floor_N, cap, awake_N, out_JN[EQUAL]):
+            return False
+        for i in range(count):
+            point_N[:] = 0.0
+            point_N[i] = 1.0
+            _project_awake(point_N, floor_N, cap, awake_N, out_JN[SINGLES + i])
+        fixed_2N[0], fixed_2N[1] = floor_N, awake_N
     for i in range(count):
         for j in range(count):
             risk_NN[i, j] += noise_NN[i, j]
@@ -293,10 +367,15 @@ def _candidates(
     adahedge_weights(hedge_gain_N, hedge_gap, point_N)
     _project_awake(point_N, floor_N, cap, awake_N, out_JN[ADAHEDGE])
     _project_awake(fixed_N, floor_N, cap, awake_N, out_JN[FIXED_SHARE])
-    for i in range(count):
-        point_N[:] = 0.0
-        point_N[i] = 1.0
-        _project_awake(point_N, floor_N, cap, awake_N, out_JN[SINGLES + i])
+    return True
+
+
+@njit
+def _keeps(fixed_2N: Floats, floor_N: Floats, awake_N: Flags) -> bool:
+    """Say whether floors and sleepers are those of the rows that were kept."""
+    for i in range(floor_N.shape[0]):
+        if fixed_2N[0, i] != floor_N[i] or (fixed_2N[1, i] > 0.0) != awake_N[i]:
+            return False
     return True
 
 
@@ -308,7 +387,7 @@ def _learn(
     noise_NN: Floats,
     posterior_K: Floats,
     return_N: Floats,
-    awake_N: Flags,
+    kept_awake_N: Floats,
     forget_frac: float,
     noise_decay: float,
     kappa: float,
@@ -320,15 +399,18 @@ def _learn(
     numbers_3: Floats,
     fixed_N: Floats,
 ) -> None:
-    """Clip, pay the candidates for what was played, then move every learner."""
+    """Clip, pay the candidates for what was played, once, then move every learner."""
     count = return_N.shape[0]
-    paid_N = np.empty(count)
+    paid_N, awake_N = np.zeros(count), np.zeros(count, np.bool_)
     for i in range(count):
-        paid_N[i] = min(max(return_N[i], -RETURN_CLIP), RETURN_CLIP)
-        numbers_3[2] += abs(return_N[i] - paid_N[i])
+        if kept_awake_N[i] > 0.0 and np.isfinite(return_N[i]):
+            awake_N[i] = True
+            paid_N[i] = min(max(return_N[i], -RETURN_CLIP), RETURN_CLIP)
+            numbers_3[2] += abs(return_N[i] - paid_N[i])
     awake_J = followed_J > 0.0
     if awake_J.any():
         numbers_3[1] += earn(log_wealth_J, awake_J, share_J, played_JN, paid_N, kappa)
+    followed_J[:] = 0.0
     learn_skills(
         mean_D,
         cov_DD,

@@ -38,6 +38,17 @@ class Target:
 
 
 @njit
+def _sort(value_n: Floats) -> None:
+    """Sort in place by insertion: a handful of numbers, half the time of the general sort."""
+    for i in range(1, value_n.shape[0]):
+        value, at = value_n[i], i
+        while at > 0 and value_n[at - 1] > value:
+            value_n[at] = value_n[at - 1]
+            at -= 1
+        value_n[at] = value
+
+
+@njit
 def project_box_simplex(point_A: Floats, floor_A: Floats, cap: float, out_A: Floats) -> bool:
     """Write the Euclidean projection of a point onto {floor <= w <= cap, sum w = 1}.
 
@@ -57,7 +68,7 @@ def project_box_simplex(point_A: Floats, floor_A: Floats, cap: float, out_A: Flo
     for i in range(count):
         kinks[2 * i] = point_A[i] - cap
         kinks[2 * i + 1] = point_A[i] - floor_A[i]
-    kinks.sort()
+    _sort(kinks)
     low = 0
     high = 2 * count - 1
     while high - low > 1:  # the sum is at least 1 at kinks[low], at most 1 at kinks[high]

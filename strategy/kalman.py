@@ -88,20 +88,62 @@ def predict_skills(
     mean_D: Floats, cov_DD: Floats, posterior_K: Floats, mean_N: Floats, cov_NN: Floats
 ) -> None:
     """Write the mean (N,) and covariance (N, N) of the next bar's expected returns."""
-    count, regimes = mean_N.shape[0], posterior_K.shape[0]
-    size = mean_D.shape[0]
-    seen_ND = np.empty((count, size))
+    count = mean_N.shape[0]
+    seen_ND = np.empty((count, mean_D.shape[0]))
     _project(cov_DD, posterior_K, seen_ND)
+    _close_projection(seen_ND, posterior_K, cov_NN)
     for i in range(count):
-        mean = mean_D[i]
-        for r in range(regimes):
-            mean += posterior_K[r] * mean_D[count + i * regimes + r]
-        mean_N[i] = mean
+        mean_N[i] = _predicted(mean_D, posterior_K, count, i)
+
+
+@njit
+def _predicted(mean_D: Floats, posterior_K: Floats, count: int, agent: int) -> float:
+    """Return an agent's expected return of the next bar."""
+    regimes = posterior_K.shape[0]
+    mean = mean_D[agent]
+    for r in range(regimes):
+        mean += posterior_K[r] * mean_D[count + agent * regimes + r]
+    return float(mean)
+
+
+@njit
+def _close_projection(seen_ND: Floats, posterior_K: Floats, out_NN: Floats) -> None:
+    """Write A P A' from A P."""
+    count, regimes = seen_ND.shape[0], posterior_K.shape[0]
+    for i in range(count):
         for j in range(count):
             both = seen_ND[i, j]
             for r in range(regimes):
                 both += posterior_K[r] * seen_ND[i, count + j * regimes + r]
-            cov_NN[i, j] = both
+            out_NN[i, j] = both
+
+
+@njit
+def _whiten(total_NN: Floats, seen_ND: Floats, surprise_N: Floats) -> None:
+    """Multiply both by the inverse of the Cholesky factor of the total, in place.
+
+    Gain times surprise is then the product of the two results, and what the covariance loses the
+    square of the first: no inverse and no general solver, which cost half of the update before.
+    """
+    count, size = seen_ND.shape
+    for j in range(count):
+        for k in range(j):
+            total_NN[j, j] -= total_NN[j, k] * total_NN[j, k]
+        total_NN[j, j] = np.sqrt(total_NN[j, j])
+        for i in range(j + 1, count):
+            for k in range(j):
+                total_NN[i, j] -= total_NN[i, k] * total_NN[j, k]
+            total_NN[i, j] /= total_NN[j, j]
+    for i in range(count):
+        for j in range(i):
+            factor = total_NN[i, j]
+            surprise_N[i] -= factor * surprise_N[j]
+            for d in range(size):
+                seen_ND[i, d] -= factor * seen_ND[j, d]
+        scale = 1.0 / total_NN[i, i]
+        surprise_N[i] *= scale
+        for d in range(size):
+            seen_ND[i, d] *= scale
 
 
 @njit
@@ -137,28 +179,25 @@ def learn_skills(
     An agent that is not awake showed nothing: neither its skill nor its noise is learned.
     """
     count, size = return_N.shape[0], mean_D.shape[0]
-    predicted_N, total_NN = np.empty(count), np.empty((count, count))
-    predict_skills(mean_D, cov_DD, posterior_K, predicted_N, total_NN)
-    seen_ND = np.empty((count, size))
-    _project(cov_DD, posterior_K, seen_ND)
+    seen_ND, total_NN = np.empty((count, size)), np.empty((count, count))
     surprise_N = np.zeros(count)
+    _project(cov_DD, posterior_K, seen_ND)
+    _close_projection(seen_ND, posterior_K, total_NN)
     _add_noise(noise_NN, awake_N, total_NN)
     for i in range(count):
         if awake_N[i]:
-            surprise_N[i] = return_N[i] - predicted_N[i]
+            surprise_N[i] = return_N[i] - _predicted(mean_D, posterior_K, count, i)
         else:
             seen_ND[i, :] = 0.0
-    gain_ND = np.linalg.solve(total_NN, seen_ND)
+    _whiten(total_NN, seen_ND, surprise_N)
+    for i in range(count):
+        for d in range(size):
+            mean_D[d] += surprise_N[i] * seen_ND[i, d]
     for d in range(size):
         for i in range(count):
-            mean_D[d] += gain_ND[i, d] * surprise_N[i]
-    for d in range(size):
-        for e in range(d, size):
-            less = 0.0
-            for i in range(count):
-                less += gain_ND[i, d] * seen_ND[i, e]
-            cov_DD[d, e] -= less
-            cov_DD[e, d] = cov_DD[d, e]
+            gain = seen_ND[i, d]
+            for e in range(size):  # the whole row, not half: contiguous, and symmetric all the same
+                cov_DD[d, e] -= gain * seen_ND[i, e]
     if forget_frac > 0.0:
         _forget(mean_D, cov_DD, prior_D, forget_frac)
     _learn_noise(noise_NN, return_N, awake_N, noise_decay)

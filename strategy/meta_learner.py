@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from config.settings import MetaLearningSettings
 from kernels.events import REGIMES
 from kernels.features import FeatureEngine
+from kernels.jit import njit
 from strategy.chain import ChainShape, MetaChain, Weighing
-from strategy.controllers import CONTROLLER_NAMES, controller_positions
+from strategy.controllers import CONTROLLER_NAMES
 from strategy.ensemble import weigh as weigh_equally
-from strategy.observation import FLAT
 from strategy.regime_filter import RegimeFilter
 from strategy.regime_tracker import RegimeTracker
 from strategy.shadow_accounts import ShadowAccounts
@@ -30,6 +30,8 @@ from strategy.shadow_accounts import ShadowAccounts
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Given = NDArray[np.float32] | NDArray[np.float64]
+"""Numbers as a model gives them, or as the filter does."""
 
 CONTROLLERS = len(CONTROLLER_NAMES)
 NO_SCORE = -1e300
@@ -101,17 +103,22 @@ class MetaLearner:
         self._filter_state = regime_filter.opening_state()
         self._posterior_K = np.full(len(REGIMES), 1.0 / len(REGIMES))
         self._awake_N = np.zeros(len(self.names), np.bool_)
+        self._score_N = np.full(len(self.names), NO_SCORE)
+        self._seen_K = self._posterior_K.copy()
+        self._bar_3 = np.empty(3)
         self._bars = 0
         self._is_new_bar = True
 
     def use(self, settings: MetaLearningSettings) -> None:
         """Take cap, diversification, temperature and thresholds from these settings from now on."""
         self._settings = settings
-        self.chain.shape = replace(
-            self.chain.shape,
-            weight_cap=settings.max_agent_weight,
-            active_min=settings.min_diversification_agents,
-            temperature=settings.weight_temperature,
+        self.chain.use(
+            replace(
+                self.chain.shape,
+                weight_cap=settings.max_agent_weight,
+                active_min=settings.min_diversification_agents,
+                temperature=settings.weight_temperature,
+            )
         )
         self.tracker.use(
             threshold=settings.regime_stability_threshold,
@@ -132,38 +139,43 @@ class MetaLearner:
             earned_N = self.accounts.settle() if closed == 1 else None
             if earned_N is not None:
                 self.chain.learn(earned_N)
-            bar_3 = np.empty(3)
             for back in range(closed - 1, -1, -1):
-                features.read_closed_bar(back, bar_3)
-                self.filter.step(self._filter_state, bar_3, self._posterior_K)
-                self.accounts.scale_by(bar_3[0])
+                features.read_closed_bar(back, self._bar_3)
+                self.filter.step(self._filter_state, self._bar_3, self._posterior_K)
+                self.accounts.scale_by(self._bar_3[0])
             self._bars = features.bar_count
             self._is_new_bar = True
         return self._posterior_K
 
-    def weigh(self, posterior_K: Floats, score_A: Floats, may_ask_A: Flags) -> Floats | None:
+    def weigh(self, posterior_K: Given, score_A: Given, may_ask_N: Flags) -> Floats | None:
         """Return the experts' weights (N,), or None where too few agents may ask.
 
         ``posterior_K`` is what the model made of the filter's posterior, ``score_A`` what it
-        predicts of its agents, in Sharpe units. Within a bar weights move only when somebody falls
+        predicts of its agents, in Sharpe units; ``may_ask_N`` covers the agents or all experts, who
+        is left out may ask. Within a bar weights move only when somebody falls
         asleep or wakes: evidence comes with bars.
         """
-        settings, agents = self._settings, self.agent_count
+        settings = self._settings
+        is_changed, awake_agents = _gather(
+            posterior_K,
+            score_A,
+            may_ask_N,
+            settings.performance_prediction_enabled,
+            self._posterior_K,
+            self._seen_K,
+            self._score_N,
+            self._awake_N,
+        )
         if self._is_new_bar:
-            self.tracker.update(np.asarray(posterior_K, np.float64))
-        awake_N = np.ones(len(self.names), np.bool_)
-        awake_N[:agents] = may_ask_A
-        if self._is_new_bar or not np.array_equal(awake_N, self._awake_N):
-            score_N = np.full(len(self.names), NO_SCORE)
-            score_N[:agents] = score_A if settings.performance_prediction_enabled else 0.0
-            known_K = posterior_K if bool(np.isfinite(posterior_K).all()) else self._posterior_K
-            self.weighing = self.chain.weigh(np.asarray(known_K, np.float64), score_N, awake_N)
-            self._awake_N, self._is_new_bar = awake_N, False
-        if int(may_ask_A.sum()) < settings.min_diversification_agents:
+            self.tracker.update(self._seen_K)
+        if self._is_new_bar or is_changed:
+            self.weighing = self.chain.weigh(self._seen_K, self._score_N, self._awake_N)
+            self._is_new_bar = False
+        if awake_agents < settings.min_diversification_agents:
             return None
         if settings.meta_learning_enabled:
             return None if self.weighing is None else self.weighing.weight_N
-        equal_A = weigh_equally(score_A, may_ask_A, settings)
+        equal_A = weigh_equally(score_A, may_ask_N[: self.agent_count], settings)
         return None if equal_A is None else np.concatenate((equal_A, np.zeros(CONTROLLERS)))
 
     def book(self, action_A: Ints, healthy_A: Flags, outlook: Outlook) -> Ints:
@@ -171,16 +183,7 @@ class MetaLearner:
 
         An agent that is not healthy is flat from here on, and keeps its invalid action.
         """
-        agents, scale = self.agent_count, self.accounts.scale
-        action_N = np.empty(len(self.names), np.int64)
-        action_N[:agents] = action_A
-        held_3 = self.accounts.position_N[agents:] + FLAT
-        cost = outlook.cost_frac / scale if scale > 0.0 else np.inf
-        controller_positions(held_3, outlook.gain, cost, self.accounts.trend, action_N[agents:])
-        wanted_N = action_N - FLAT
-        wanted_N[:agents][~healthy_A] = 0
-        self.accounts.trade(wanted_N, outlook.cost_frac)
-        return action_N
+        return self.accounts.book(action_A, healthy_A, outlook.gain, outlook.cost_frac)
 
     def skills(self, weighing: Weighing) -> tuple[float, ...]:
         """Return what every expert is believed to earn in the bar to come, as an annual Sharpe."""
@@ -213,6 +216,36 @@ class MetaLearner:
         self.chain.restore(state.chain)
         self.accounts.restore(state.accounts)
         self._posterior_K[:] = state.posterior_K
-        self._awake_N = state.awake_N > 0.0
+        self._awake_N[:] = state.awake_N > 0.0
         self._bars, self._is_new_bar = state.bars, state.is_new_bar
         self.weighing = self.chain.played(state.skill_N) if len(state.skill_N) else None
+
+
+@njit
+def _gather(
+    posterior_K: Given,
+    score_A: Given,
+    may_ask_N: Flags,
+    is_scored: bool,
+    filtered_K: Floats,
+    seen_K: Floats,
+    score_N: Floats,
+    awake_N: Flags,
+) -> tuple[bool, int]:
+    """Write what the chain reads; say whether somebody fell asleep or woke, and who is awake.
+
+    A posterior that is not finite is replaced by the filter's own.
+    """
+    is_finite, is_changed, awake_agents = True, False, 0
+    for k in range(posterior_K.shape[0]):
+        is_finite = is_finite and np.isfinite(posterior_K[k])
+    for k in range(posterior_K.shape[0]):
+        seen_K[k] = posterior_K[k] if is_finite else filtered_K[k]
+    for i in range(awake_N.shape[0]):
+        is_awake = bool(may_ask_N[i]) if i < may_ask_N.shape[0] else True
+        if i < score_A.shape[0]:
+            score_N[i] = score_A[i] if is_scored else 0.0
+            awake_agents += is_awake
+        is_changed = is_changed or is_awake != awake_N[i]
+        awake_N[i] = is_awake
+    return is_changed, awake_agents

@@ -11,13 +11,13 @@ the statistic to threshold), and it stays until that posterior has fallen to a q
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.events import REGIMES
+from kernels.jit import njit
 
 Floats = NDArray[np.float64]
 
@@ -36,6 +36,10 @@ def stability_of(mean_posterior_K: Floats) -> float:
     positive_n = mean_posterior_K[mean_posterior_K > 0.0]
     entropy = -float(np.sum(positive_n * np.log(positive_n)))
     return float(np.clip(1.0 - entropy / np.log(len(mean_posterior_K)), 0.0, 1.0))
+
+
+CURRENT, AGE, ALARM, COUNT, STABILITY = range(5)
+NUMBERS = 5
 
 
 class RegimeTracker:
@@ -62,11 +66,9 @@ class RegimeTracker:
         self._threshold = threshold
         self._crisis_level = crisis_level
         self._crisis = self.names.index(CRISIS) if CRISIS in self.names else -1
-        self._posteriors: deque[Floats] = deque(maxlen=window)
-        self._reported: deque[int] = deque(maxlen=window)
-        self._current = -1
-        self._age = 0
-        self._in_alarm = False
+        self._numbers = np.array([-1.0, 0.0, 0.0, 0.0, 0.0])
+        self._posterior_WK = np.zeros((window, len(self.names)))
+        self._reported_W = np.zeros(window)
 
     def update(self, posterior_K: Floats) -> int:
         """Take the posterior at a bar's close; return the index of the regime to report.
@@ -75,62 +77,51 @@ class RegimeTracker:
         """
         if posterior_K.shape != (len(self.names),):
             raise ValueError(f"posterior {posterior_K.shape} of {len(self.names)} regimes")
-        self._age += 1
-        if not bool(np.isfinite(posterior_K).all()):
-            return max(self._current, 0)
-        self._posteriors.append(np.array(posterior_K, dtype=np.float64))
-        chosen = self._choose(self._posteriors[-1])
-        if chosen != self._current:
-            self._current, self._age = chosen, 0
-        self._reported.append(chosen)
-        return chosen
-
-    def _choose(self, posterior_K: Floats) -> int:
-        likeliest = int(np.argmax(posterior_K))
-        if self._crisis >= 0 and self._crisis_level < 1.0:
-            level = self._crisis_level * (RELEASE_FRAC if self._in_alarm else 1.0)
-            self._in_alarm = bool(posterior_K[self._crisis] >= level)
-            if self._in_alarm:
-                return self._crisis
-        is_ripe = self._age >= DWELL_BARS and float(posterior_K[likeliest]) >= self._threshold
-        return likeliest if self._current < 0 or is_ripe else self._current
+        _step(
+            self._numbers,
+            self._posterior_WK,
+            self._reported_W,
+            posterior_K,
+            self._threshold,
+            self._crisis_level,
+            self._crisis,
+        )
+        return max(self.current, 0)
 
     def use(self, *, threshold: float, window: int) -> None:
         """Take another threshold and length of history from now on; ValueError out of range."""
         if not 0.0 <= threshold <= 1.0 or window < 1:
             raise ValueError(f"threshold {threshold}, window {window}")
         self._threshold = threshold
-        if window != self._posteriors.maxlen:
-            self._posteriors = deque(self._posteriors, maxlen=window)
-            self._reported = deque(self._reported, maxlen=window)
+        if window != len(self._reported_W):
+            self._refill(self._recent(self._posterior_WK), self._recent(self._reported_W), window)
 
     @property
     def current(self) -> int:
         """Index of the regime reported last; -1 before the first bar."""
-        return self._current
-
-    @property
-    def state(self) -> Floats:
-        """All that is remembered, as one row: age, alarm, names' indices, posteriors."""
-        head = [float(self._current), float(self._age), float(self._in_alarm)]
-        return np.concatenate((head, list(self._reported), *self._posteriors))
-
-    def restore(self, state: Floats) -> None:
-        """Take over what ``state`` gave; ValueError for a row of other regimes."""
-        width = len(self.names) + 1
-        if len(state) < 3 or (len(state) - 3) % width:
-            raise ValueError("history of other regimes")
-        bars = (len(state) - 3) // width
-        self._current, self._age, self._in_alarm = int(state[0]), int(state[1]), bool(state[2])
-        self._reported.clear()
-        self._reported.extend(int(index) for index in state[3 : 3 + bars])
-        self._posteriors.clear()
-        self._posteriors.extend(state[3 + bars :].reshape((bars, len(self.names))).copy())
+        return int(self._numbers[CURRENT])
 
     @property
     def stability(self) -> float:
         """Stability over the window as the formula above has it; 0 before the first bar."""
-        return stability_of(np.mean(self._posteriors, axis=0)) if self._posteriors else 0.0
+        return float(self._numbers[STABILITY])
+
+    @property
+    def state(self) -> Floats:
+        """All that is remembered, as one row: numbers, ring of names, ring of posteriors."""
+        return np.concatenate((self._numbers, self._reported_W, self._posterior_WK.ravel()))
+
+    def restore(self, state: Floats) -> None:
+        """Take over what ``state`` gave; ValueError for a row of other regimes."""
+        width = len(self.names) + 1
+        if len(state) <= NUMBERS or (len(state) - NUMBERS) % width:
+            raise ValueError("history of other regimes")
+        given, wanted = (len(state) - NUMBERS) // width, len(self._reported_W)
+        self._numbers[:] = state[:NUMBERS]
+        self._reported_W = state[NUMBERS : NUMBERS + given].copy()
+        self._posterior_WK = state[NUMBERS + given :].reshape((given, len(self.names))).copy()
+        if given != wanted:
+            self._refill(self._recent(self._posterior_WK), self._recent(self._reported_W), wanted)
 
     def get_regime_info(self) -> dict[str, object]:
         """Return name, confidence, stability, posterior, age in bars and recent history.
@@ -138,7 +129,8 @@ class RegimeTracker:
         ``regime_confidence`` is the posterior of the reported regime, ``regime_history`` the
         reported names, oldest first. Before the first bar the name is "unknown".
         """
-        if not self._posteriors:
+        posterior_nK = self._recent(self._posterior_WK)
+        if not len(posterior_nK):
             return {
                 "current_regime": "unknown",
                 "regime_confidence": 0.0,
@@ -148,16 +140,87 @@ class RegimeTracker:
                 "is_crisis_alarm": False,
                 "regime_history": [],
             }
-        latest_K = self._posteriors[-1]
+        latest_K = posterior_nK[-1]
         return {
-            "current_regime": self.names[self._current],
-            "regime_confidence": float(latest_K[self._current]),
+            "current_regime": self.names[self.current],
+            "regime_confidence": float(latest_K[self.current]),
             "regime_stability": self.stability,
             "regime_probabilities": dict(zip(self.names, latest_K.tolist(), strict=True)),
-            "bars_in_regime": self._age,
-            "is_crisis_alarm": self._in_alarm,
-            "regime_history": [self.names[index] for index in self._reported],
+            "bars_in_regime": int(self._numbers[AGE]),
+            "is_crisis_alarm": bool(self._numbers[ALARM]),
+            "regime_history": [self.names[int(index)] for index in self._recent(self._reported_W)],
         }
+
+    def _recent(self, ring_W: Floats) -> Floats:
+        """Return what is filled of a ring, oldest first."""
+        count, window = int(self._numbers[COUNT]), len(ring_W)
+        order_n = np.arange(max(count - window, 0), count) % window
+        return np.array(ring_W[order_n])
+
+    def _refill(self, posterior_nK: Floats, reported_n: Floats, window: int) -> None:
+        """Start new rings with the newest of these bars; stability is theirs."""
+        kept = min(len(reported_n), window)
+        self._posterior_WK = np.zeros((window, len(self.names)))
+        self._reported_W = np.zeros(window)
+        self._posterior_WK[:kept] = posterior_nK[len(reported_n) - kept :]
+        self._reported_W[:kept] = reported_n[len(reported_n) - kept :]
+        self._numbers[COUNT] = kept
+        self._numbers[STABILITY] = _stability(self._posterior_WK, kept)
+
+
+@njit
+def _step(
+    numbers: Floats,
+    posterior_WK: Floats,
+    reported_W: Floats,
+    posterior_K: Floats,
+    threshold: float,
+    crisis_level: float,
+    crisis: int,
+) -> None:
+    """Take one posterior in: age, alarm, name, rings and stability."""
+    numbers[AGE] += 1.0
+    likeliest = 0
+    for k in range(posterior_K.shape[0]):
+        if not np.isfinite(posterior_K[k]):
+            return
+        if posterior_K[k] > posterior_K[likeliest]:
+            likeliest = k
+    current = int(numbers[CURRENT])
+    is_ripe = numbers[AGE] >= DWELL_BARS and posterior_K[likeliest] >= threshold
+    chosen = likeliest if current < 0 or is_ripe else current
+    if crisis >= 0 and crisis_level < 1.0:
+        level = crisis_level * (RELEASE_FRAC if numbers[ALARM] > 0.0 else 1.0)
+        numbers[ALARM] = 1.0 if posterior_K[crisis] >= level else 0.0
+        if numbers[ALARM] > 0.0:
+            chosen = crisis
+    if chosen != current:
+        numbers[CURRENT], numbers[AGE] = chosen, 0.0
+    place = int(numbers[COUNT]) % reported_W.shape[0]
+    posterior_WK[place] = posterior_K
+    reported_W[place] = chosen
+    numbers[COUNT] += 1.0
+    numbers[STABILITY] = _stability(posterior_WK, int(numbers[COUNT]))
+
+
+@njit
+def _stability(posterior_WK: Floats, count: int) -> float:
+    """Return 1 minus the normalised entropy of the mean posterior, oldest first, of so many."""
+    window, regimes = posterior_WK.shape
+    bars = min(count, window)
+    if bars == 0:
+        return 0.0
+    if regimes < 2:
+        return 1.0
+    entropy = 0.0
+    for k in range(regimes):
+        mean = 0.0
+        for at in range(count - bars, count):
+            mean += posterior_WK[at % window, k]
+        mean /= bars
+        if mean > 0.0:
+            entropy -= mean * np.log(mean)
+    return float(min(max(1.0 - entropy / np.log(regimes), 0.0), 1.0))
 
 
 def crisis_level_of(tables: Mapping[str, Floats]) -> float:

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.jit import njit
-from strategy.controllers import MOMENTUM_DECAY, noise_scale
+from strategy.controllers import MOMENTUM_DECAY, controller_positions, noise_scale
+from strategy.observation import FLAT
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 VARIANCE_DECAY = 0.5 ** (1.0 / 200.0)
 """Memory of the scale per bar: a half-life of 200 bars."""
@@ -41,36 +44,44 @@ class ShadowAccounts:
     @property
     def scale(self) -> float:
         """Standard deviation of a bar's return as known now; 0 while unknown."""
-        if self._numbers[BARS] < SCALE_BARS_MIN:
-            return 0.0
-        return max(float(np.sqrt(self._numbers[SQUARE])), SCALE_MIN)
+        return _scale(self._numbers)
 
     @property
     def trend(self) -> float:
         """Exponential mean of the bars' returns in units of what noise alone would give."""
-        bars = float(self._numbers[BARS])
-        if bars < SCALE_BARS_MIN:
-            return 0.0
-        noise = self.scale * noise_scale(MOMENTUM_DECAY, bars)
-        return float(self._numbers[TREND]) / noise
+        return _trend(self._numbers)
 
     def mark(self, mid: float) -> None:
         """Move every account by the change of the middle price since it was last told."""
-        before = float(self._numbers[MID])
-        if before > 0.0:
-            _earn(self.earned_N, self.position_N, mid / before - 1.0)
-        self._numbers[MID] = mid
+        _mark(self._numbers, self.earned_N, self.position_N, mid)
 
-    def trade(self, position_N: NDArray[np.int64], cost_frac: float) -> None:
+    def trade(self, position_N: Ints, cost_frac: float) -> None:
         """Take new positions (N,) in {-1, 0, 1} at a cost for each unit that changes hands."""
         _trade(self.earned_N, self.position_N, position_N, cost_frac)
 
+    def book(self, action_A: Ints, healthy_A: Flags, gain: float, cost_frac: float) -> Ints:
+        """Take what agents and controllers want now as their positions; return all actions (N,).
+
+        The last experts are the controllers, who see the expected ``gain`` of being long in
+        deviations of a bar. An agent that is not healthy goes flat and keeps its invalid action.
+        """
+        action_N = np.empty(len(self.position_N), np.int64)
+        _book(
+            self._numbers,
+            self.earned_N,
+            self.position_N,
+            action_A,
+            healthy_A,
+            gain,
+            cost_frac,
+            action_N,
+        )
+        return action_N
+
     def settle(self) -> Floats | None:
         """Hand out what was earned since the last settlement; None while the scale is unknown."""
-        scale = self.scale
-        earned_N = self.earned_N / scale if scale > 0.0 else None
-        self.earned_N[:] = 0.0
-        return earned_N
+        earned_N = np.empty(len(self.earned_N))
+        return earned_N if _settle(self._numbers, self.earned_N, earned_N) else None
 
     def rest(self) -> None:
         """Go flat for nothing and forget the open bar: nobody was asked for a while."""
@@ -97,21 +108,68 @@ class ShadowAccounts:
 
 
 @njit
-def _earn(earned_N: Floats, position_N: NDArray[np.int64], move_frac: float) -> None:
-    for i in range(earned_N.shape[0]):
-        earned_N[i] += position_N[i] * move_frac
+def _scale(numbers: Floats) -> float:
+    if numbers[BARS] < SCALE_BARS_MIN:
+        return 0.0
+    return float(max(np.sqrt(numbers[SQUARE]), SCALE_MIN))
 
 
 @njit
-def _trade(
-    earned_N: Floats,
-    position_N: NDArray[np.int64],
-    wanted_N: NDArray[np.int64],
-    cost_frac: float,
-) -> None:
+def _trend(numbers: Floats) -> float:
+    scale = _scale(numbers)
+    if scale == 0.0:
+        return 0.0
+    return float(numbers[TREND] / (scale * noise_scale(MOMENTUM_DECAY, numbers[BARS])))
+
+
+@njit
+def _mark(numbers: Floats, earned_N: Floats, position_N: Ints, mid: float) -> None:
+    before = numbers[MID]
+    if before > 0.0:
+        for i in range(earned_N.shape[0]):
+            earned_N[i] += position_N[i] * (mid / before - 1.0)
+    numbers[MID] = mid
+
+
+@njit
+def _settle(numbers: Floats, earned_N: Floats, out_N: Floats) -> bool:
+    scale = _scale(numbers)
+    for i in range(earned_N.shape[0]):
+        out_N[i] = earned_N[i] / scale if scale > 0.0 else 0.0
+        earned_N[i] = 0.0
+    return bool(scale > 0.0)
+
+
+@njit
+def _trade(earned_N: Floats, position_N: Ints, wanted_N: Ints, cost_frac: float) -> None:
     for i in range(earned_N.shape[0]):
         earned_N[i] -= cost_frac * abs(wanted_N[i] - position_N[i])
         position_N[i] = wanted_N[i]
+
+
+@njit
+def _book(
+    numbers: Floats,
+    earned_N: Floats,
+    position_N: Ints,
+    action_A: Ints,
+    healthy_A: Flags,
+    gain: float,
+    cost_frac: float,
+    action_N: Ints,
+) -> None:
+    """Let the controllers choose, then everybody trade; who is not healthy goes flat."""
+    count, agents = position_N.shape[0], action_A.shape[0]
+    scale = _scale(numbers)
+    cost = cost_frac / scale if scale > 0.0 else np.inf
+    controller_positions(position_N[agents:] + FLAT, gain, cost, _trend(numbers), action_N[agents:])
+    wanted_N = np.zeros(count, np.int64)
+    for i in range(count):
+        if i < agents:
+            action_N[i] = action_A[i]
+        if i >= agents or healthy_A[i]:
+            wanted_N[i] = action_N[i] - FLAT
+    _trade(earned_N, position_N, wanted_N, cost_frac)
 
 
 @njit

@@ -43,6 +43,7 @@ def test_dimension_reaches_the_models(dimension: int, names: tuple[str, ...]) ->
     held_BA = np.ones((1, len(bundle.agents)), np.int64)
     moved_BF = quiet_BF.copy()
     moved_BF[0, dimension - 1] = 4.0
+    moved_BF[0, dimension] = 0.9  # the regime filter's posterior stands right after the features
     quiet = model.judge.decide(quiet_BF, held_BA)
     moved = model.judge.decide(moved_BF, held_BA)
     assert quiet.healthy_BA.all()

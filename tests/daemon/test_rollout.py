@@ -291,3 +291,17 @@ def test_replay_of_a_missing_bundle_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "log")
     with pytest.raises(ReplayRefused):
         RecordedBundles(make_facts())(NEW)
+
+
+def test_every_loaded_model_has_a_meta_learner_of_its_own() -> None:
+    """A candidate collects evidence in shadow; what belongs to no loaded model is forgotten."""
+    engine = engine_with(TurningJudge())
+    batches = list(batches_with((100, OFFER)))
+    trade_in_memory(engine, iter(batches[:200]))
+    states = engine.decider.panel.learner_states
+    assert set(states) == {OLD.sha256, NEW.sha256}
+    assert states[NEW.sha256][0].bars == states[OLD.sha256][0].bars > 0
+    assert engine.decider.rollout.active.bundle == OLD
+    withdrawn = BundleWithdrawn(received_ns=engine.now_ns, sha256=NEW.sha256, reason="test")
+    trade_in_memory(engine, iter([[withdrawn, *batches[200]], *batches[201:320]]))
+    assert set(engine.decider.panel.learner_states) == {OLD.sha256}

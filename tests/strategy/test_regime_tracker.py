@@ -106,3 +106,30 @@ def test_level_keeps_the_rate_of_false_alarms() -> None:
     allowed = 5.0 * 20_000 / 720
     assert false_alarms(crisis_alarms(crisis_T, level), nothing_T) <= allowed
     assert false_alarms(crisis_alarms(crisis_T, 0.05), nothing_T) > allowed
+
+
+def test_a_tracker_restored_reports_the_same_from_there_on() -> None:
+    """State out and in: name, age, alarm, stability and history go on unchanged."""
+    generator = np.random.default_rng(3)
+    kept = RegimeTracker(threshold=0.4, window=9, crisis_level=0.3)
+    for _ in range(30):
+        kept.update(generator.dirichlet(np.full(7, 0.4)))
+    restored = RegimeTracker(threshold=0.4, window=9, crisis_level=0.3)
+    restored.restore(kept.state)
+    for _ in range(30):
+        posterior_K = generator.dirichlet(np.full(7, 0.4))
+        assert restored.update(posterior_K) == kept.update(posterior_K)
+        assert restored.get_regime_info() == kept.get_regime_info()
+    with pytest.raises(ValueError, match="other regimes"):
+        restored.restore(np.zeros(9))
+
+
+def test_a_shorter_window_keeps_the_newest_bars() -> None:
+    """A reload changes threshold and history from the next bar on."""
+    tracker = RegimeTracker(threshold=0.9, window=50)
+    for index in range(6):
+        tracker.update(posterior(index, 0.5))
+    tracker.use(threshold=0.4, window=3)
+    info = tracker.get_regime_info()
+    assert len(info["regime_history"]) == 3  # type: ignore[arg-type]  # a list under that name
+    assert tracker.update(posterior(4, 0.5)) == 4
