@@ -18,7 +18,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from daemon import cli_alert, cli_feeds, cli_guard, cli_models, cli_operator, cli_top, cli_train
+from daemon import (
+    cli_alert,
+    cli_backtest,
+    cli_feeds,
+    cli_guard,
+    cli_models,
+    cli_operator,
+    cli_top,
+    cli_train,
+)
 from daemon.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 
 if TYPE_CHECKING:
@@ -157,6 +166,13 @@ def _parser() -> argparse.ArgumentParser:
         )
     cli_models.register(lambda *words: _add(commands, *words))
     cli_train.register(lambda *words: _add(commands, *words), _duration)
+    history = cli_backtest.HistoryTools(
+        lambda *words: _add(commands, *words),
+        _add_configuration,
+        _duration,
+        lambda options: _settings(options, ()),
+    )
+    cli_backtest.register(history)
     _add_replay(commands)
     _add_bench(commands)
     cli_feeds.register(

@@ -29,8 +29,8 @@ def register(
     parser.add_argument(
         "--bar", dest="bar_ns", type=duration, default=0, metavar="TIME", help="longer bars: 1h"
     )
-    parser.add_argument("--from", dest="from_ns", type=_day_ns, default=0, metavar="2020-01-01")
-    parser.add_argument("--to", dest="to_ns", type=_day_ns, default=END_NS, metavar="2021-01-01")
+    parser.add_argument("--from", dest="from_ns", type=day_ns, default=0, metavar="2020-01-01")
+    parser.add_argument("--to", dest="to_ns", type=day_ns, default=END_NS, metavar="2021-01-01")
     parser.add_argument("--seed", type=int, default=7, help="of all five trainings (default 7)")
     parser.add_argument(
         "--fee-bps", type=float, default=5.0, help="paid on what is traded (default 5)"
@@ -76,7 +76,7 @@ def _command(options: argparse.Namespace) -> int:
     )
 
 
-def _day_ns(text: str) -> int:
+def day_ns(text: str) -> int:
     """Read ``2021-06-30`` or ``2021-06-30T12:00`` as UTC."""
     try:
         moment = datetime.fromisoformat(text)

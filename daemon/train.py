@@ -22,6 +22,7 @@ from kernels.events import AGENTS
 from kernels.features import DEFAULT_FEATURE_NAMES
 from strategy.archive import write_bundle
 from strategy.bundle import load
+from strategy.evaluation.trials import TRIALS_FILE, Trial, append_trial
 from strategy.learning.bar_history import History, history_of, merge_bars
 from strategy.learning.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from strategy.learning.learner import Learner
@@ -37,7 +38,6 @@ from strategy.learning.training import (
 )
 
 CHECKPOINT_FOLDER = ".training"
-TRIALS_FILE = "trials.jsonl"
 SLICES = 40
 """A training is cut into so many parts; after each one progress is shown and state is saved."""
 
@@ -94,7 +94,7 @@ def run(options: TrainOptions) -> int:
         status=f"trained on {len(history)} bars of {options.bars_path.name}",
         created_ns=now_ns,
         expires_ns=expires_ns,
-        provenance={name: str(value) for name, value in facts.items()},
+        provenance={name: str(value) for name, value in {**facts, **_seen(history)}.items()},
     )
     write_bundle(options.out, recipe)
     bundle = load(options.out, history.feature_names, now_ns=now_ns)
@@ -107,7 +107,7 @@ def run(options: TrainOptions) -> int:
         "validation": {agent: asdict(verdict) for agent, verdict in verdicts.items()},
         **facts,
     }
-    _append_trial(options.out.parent / TRIALS_FILE, {**answer, "created_ns": now_ns})
+    append_trial(options.out.parent / TRIALS_FILE, _trial(options, answer, verdicts, now_ns))
     _say(answer, verdicts, as_json=options.as_json)
     return EXIT_DONE
 
@@ -164,11 +164,16 @@ def _facts(options: TrainOptions) -> dict[str, Any]:
         "half_spread_frac": options.half_spread_frac,
         "plan": plan,
         "seed": options.plan.seed,
-        "commit": _commit(),
+        "commit": code_commit(),
     }
 
 
-def _commit() -> str:
+def _seen(history: History) -> dict[str, int]:
+    """Say which closes the training saw, validation included: UNIX ns of the first and the last."""
+    return {"first_ns": int(history.close_ns_T[0]), "last_ns": int(history.close_ns_T[-1])}
+
+
+def code_commit() -> str:
     """Return the commit of the code, empty outside a checkout."""
     try:
         found = subprocess.run(
@@ -184,10 +189,28 @@ def _commit() -> str:
     return found.stdout.strip()
 
 
-def _append_trial(path: Path, trial: Mapping[str, Any]) -> None:
-    """Add one line to the ledger of everything that was tried."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps({"kind": "train", **trial}, sort_keys=True) + "\n")
+def _trial(
+    options: TrainOptions,
+    answer: Mapping[str, Any],
+    verdicts: Mapping[str, Verdict],
+    now_ns: int,
+) -> Trial:
+    """Return the line for the ledger of everything that was tried; its Sharpe is the best agent's.
+
+    Five agents are one trial here: an evaluation of the bundle judges the ensemble, not the five.
+    """
+    known = [verdict.sharpe for verdict in verdicts.values() if verdict.sharpe is not None]
+    return Trial(
+        kind="train",
+        created_ns=now_ns,
+        config_sha256=hashlib.sha256(answer["plan"].encode()).hexdigest(),
+        bars_sha256=answer["data_sha256"],
+        commit=answer["commit"],
+        seed=options.plan.seed,
+        sharpe=max(known, default=None),
+        bars=answer["bars"],
+        details=answer,
+    )
 
 
 def _say(answer: Mapping[str, Any], verdicts: Mapping[str, Verdict], *, as_json: bool) -> None:

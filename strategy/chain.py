@@ -88,6 +88,33 @@ class Weighing(NamedTuple):  # a tuple is made in a fifth of the time of a froze
     skill_N: Floats
 
 
+class ChainMemory(NamedTuple):
+    """The live arrays and constants of a chain, in the words of its kernels."""
+
+    mean_D: Floats
+    cov_DD: Floats
+    prior_D: Floats
+    noise_NN: Floats
+    posterior_K: Floats
+    awake_N: Floats
+    hedge_gain_N: Floats
+    numbers_3: Floats
+    fixed_N: Floats
+    kalman_N: Floats
+    fixed_2N: Floats
+    played_JN: Floats
+    log_wealth_J: Floats
+    followed_J: Floats
+    share_J: Floats
+    cap: float
+    active_min: int
+    temperature: float
+    aversion: float
+    forget_frac: float
+    noise_decay: float
+    kappa: float
+
+
 class MetaChain:
     """Memory of one instrument between bars; see the module."""
 
@@ -131,7 +158,7 @@ class MetaChain:
         agent is awake. None plays nothing: the bar is spent flat.
         """
         skill_N = np.empty(len(score_N))
-        is_feasible = _weigh(
+        is_feasible = weigh_step(
             self.skills.mean_D,
             self.skills.cov_DD,
             self.skills.noise_NN,
@@ -174,7 +201,7 @@ class MetaChain:
         In standard deviations of a bar, after costs. A value that is not a number means that the
         agent showed nothing. What lies beyond the clip is counted and cut before it is mixed.
         """
-        _learn(
+        learn_step(
             self.skills.mean_D,
             self.skills.cov_DD,
             self.skills.prior_D,
@@ -192,6 +219,24 @@ class MetaChain:
             self._hedge_gain_N,
             self._numbers_3,
             self._fixed_N,
+        )
+
+    @property
+    def memory(self) -> ChainMemory:
+        """Live arrays and constants, for a kernel that walks many bars without coming back."""
+        skills, shape = self.skills, self.shape
+        return ChainMemory(
+            *(skills.mean_D, skills.cov_DD, skills.prior_D, skills.noise_NN),
+            *(self._posterior_K, self._awake_N, self._hedge_gain_N, self._numbers_3),
+            *(self._fixed_N, self._kalman_N, self._fixed_2N, self._played_JN),
+            *(self.log_wealth_J, self._followed_J, self._share_J),
+            cap=shape.weight_cap,
+            active_min=shape.active_min,
+            temperature=shape.temperature,
+            aversion=self._aversion,
+            forget_frac=self._prior.forget_frac,
+            noise_decay=self._decay,
+            kappa=self._kappa,
         )
 
     @property
@@ -231,7 +276,7 @@ class MetaChain:
 
 
 @njit
-def _weigh(
+def weigh_step(
     mean_D: Floats,
     cov_DD: Floats,
     noise_NN: Floats,
@@ -380,7 +425,7 @@ def _keeps(fixed_2N: Floats, floor_N: Floats, awake_N: Flags) -> bool:
 
 
 @njit
-def _learn(
+def learn_step(
     mean_D: Floats,
     cov_DD: Floats,
     prior_D: Floats,

@@ -26,6 +26,14 @@ from strategy.observation import FORECAST_NAMES
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Block = NDArray[np.float32]
+Answer = tuple[
+    NDArray[np.float32],
+    NDArray[np.int64],
+    NDArray[np.float32],
+    NDArray[np.float32],
+    NDArray[np.float32],
+]
+"""preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA."""
 
 FUSED_NAMES = frozenset(
     {
@@ -83,16 +91,19 @@ class CompiledEnsemble:
         row = padded(self.observation_count, INPUT_BLOCK)
         self._scratch = np.zeros(row + first + values + atoms, np.float32)
 
-    def judge(
-        self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]
-    ) -> tuple[
-        NDArray[np.float32],
-        NDArray[np.int64],
-        NDArray[np.float32],
-        NDArray[np.float32],
-        NDArray[np.float32],
-    ]:
+    def judge(self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]) -> Answer:
         """Return preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA, new arrays."""
+        return self._run(obs_BF, held_BA, is_walk=False)
+
+    def walk(self, obs_BF: NDArray[np.float32], held_A: NDArray[np.int64]) -> Answer:
+        """Judge rows in the order of time, beginning with what the agents hold now."""
+        held_BA = np.ones((len(obs_BF), len(held_A)), np.int64)
+        held_BA[:1] = held_A
+        return self._run(obs_BF, held_BA, is_walk=True)
+
+    def _run(
+        self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64], *, is_walk: bool
+    ) -> Answer:
         rows, widths = obs_BF.shape[0], self.widths
         preference_BA3 = np.empty((rows, widths.agents, 3), np.float32)
         action_BA = np.empty((rows, widths.agents), np.int64)
@@ -110,6 +121,7 @@ class CompiledEnsemble:
             regime_BK,
             predicted_BA,
             action_BA,
+            is_walk,
         )
         return preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA
 

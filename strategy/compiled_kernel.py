@@ -366,8 +366,13 @@ def judge_rows(
     regime_BK: Matrix,
     predicted_BA: Matrix,
     action_BA: NDArray[np.int64],
+    is_walk: bool,
 ) -> None:
-    """Judge a batch one by one; every output array is written in full."""
+    """Judge a batch one by one; every output array is written in full.
+
+    In a walk rows follow each other in time: what an agent wanted at one is written to ``held_BA``
+    as what it holds at the next, flat (1) where a number of its is not finite.
+    """
     padded_F = scratch[: padded(obs_BF.shape[1], INPUT_BLOCK)]
     padded_F[:] = np.float32(0.0)
     for b in range(obs_BF.shape[0]):
@@ -384,3 +389,9 @@ def judge_rows(
             predicted_BA[b],
             action_BA[b],
         )
+        if is_walk and b + 1 < obs_BF.shape[0]:
+            for a in range(action_BA.shape[1]):
+                total = confidence_BA[b, a] + predicted_BA[b, a]
+                for c in range(ACTION_COUNT):
+                    total += preference_BA3[b, a, c]
+                held_BA[b + 1, a] = action_BA[b, a] if np.isfinite(total) else 1

@@ -186,7 +186,7 @@ def combine(
     it is not calibrated, and a linear mixture is what the weights' guarantees speak of. Raises
     ValueError when an expert with weight has no valid vote.
     """
-    is_valid, mean, spread, confidence = _combine(
+    is_valid, mean, spread, confidence = combine_step(
         action_A, weights_A, confidence_A, len(action_A) if agent_count is None else agent_count
     )
     if not is_valid:
@@ -199,7 +199,7 @@ def combine(
 
 
 @njit
-def _combine(
+def combine_step(
     action_A: NDArray[np.int64],
     weights_A: Floats,
     confidence_A: Floats | NDArray[np.float32],

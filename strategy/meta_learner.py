@@ -156,7 +156,7 @@ class MetaLearner:
         asleep or wakes: evidence comes with bars.
         """
         settings = self._settings
-        is_changed, awake_agents = _gather(
+        is_changed, awake_agents = gather_step(
             posterior_K,
             score_A,
             may_ask_N,
@@ -222,7 +222,7 @@ class MetaLearner:
 
 
 @njit
-def _gather(
+def gather_step(
     posterior_K: Given,
     score_A: Given,
     may_ask_N: Flags,

@@ -6,7 +6,7 @@ The seam behind which the interchange form may change: everything else sees ``Ru
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import median
 from typing import Literal
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kernels.jit import njit
 from strategy.bundle import SCRIPT_ERRORS, Bundle, last_line
-from strategy.compiled import CompiledEnsemble
+from strategy.compiled import Answer, CompiledEnsemble
 from strategy.observation import FLAT
 
 WARM_UP_CALLS = 64
@@ -29,15 +29,6 @@ PROOF_TOLERANCE = 1e-4
 TIMED_CALLS = 200
 
 Form = Literal["auto", "torchscript", "compiled"]
-
-Answer = tuple[
-    NDArray[np.float32],
-    NDArray[np.int64],
-    NDArray[np.float32],
-    NDArray[np.float32],
-    NDArray[np.float32],
-]
-"""preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA."""
 
 UNHEALTHY_ACTION = -1
 """The action of an agent whose numbers are not finite: no vote, and none that looks like HOLD."""
@@ -141,6 +132,25 @@ class Runtime:
             return _judgement(*self._run_script(given))
         except SCRIPT_ERRORS as error:
             return self._failed(rows, last_line(error))
+
+    def walk(self, obs_TF: NDArray[np.float32], held_A: NDArray[np.int64]) -> Judgement:
+        """Judge rows in the order of time, each with what the agents wanted at the one before.
+
+        ``held_A`` (A,) is what they hold before the first row, 0 short, 1 flat, 2 long; it is left
+        as after the last one. An agent that is not healthy goes flat. ValueError as ``decide``.
+        """
+        if self.form == "compiled" and self._compiled is not None and len(obs_TF):
+            self.decide(obs_TF[:1], held_A[None, :])  # looks at shapes, types and positions
+            walked = _judgement(*self._compiled.walk(np.ascontiguousarray(obs_TF), held_A))
+            held_A[:] = np.where(walked.healthy_BA[-1], walked.action_BA[-1], FLAT)
+            return walked
+        steps = []
+        for obs_F in obs_TF:
+            steps.append(self.decide(obs_F[None, :], held_A[None, :]))
+            held_A[:] = np.where(steps[-1].healthy_BA[0], steps[-1].action_BA[0], FLAT)
+        names = [field.name for field in fields(Judgement) if field.name != "error"]
+        joined = {name: np.concatenate([getattr(step, name) for step in steps]) for name in names}
+        return Judgement(**joined, error=next((s.error for s in steps if s.error), ""))
 
     def _input(self, rows: int) -> _Input:
         if rows not in self._inputs:

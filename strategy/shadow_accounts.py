@@ -44,7 +44,7 @@ class ShadowAccounts:
     @property
     def scale(self) -> float:
         """Standard deviation of a bar's return as known now; 0 while unknown."""
-        return _scale(self._numbers)
+        return scale_of(self._numbers)
 
     @property
     def trend(self) -> float:
@@ -53,7 +53,7 @@ class ShadowAccounts:
 
     def mark(self, mid: float) -> None:
         """Move every account by the change of the middle price since it was last told."""
-        _mark(self._numbers, self.earned_N, self.position_N, mid)
+        mark_step(self._numbers, self.earned_N, self.position_N, mid)
 
     def trade(self, position_N: Ints, cost_frac: float) -> None:
         """Take new positions (N,) in {-1, 0, 1} at a cost for each unit that changes hands."""
@@ -66,7 +66,7 @@ class ShadowAccounts:
         deviations of a bar. An agent that is not healthy goes flat and keeps its invalid action.
         """
         action_N = np.empty(len(self.position_N), np.int64)
-        _book(
+        book_step(
             self._numbers,
             self.earned_N,
             self.position_N,
@@ -81,7 +81,7 @@ class ShadowAccounts:
     def settle(self) -> Floats | None:
         """Hand out what was earned since the last settlement; None while the scale is unknown."""
         earned_N = np.empty(len(self.earned_N))
-        return earned_N if _settle(self._numbers, self.earned_N, earned_N) else None
+        return earned_N if settle_step(self._numbers, self.earned_N, earned_N) else None
 
     def rest(self) -> None:
         """Go flat for nothing and forget the open bar: nobody was asked for a while."""
@@ -90,7 +90,7 @@ class ShadowAccounts:
 
     def scale_by(self, return_frac: float) -> None:
         """Take a closed bar's return into scale and trend: from now on they are known."""
-        _scale_by(self._numbers, return_frac)
+        scale_step(self._numbers, return_frac)
 
     @property
     def state(self) -> Floats:
@@ -108,7 +108,8 @@ class ShadowAccounts:
 
 
 @njit
-def _scale(numbers: Floats) -> float:
+def scale_of(numbers: Floats) -> float:
+    """Return the standard deviation of a bar's return as known; 0 while unknown."""
     if numbers[BARS] < SCALE_BARS_MIN:
         return 0.0
     return float(max(np.sqrt(numbers[SQUARE]), SCALE_MIN))
@@ -116,14 +117,15 @@ def _scale(numbers: Floats) -> float:
 
 @njit
 def _trend(numbers: Floats) -> float:
-    scale = _scale(numbers)
+    scale = scale_of(numbers)
     if scale == 0.0:
         return 0.0
     return float(numbers[TREND] / (scale * noise_scale(MOMENTUM_DECAY, numbers[BARS])))
 
 
 @njit
-def _mark(numbers: Floats, earned_N: Floats, position_N: Ints, mid: float) -> None:
+def mark_step(numbers: Floats, earned_N: Floats, position_N: Ints, mid: float) -> None:
+    """Move every account by the change of the middle price."""
     before = numbers[MID]
     if before > 0.0:
         for i in range(earned_N.shape[0]):
@@ -132,8 +134,9 @@ def _mark(numbers: Floats, earned_N: Floats, position_N: Ints, mid: float) -> No
 
 
 @njit
-def _settle(numbers: Floats, earned_N: Floats, out_N: Floats) -> bool:
-    scale = _scale(numbers)
+def settle_step(numbers: Floats, earned_N: Floats, out_N: Floats) -> bool:
+    """Write what was earned, in deviations of a bar, and begin anew; False: scale unknown."""
+    scale = scale_of(numbers)
     for i in range(earned_N.shape[0]):
         out_N[i] = earned_N[i] / scale if scale > 0.0 else 0.0
         earned_N[i] = 0.0
@@ -148,7 +151,7 @@ def _trade(earned_N: Floats, position_N: Ints, wanted_N: Ints, cost_frac: float)
 
 
 @njit
-def _book(
+def book_step(
     numbers: Floats,
     earned_N: Floats,
     position_N: Ints,
@@ -160,7 +163,7 @@ def _book(
 ) -> None:
     """Let the controllers choose, then everybody trade; who is not healthy goes flat."""
     count, agents = position_N.shape[0], action_A.shape[0]
-    scale = _scale(numbers)
+    scale = scale_of(numbers)
     cost = cost_frac / scale if scale > 0.0 else np.inf
     controller_positions(position_N[agents:] + FLAT, gain, cost, _trend(numbers), action_N[agents:])
     wanted_N = np.zeros(count, np.int64)
@@ -173,7 +176,7 @@ def _book(
 
 
 @njit
-def _scale_by(numbers: Floats, return_frac: float) -> None:
+def scale_step(numbers: Floats, return_frac: float) -> None:
     """Both means are corrected for their start: the first bar counts whole."""
     numbers[BARS] += 1.0
     gain = (1.0 - VARIANCE_DECAY) / (1.0 - VARIANCE_DECAY ** numbers[BARS])

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 TRIALS_FILE = "trials.jsonl"
 SEALED = "sealed"
@@ -24,7 +26,8 @@ class Trial:
     """One thing tried. ``sharpe`` is annual and out of sample, None where undefined.
 
     ``kind`` is train, evaluate, backtest, walkforward or sealed; ``created_ns`` UNIX time. The
-    hashes are SHA-256 in hex, of the settings and of the data that were used.
+    hashes are SHA-256 in hex, of the settings and of the data that were used. ``details`` are
+    whatever else the runner knows, for people.
     """
 
     kind: str
@@ -36,6 +39,7 @@ class Trial:
     sharpe: float | None
     bars: int
     note: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 def append_trial(path: Path, trial: Trial) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import feature_events as events
+from kernels.feature_bars import read_closed_bar
+from kernels.feature_slots import BARS, LONG_BARS
 from kernels.features import FEATURES, FeatureEngine
 from kernels.jit import njit
 
@@ -34,7 +36,9 @@ class History:
 
     ``features_TF`` at each close; ``return_T`` the logarithmic return of the bar that follows, 0 at
     the end; ``close_ns_T`` UNIX time of the close; ``half_spread_frac`` what crossing costs beside
-    the fee.
+    the fee. ``close_T`` in quote currency. ``bars_M3`` are all bars closed from the first on as
+    the regime filter reads them (``kernels.feature_bars.read_closed_bar``), warm-up and missing
+    ones too; those known at row t end before ``bar_end_T[t]``.
     """
 
     feature_names: tuple[str, ...]
@@ -43,6 +47,9 @@ class History:
     close_ns_T: NDArray[np.int64]
     interval_ns: int
     half_spread_frac: float
+    close_T: Floats
+    bars_M3: Floats
+    bar_end_T: NDArray[np.int64]
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -57,6 +64,9 @@ class History:
             close_ns_T=self.close_ns_T[first:last],
             interval_ns=self.interval_ns,
             half_spread_frac=self.half_spread_frac,
+            close_T=self.close_T[first:last],
+            bars_M3=self.bars_M3,
+            bar_end_T=self.bar_end_T[first:last],
         )
 
 
@@ -110,7 +120,20 @@ def history_of(
     ticks_T4 = np.maximum(np.rint(prices_T4 / tick_size), 2.0).astype(np.int64)
     lots_T = np.rint(volume_T / lot_size / MOMENTS).astype(np.int64)
     half_T = np.maximum(np.rint(ticks_T4[:, 3] * half_spread_frac), 1.0).astype(np.int64)
-    _play(engine.state, slot_F, open_ns_T, ticks_T4, lots_T, half_T, interval_ns, features_TF)
+    slots = int((open_ns_T[-1] - open_ns_T[0]) // interval_ns) + 2
+    bars_M3, bar_end_T = np.empty((slots, 3)), np.empty(len(open_ns_T), np.int64)
+    _play(
+        engine.state,
+        slot_F,
+        open_ns_T,
+        ticks_T4,
+        lots_T,
+        half_T,
+        interval_ns,
+        features_TF,
+        bars_M3,
+        bar_end_T,
+    )
     return_T = np.append(np.diff(np.log(prices_T4[:, 3])), 0.0)
     warm = engine.bars_needed
     return History(
@@ -120,6 +143,9 @@ def history_of(
         close_ns_T=open_ns_T[warm:] + interval_ns,
         interval_ns=interval_ns,
         half_spread_frac=half_spread_frac,
+        close_T=prices_T4[warm:, 3],
+        bars_M3=bars_M3[: bar_end_T[-1]],
+        bar_end_T=bar_end_T[warm:],
     )
 
 
@@ -133,7 +159,10 @@ def _play(
     half_T: NDArray[np.int64],
     interval_ns: int,
     features_TF: Floats,
+    bars_M3: Floats,
+    bar_end_T: NDArray[np.int64],
 ) -> None:
+    closed = written = 0
     path_4 = np.empty(MOMENTS, np.int64)
     before = ticks_T4[0, 0]
     for t in range(open_ns_T.shape[0]):
@@ -152,5 +181,12 @@ def _play(
                 events.on_trade(state, now_ns, price + sign * half_T[t], lots_T[t], sign)
             before = price
         events.close_due(state, open_ns_T[t] + interval_ns)
+        newly = int(state[BARS]) - closed
+        remembered = min(newly, int(state[LONG_BARS]))
+        for back in range(remembered - 1, -1, -1):
+            read_closed_bar(state, back, bars_M3[written])
+            written += 1
+        closed += newly
+        bar_end_T[t] = written
         for f in range(slot_F.shape[0]):
             features_TF[t, f] = state[slot_F[f]]

@@ -176,17 +176,14 @@ def fit_forecast(
 def apply_forecast(forecast: Forecast, features_TF: Floats) -> Floats:
     """Return both inputs (T, 2) of a path, bar by bar as live."""
     seen_T2 = np.empty((len(features_TF), 2))
-    slow = 0.0
-    for t in range(len(features_TF)):
-        slow = step_forecast(
-            forecast.weight_F,
-            forecast.scale,
-            forecast.slow_scale,
-            forecast.decay,
-            features_TF[t],
-            slow,
-            seen_T2[t],
-        )
+    _step_all(
+        forecast.weight_F,
+        forecast.scale,
+        forecast.slow_scale,
+        forecast.decay,
+        features_TF,
+        seen_T2,
+    )
     return seen_T2
 
 
@@ -215,6 +212,20 @@ def step_forecast(
     out_2[0] = fast / scale
     out_2[1] = slow / slow_scale
     return slow
+
+
+@njit
+def _step_all(
+    weight_F: Floats,
+    scale: float,
+    slow_scale: float,
+    decay: float,
+    features_TF: Floats,
+    out_T2: Floats,
+) -> None:
+    slow = 0.0
+    for t in range(features_TF.shape[0]):
+        slow = step_forecast(weight_F, scale, slow_scale, decay, features_TF[t], slow, out_T2[t])
 
 
 @njit

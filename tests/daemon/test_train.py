@@ -16,6 +16,7 @@ from daemon.clock import ManualClock
 from daemon.model_loading import load_model
 from kernels.features import DEFAULT_FEATURE_NAMES
 from strategy.bundle import load
+from strategy.evaluation.trials import TRIALS_FILE, read_trials
 from strategy.learning import training
 from tests.strategy.learning.test_training import bars_of
 
@@ -48,9 +49,12 @@ def test_bars_become_a_bundle_that_decides(
     assert answer["sha256"] == bundle.sha256
     assert bundle.manifest.provenance["data_sha256"] == answer["data_sha256"]
     assert bundle.manifest.seed == 3
-    trial = json.loads((out.parent / train.TRIALS_FILE).read_text())
-    assert trial["sha256"] == bundle.sha256
-    assert set(trial["validation"]) == set(bundle.agents)
+    (trial,) = read_trials(out.parent / TRIALS_FILE)
+    assert trial.kind == "train"
+    assert trial.details["sha256"] == bundle.sha256
+    assert set(trial.details["validation"]) == set(bundle.agents)
+    assert trial.sharpe is not None
+    assert int(bundle.manifest.provenance["last_ns"]) > trial.seed
     from config.settings import Settings
 
     settings = Settings().model_copy(

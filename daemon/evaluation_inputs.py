@@ -1,0 +1,147 @@
+"""What back-test and evaluation begin with: a verified bundle, its history, a plan, the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.settings import Settings
+from daemon.bar_files import read_bars
+from daemon.train import code_commit
+from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
+from kernels.units import E8
+from risk.sizing import SizingEvidence, size_caps_quote
+from strategy.bundle import DEFAULT_BUNDLE_PATH, MANIFEST_NAME, Bundle, load, read_files
+from strategy.evaluation.backtest import Plan
+from strategy.evaluation.execution import Costs, SizeRule
+from strategy.evaluation.trials import TRIALS_FILE
+from strategy.learning.bar_history import History, history_of, merge_bars
+from strategy.manifest import parse_manifest
+from strategy.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What the command line asks for; times in ns, 0 and the far future for all bars.
+
+    ``bar_ns`` 0: bars as long as the bundle was fitted on, where the file's divide them.
+    """
+
+    bundle_path: Path
+    bars_path: Path
+    bar_ns: int
+    from_ns: int
+    to_ns: int
+    costs: Costs
+    delay_bars: int
+    equity_quote: float
+    settings: Settings
+    ledger_path: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What every figure is stored with; hashes are SHA-256 in hex."""
+
+    bundle: str
+    bundle_sha256: str
+    bars: str
+    bars_sha256: str
+    config_sha256: str
+    commit: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Opened:
+    """A bundle and a history that may be played."""
+
+    runtime: Runtime
+    history: History
+    plan: Plan
+    facts: Facts
+    ledger_path: Path
+
+
+def open_inputs(inputs: Inputs, now_ns: int) -> Opened:
+    """Read, verify and prepare; BundleError, BarFileError or ValueError says what is wrong."""
+    bundle = load(inputs.bundle_path, _feature_names(inputs.bundle_path), now_ns=now_ns)
+    runtime = Runtime(bundle, form="compiled")
+    history = _history(inputs, bundle)
+    plan = Plan(
+        meta=inputs.settings.meta,
+        costs=inputs.costs,
+        size=size_rule(inputs.settings, inputs.equity_quote),
+        delay_bars=inputs.delay_bars,
+        exposure_frac_max=bundle.manifest.limits.exposure_frac_max,
+    )
+    facts = Facts(
+        bundle=str(inputs.bundle_path),
+        bundle_sha256=bundle.sha256,
+        bars=inputs.bars_path.name,
+        bars_sha256=hashlib.sha256(inputs.bars_path.read_bytes()).hexdigest(),
+        config_sha256=hashlib.sha256(repr(plan).encode()).hexdigest(),
+        commit=code_commit(),
+        seed=bundle.manifest.seed,
+    )
+    return Opened(
+        runtime=runtime,
+        history=history,
+        plan=plan,
+        facts=facts,
+        ledger_path=inputs.ledger_path or _ledger_path(inputs.bundle_path),
+    )
+
+
+def size_rule(settings: Settings, equity_quote: float) -> SizeRule:
+    """Return the daemon's sizing of one instrument at this equity, as shares of it."""
+    caps = size_caps_quote(
+        equity_quote_e8=round(equity_quote * E8),
+        instrument_count=1,
+        sizing=settings.sizing,
+        limits=settings.limits,
+        max_position_risk=settings.meta.max_position_risk,
+        is_kelly_enabled=False,
+        evidence=SizingEvidence(),
+    )
+    return SizeRule(
+        share_max=min(caps.values()) / equity_quote,
+        volatility_target_frac=settings.sizing.volatility_target_frac,
+        hysteresis_frac=settings.execution.hysteresis_frac,
+    )
+
+
+def _feature_names(path: Path) -> tuple[str, ...]:
+    """Return the built-in feature set that a bundle says it knows; the default one otherwise."""
+    named = parse_manifest(read_files(path)[MANIFEST_NAME]).observation.feature_names
+    return RESEARCH_FEATURE_NAMES if named == RESEARCH_FEATURE_NAMES else DEFAULT_FEATURE_NAMES
+
+
+def _history(inputs: Inputs, bundle: Bundle) -> History:
+    table = read_bars(inputs.bars_path, inputs.from_ns, inputs.to_ns)
+    fitted_ns = bundle.manifest.observation.bar_interval_ms * 1_000_000
+    is_trained = bool(bundle.manifest.provenance)
+    interval_ns = inputs.bar_ns or (fitted_ns if is_trained else table.interval_ns)
+    if interval_ns % table.interval_ns:
+        raise ValueError(
+            f"bars of {interval_ns / 1e9:g} s cannot be made of the file's "
+            f"{table.interval_ns / 1e9:g} s"
+        )
+    opened_T, prices_T4, volume_T = merge_bars(
+        table.open_ns_T, table.prices_T4, table.volume_T, interval_ns
+    )
+    return history_of(
+        opened_T,
+        prices_T4,
+        volume_T,
+        interval_ns=interval_ns,
+        feature_names=bundle.manifest.observation.feature_names,
+        half_spread_frac=inputs.costs.half_spread_frac,
+    )
+
+
+def _ledger_path(bundle_path: Path) -> Path:
+    """Return the ledger beside a bundle; of the shipped bundles the one of the working folder."""
+    folder = bundle_path.resolve().parent
+    return Path(TRIALS_FILE) if folder == DEFAULT_BUNDLE_PATH.parent else folder / TRIALS_FILE

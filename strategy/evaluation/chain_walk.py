@@ -1,0 +1,308 @@
+"""The meta-learner over a whole history as one compiled loop: what it would have followed, and why.
+
+Bar by bar the same kernels as ``strategy.meta_learner.MetaLearner`` in the same order: accounts are
+marked, the chain learns from the bar that closed, the scale moves on, weights are formed, and what
+everybody wants is booked. A test holds both to the same bits. Row t of every array belongs to the
+decision at the close of bar t.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.settings import MetaLearningSettings
+from kernels.events import REGIMES
+from kernels.jit import njit
+from strategy.chain import (
+    ChainMemory,
+    ChainShape,
+    MetaChain,
+    learn_step,
+    weigh_step,
+)
+from strategy.controllers import CONTROLLER_NAMES
+from strategy.ensemble import combine_step
+from strategy.experts import RETURN_CLIP
+from strategy.meta_learner import NO_SCORE, YEAR_NS, gather_step
+from strategy.mixture import mix_weights
+from strategy.shadow_accounts import (
+    NUMBERS,
+    book_step,
+    mark_step,
+    scale_of,
+    scale_step,
+    settle_step,
+)
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Heard:
+    """What market and models say at every close, T rows.
+
+    ``posterior_TK`` is the filter's, ``regime_TK`` what the model made of it; ``predicted_TA`` in
+    Sharpe units; ``action_TA`` in {0, 1, 2}, -1 where an agent is not healthy; ``may_ask_TA``
+    False: neither weight nor position for that agent. ``gain_T`` is the forecast's promise in
+    deviations of a bar. Bars as in ``strategy.learning.bar_history.History``.
+    """
+
+    close_T: Floats
+    bars_M3: Floats
+    bar_end_T: Ints
+    posterior_TK: Floats
+    regime_TK: NDArray[np.float32]
+    predicted_TA: NDArray[np.float32]
+    action_TA: Ints
+    confidence_TA: NDArray[np.float32]
+    may_ask_TA: Flags
+    gain_T: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Followed:
+    """Weights (T, N) and their reasons; experts N are the agents, then the controllers.
+
+    ``exposure_T`` in [-1, 1] is the sum of weighted votes, before trust and size. ``share_TJ`` is
+    each candidate's share of wealth, ``skill_TN`` what an expert is believed to earn in the coming
+    bar, ``paid_TN`` what it did earn in the bar that closed, clipped, both in deviations of a bar;
+    ``scale_T`` that deviation as known at the close. ``is_learned_T``: ``paid_TN`` was learned
+    from. ``log_wealth_T`` is the mixture's own, ``log_wealth_J`` the candidates' at the end,
+    prior included; ``beyond_clip`` what was cut, in deviations.
+    """
+
+    names: tuple[str, ...]
+    candidate_names: tuple[str, ...]
+    weight_TN: Floats
+    action_TN: Ints
+    share_TJ: Floats
+    skill_TN: Floats
+    paid_TN: Floats
+    is_learned_T: Flags
+    exposure_T: Floats
+    disagreement_T: Floats
+    confidence_T: Floats
+    scale_T: Floats
+    log_wealth_T: Floats
+    log_wealth_J: Floats
+    beyond_clip: float
+    kappa: float
+
+
+def follow_experts(
+    heard: Heard,
+    agent_names: tuple[str, ...],
+    meta: MetaLearningSettings,
+    *,
+    bar_ns: int,
+    cost_frac: float,
+) -> Followed:
+    """Walk a fresh meta-learner through all rows; ``cost_frac`` is paid per unit that changes.
+
+    Raises ValueError for bars too long and caps that leave no weights, as the live one does.
+    """
+    names = (*agent_names, *CONTROLLER_NAMES)
+    chain = MetaChain(
+        ChainShape(
+            agent_names=names,
+            regime_count=len(REGIMES),
+            year_bars=YEAR_NS / bar_ns,
+            weight_cap=meta.max_agent_weight,
+            active_min=meta.min_diversification_agents,
+            temperature=meta.weight_temperature,
+        )
+    )
+    bars, experts, memory = len(heard.close_T), len(names), chain.memory
+    weight_TN, skill_TN, paid_TN = (np.zeros((bars, experts)) for _ in range(3))
+    action_TN = np.empty((bars, experts), np.int64)
+    share_TJ = np.zeros((bars, len(memory.log_wealth_J)))
+    numbers_T6 = np.zeros((bars, 6))
+    _walk(
+        memory,
+        heard.close_T,
+        heard.bars_M3,
+        heard.bar_end_T,
+        heard.posterior_TK,
+        heard.regime_TK,
+        heard.predicted_TA,
+        heard.action_TA,
+        heard.confidence_TA,
+        heard.may_ask_TA,
+        heard.gain_T,
+        meta.performance_prediction_enabled,
+        cost_frac,
+        weight_TN,
+        action_TN,
+        share_TJ,
+        skill_TN,
+        paid_TN,
+        numbers_T6,
+    )
+    return Followed(
+        names=names,
+        candidate_names=chain.shape.candidate_names,
+        weight_TN=weight_TN,
+        action_TN=action_TN,
+        share_TJ=share_TJ,
+        skill_TN=skill_TN,
+        paid_TN=paid_TN,
+        is_learned_T=numbers_T6[:, 5] > 0.0,
+        exposure_T=numbers_T6[:, 0],
+        disagreement_T=numbers_T6[:, 1],
+        confidence_T=numbers_T6[:, 2],
+        scale_T=numbers_T6[:, 3],
+        log_wealth_T=numbers_T6[:, 4],
+        log_wealth_J=memory.log_wealth_J,
+        beyond_clip=chain.beyond_clip,
+        kappa=memory.kappa,
+    )
+
+
+@njit
+def _learn(memory: ChainMemory, earned_N: Floats) -> None:
+    learn_step(
+        memory.mean_D,
+        memory.cov_DD,
+        memory.prior_D,
+        memory.noise_NN,
+        memory.posterior_K,
+        earned_N,
+        memory.awake_N,
+        memory.forget_frac,
+        memory.noise_decay,
+        memory.kappa,
+        memory.log_wealth_J,
+        memory.followed_J,
+        memory.share_J,
+        memory.played_JN,
+        memory.hedge_gain_N,
+        memory.numbers_3,
+        memory.fixed_N,
+    )
+
+
+@njit
+def _weigh(
+    memory: ChainMemory, posterior_K: Floats, score_N: Floats, awake_N: Flags, skill_N: Floats
+) -> bool:
+    return weigh_step(
+        memory.mean_D,
+        memory.cov_DD,
+        memory.noise_NN,
+        posterior_K,
+        memory.posterior_K,
+        score_N,
+        awake_N,
+        memory.awake_N,
+        memory.hedge_gain_N,
+        memory.numbers_3,
+        memory.fixed_N,
+        memory.kalman_N,
+        memory.fixed_2N,
+        memory.cap,
+        memory.active_min,
+        memory.temperature,
+        memory.aversion,
+        skill_N,
+        memory.played_JN,
+        memory.log_wealth_J,
+        memory.followed_J,
+        memory.share_J,
+    )
+
+
+@njit
+def _close(
+    memory: ChainMemory,
+    numbers: Floats,
+    earned_N: Floats,
+    position_N: Ints,
+    return_M: Floats,
+    paid_N: Floats,
+) -> bool:
+    """Take the bars that closed since the last decision; say whether something was learned."""
+    is_learned = False
+    if len(return_M) > 1:  # bars without a decision: what an expert would have held is unknown
+        position_N[:] = 0
+        earned_N[:] = 0.0
+    elif settle_step(numbers, earned_N, paid_N):
+        is_learned = memory.followed_J.max() > 0.0
+        _learn(memory, paid_N)
+        for i in range(len(paid_N)):
+            paid_N[i] = min(max(paid_N[i], -RETURN_CLIP), RETURN_CLIP)
+    for m in range(len(return_M)):
+        scale_step(numbers, return_M[m])
+    return is_learned
+
+
+@njit
+def _walk(
+    memory: ChainMemory,
+    close_T: Floats,
+    bars_M3: Floats,
+    bar_end_T: Ints,
+    posterior_TK: Floats,
+    regime_TK: NDArray[np.float32],
+    predicted_TA: NDArray[np.float32],
+    action_TA: Ints,
+    confidence_TA: NDArray[np.float32],
+    may_ask_TA: Flags,
+    gain_T: Floats,
+    is_scored: bool,
+    cost_frac: float,
+    weight_TN: Floats,
+    action_TN: Ints,
+    share_TJ: Floats,
+    skill_TN: Floats,
+    paid_TN: Floats,
+    numbers_T6: Floats,
+) -> None:
+    count, agents, regimes = weight_TN.shape[1], action_TA.shape[1], posterior_TK.shape[1]
+    numbers, earned_N, position_N = np.zeros(NUMBERS), np.zeros(count), np.zeros(count, np.int64)
+    score_N, awake_N, seen_K = np.full(count, NO_SCORE), np.zeros(count, np.bool_), np.ones(regimes)
+    confidence_N, begin, is_feasible = np.ones(count, np.float32), 0, False
+    for t in range(close_T.shape[0]):
+        mark_step(numbers, earned_N, position_N, close_T[t])
+        closed_M = bars_M3[begin : bar_end_T[t], 0]
+        begin = bar_end_T[t]
+        is_new = len(closed_M) > 0
+        if is_new and _close(memory, numbers, earned_N, position_N, closed_M, paid_TN[t]):
+            numbers_T6[t, 5] = 1.0
+        is_changed, awake_agents = gather_step(
+            regime_TK[t],
+            predicted_TA[t],
+            may_ask_TA[t],
+            is_scored,
+            posterior_TK[t],
+            seen_K,
+            score_N,
+            awake_N,
+        )
+        if is_new or is_changed:
+            is_feasible = _weigh(memory, seen_K, score_N, awake_N, skill_TN[t])
+        elif t > 0:
+            skill_TN[t] = skill_TN[t - 1]
+        book_step(
+            numbers,
+            earned_N,
+            position_N,
+            action_TA[t],
+            may_ask_TA[t],
+            gain_T[t],
+            cost_frac,
+            action_TN[t],
+        )
+        numbers_T6[t, 1] = 1.0
+        if is_feasible and awake_agents >= memory.active_min:
+            mix_weights(memory.share_J, memory.played_JN, weight_TN[t])
+            share_TJ[t] = memory.share_J
+            confidence_N[:agents] = confidence_TA[t]
+            _, mean, spread, sure = combine_step(action_TN[t], weight_TN[t], confidence_N, agents)
+            numbers_T6[t, 0], numbers_T6[t, 1], numbers_T6[t, 2] = mean, min(spread, 1.0), sure
+        numbers_T6[t, 3] = scale_of(numbers)
+        numbers_T6[t, 4] = memory.numbers_3[1]
