@@ -33,12 +33,20 @@ def test_presets_differ_in_what_changes_the_name(threshold: float, changes: bool
     assert (last == 2) is changes
 
 
-def test_dwell_holds_a_name_for_three_bars() -> None:
-    """A name that just changed stays for three bars, however sure the posterior is."""
+def test_dwell_holds_a_name_for_five_bars() -> None:
+    """A name that just changed stays for five bars, however sure the posterior is."""
     tracker = RegimeTracker(threshold=0.5, window=50)
     seen = [tracker.update(posterior(0, 0.9))]
-    seen += [tracker.update(posterior(1, 0.9)) for _ in range(4)]
-    assert seen == [0, 0, 0, 1, 1]
+    seen += [tracker.update(posterior(1, 0.9)) for _ in range(6)]
+    assert seen == [0, 0, 0, 0, 0, 1, 1]
+
+
+def test_regime_that_has_long_been_ruled_out_gives_way_below_the_threshold() -> None:
+    """Six bars likeliest and the reported one under a tenth: that is enough at any threshold."""
+    tracker = RegimeTracker(threshold=0.99, window=50)
+    seen = [tracker.update(posterior(0, 0.9))]
+    seen += [tracker.update(posterior(1, 0.6)) for _ in range(7)]
+    assert seen == [0] * 6 + [1, 1]
 
 
 def test_crisis_is_quick_in_and_slow_out() -> None:
@@ -70,7 +78,7 @@ def test_information_names_what_happened() -> None:
     """Name, confidence, probabilities and history of the window are told; unknown before."""
     tracker = RegimeTracker(threshold=0.5, window=4)
     assert tracker.get_regime_info()["current_regime"] == "unknown"
-    for index in (0, 0, 0, 0, 1, 1):
+    for index in (0, 0, 0, 0, 0, 1, 1):
         tracker.update(posterior(index, 0.8))
     told = tracker.get_regime_info()
     assert told["current_regime"] == "trending_bear"
