@@ -56,6 +56,7 @@ from strategy.regime_tracker import (
     fit_crisis_level,
 )
 from tests.benchmarks import regime_scores as scores
+from tests.benchmarks.bar_table import BarTable, median_interval
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -64,7 +65,6 @@ Limits = Mapping[str, Mapping[str, float]]
 BARS_FILE = Path(__file__).with_name("bars.toml")
 TRAIN_BARS, TEST_BARS, BURN_BARS = 60_000, 20_000, 500
 BALANCED_THRESHOLD = 0.7
-RESAMPLES = 2_000
 LOW_VOL, CRISIS_INDEX = REGIMES.index("low_vol_range"), REGIMES.index(CRISIS)
 MATCHED = ("textbook", "realistic")
 
@@ -184,38 +184,6 @@ def judge_rivals(name: str, seed: int) -> dict[str, float]:
     }
 
 
-class Table:
-    """Prints one line for each figure and remembers whether all bars were held."""
-
-    def __init__(self) -> None:
-        self.is_good = True
-
-    def line(self, what: str, value_n: Floats, bar: float, goal: float | None, *, up: bool) -> None:
-        """Judge a mean of values on the side of its interval that hurts."""
-        self.judge(what, scores.mean_interval(np.asarray(value_n, float)), bar, goal, up=up)
-
-    def judge(
-        self,
-        what: str,
-        estimate: tuple[float, float, float],
-        bar: float,
-        goal: float | None,
-        *,
-        up: bool,
-    ) -> None:
-        """Judge an estimate with its interval: mean, low, high."""
-        mean, low, high = estimate
-        holds = low >= bar if up else high <= bar
-        self.is_good = self.is_good and holds
-        reached = "" if goal is None else f"  goal {goal:g}"
-        if goal is not None and (low >= goal if up else high <= goal):
-            reached += " reached"
-        print(
-            f"  {what:<44} {mean:8.4f}  [{low:.4f}, {high:.4f}]  "
-            f"{'>=' if up else '<='} {bar:g}: {'holds' if holds else 'BROKEN'}{reached}"
-        )
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Print every table; 1 when a bar is broken."""
     parser = argparse.ArgumentParser(
@@ -232,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     seed = secrets.randbelow(2**31) if chosen.seed is None else chosen.seed
     print(f"master seed {seed}, {chosen.seeds} markets a world, {TEST_BARS:,} bars each")
-    bars, table = tomllib.loads(BARS_FILE.read_text()), Table()
+    bars, table = tomllib.loads(BARS_FILE.read_text()), BarTable()
     with ProcessPoolExecutor(chosen.workers, get_context("spawn")) as pool:
         seeds = [seed + number for number in range(chosen.seeds)]
         if chosen.only in (None, "s8"):
@@ -245,61 +213,58 @@ def main(arguments: list[str] | None = None) -> int:
             _print_misspecified(rows, bars, table)
         if chosen.only in (None, "s12"):
             _print_rivals(pool, seed, chosen.rival_seeds, bars, table)
-    print("all bars hold" if table.is_good else "a bar is broken")
-    return 0 if table.is_good else 1
+    return table.end()
 
 
 def _column(rows: Rows, name: str) -> Floats:
     return np.array([row[name] for row in rows])
 
 
-def _print_matched(name: str, rows: Rows, bars: Limits, table: Table) -> None:
+def _print_matched(name: str, rows: Rows, bars: Limits, table: BarTable) -> None:
     limits, reports, onsets = bars["s8_matched"], bars["s10_report"], bars["s11_crisis"]
     print(f"{name}: Bayes ceiling F1 {_column(rows, 'bayes_f1').mean():.4f}")
     ratio_n = _column(rows, "f1") / _column(rows, "bayes_f1")
     gap_n = _column(rows, "loss") - _column(rows, "bayes_loss")
-    table.line("S8 macro-F1 over the ceiling", ratio_n, limits["f1_ratio_min"], 0.98, up=True)
-    table.line("S8 log loss above the ceiling, nats", gap_n, limits["loss_gap_max"], None, up=False)
-    table.line("S8 calibration error", _column(rows, "ece"), limits["ece_max"], None, up=False)
+    table.mean("S8 macro-F1 over the ceiling", ratio_n, limits["f1_ratio_min"], 0.98, up=True)
+    table.mean("S8 log loss above the ceiling, nats", gap_n, limits["loss_gap_max"], None, up=False)
+    table.mean("S8 calibration error", _column(rows, "ece"), limits["ece_max"], None, up=False)
     ratio_n = _column(rows, "switch_ratio")
-    table.line("S10 switches per true switch", ratio_n, reports["switches_max"], None, up=False)
-    table.line("S10 switches per true switch", ratio_n, reports["switches_min"], None, up=True)
+    table.mean("S10 switches per true switch", ratio_n, reports["switches_max"], None, up=False)
+    table.mean("S10 switches per true switch", ratio_n, reports["switches_min"], None, up=True)
     later_n = _column(rows, "reported_delay") - _column(rows, "bayes_delay")
-    table.line("S10 delay over Bayes, bars", later_n, reports["delay_max_bars"], None, up=False)
+    table.mean("S10 delay over Bayes, bars", later_n, reports["delay_max_bars"], None, up=False)
     _print_onsets(rows, onsets, table)
 
 
-def _print_misspecified(rows: Rows, bars: Limits, table: Table) -> None:
+def _print_misspecified(rows: Rows, bars: Limits, table: BarTable) -> None:
     limits = bars["s9_misspecified"]
     print("misspecified")
-    table.line("S9 accuracy", _column(rows, "accuracy"), limits["accuracy_min"], 0.60, up=True)
-    table.line("S9 macro-F1", _column(rows, "f1"), limits["f1_min"], 0.48, up=True)
-    table.line("S9 calibration error", _column(rows, "ece"), limits["ece_max"], 0.04, up=False)
+    table.mean("S9 accuracy", _column(rows, "accuracy"), limits["accuracy_min"], 0.60, up=True)
+    table.mean("S9 macro-F1", _column(rows, "f1"), limits["f1_min"], 0.48, up=True)
+    table.mean("S9 calibration error", _column(rows, "ece"), limits["ece_max"], 0.04, up=False)
     volatility_n = _column(rows, "volatility_f1")
-    table.line("S9 F1 of three volatilities", volatility_n, limits["volatility_min"], None, up=True)
+    table.mean("S9 F1 of three volatilities", volatility_n, limits["volatility_min"], None, up=True)
     switches = _column(rows, "switch_ratio").mean()
-    print(f"  {'S10 switches per true switch (no bar here)':<44} {switches:8.4f}")
+    print(f"  {'S10 switches per true switch (no bar here)':<46} {switches:8.4f}")
     _print_onsets(rows, bars["s11_crisis"], table)
 
 
-def _print_onsets(rows: Rows, limits: Mapping[str, float], table: Table) -> None:
+def _print_onsets(rows: Rows, limits: Mapping[str, float], table: BarTable) -> None:
     onset_n = np.array([row[name] for row in rows for name in row if name.startswith("onset_")])
     seen = len(onset_n) / max(1.0, _column(rows, "crises").sum())
-    medians = np.median(np.random.default_rng(1).choice(onset_n, (RESAMPLES, len(onset_n))), axis=1)
-    low, high = np.quantile(medians, (0.025, 0.975))
     table.judge(
         f"S11 median bars to a crisis ({seen:.0%} of {_column(rows, 'crises').sum():.0f} seen)",
-        (float(np.median(onset_n)), float(low), float(high)),
+        median_interval(onset_n),
         limits["delay_max_bars"],
         2.0,
         up=False,
     )
     alarms_n = _column(rows, "false_alarms")
-    table.line("S11 false alarms in 30 days", alarms_n, limits["false_alarms_max"], None, up=False)
+    table.mean("S11 false alarms in 30 days", alarms_n, limits["false_alarms_max"], None, up=False)
 
 
 def _print_rivals(
-    pool: ProcessPoolExecutor, seed: int, count: int, bars: Limits, table: Table
+    pool: ProcessPoolExecutor, seed: int, count: int, bars: Limits, table: BarTable
 ) -> None:
     try:
         import hmmlearn  # noqa: F401 - an extra
@@ -313,7 +278,7 @@ def _print_rivals(
         print(f"S12 {name}: macro-F1 of the filter {_column(rows, 'filter').mean():.4f}")
         for rival in ("hmmlearn", "jumpmodels"):
             gap_n = _column(rows, "filter") - _column(rows, rival)
-            table.line(f"S12 ahead of {rival}", gap_n, bars["s12_rivals"]["gap_min"], None, up=True)
+            table.mean(f"S12 ahead of {rival}", gap_n, bars["s12_rivals"]["gap_min"], None, up=True)
 
 
 if __name__ == "__main__":

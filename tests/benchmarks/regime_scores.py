@@ -68,10 +68,3 @@ def switch_ratio(named_T: Ints, true_T: Ints) -> float:
     """Return reported switches for each true one."""
     true_count = np.count_nonzero(np.diff(true_T))
     return float(np.count_nonzero(np.diff(named_T))) / max(1.0, float(true_count))
-
-
-def mean_interval(value_n: Floats) -> tuple[float, float, float]:
-    """Return the mean and its 95 % interval by the t distribution's large-sample form."""
-    mean = float(np.mean(value_n))
-    half = 1.96 * float(np.std(value_n, ddof=1)) / len(value_n) ** 0.5 if len(value_n) > 1 else 0.0
-    return mean, mean - half, mean + half
