@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from daemon.bar_files import read_bars
 from strategy.learning.bar_history import merge_bars
 from tests.benchmarks import weighting_rules as rules
-from tests.benchmarks.bar_table import BarTable, ratio_interval
+from tests.benchmarks.bar_table import BarTable, mean_interval, ratio_interval
 from tests.benchmarks.skill_worlds import COUNT, WORLDS, YEAR_BARS, Draw, real
 
 Floats = NDArray[np.float64]
@@ -157,6 +157,9 @@ def _judge(
         loss = float(np.quantile(-gain_P, 0.95))
         table.judge("S5 95 % quantile of the loss", (loss,) * 3, limits["loss_max"], up=False)
         return
+    if world in ("rough", "real"):
+        _judge_order(found, table)
+        return
     gap_min = bars["s4_paired"]["gap_min"]
     goal = bars["s4_paired"]["adahedge_goal"] if world == "w" else None
     for rival in ("specified", "adahedge", "oamp"):
@@ -167,8 +170,17 @@ def _judge(
     if world == "w":
         worse = float(np.mean(found["safe"] < found["equal"] - 0.05))
         table.judge("S4 share of paths worse than equal weight", (worse,) * 3, 0.0, up=False)
-    gap_P = found["adahedge"] - found["specified"]
-    print(f"  adahedge ahead of specified (no bar)           {gap_P.mean():8.4f}")
+
+
+def _judge_order(found: Rows, table: BarTable) -> None:
+    """Judge an order of means: safe, then AdaHedge, then the specification's rule."""
+    for suffix in ("", "_capped"):
+        for better, worse in (("safe", "adahedge"), ("adahedge", "specified")):
+            gap_P = found[f"{better}{suffix}"] - found[f"{worse}{suffix}"]
+            mean, low, high = mean_interval(gap_P)
+            what = f"order: {better}{suffix} ahead of {worse}{suffix}"
+            table.judge(what, (mean, mean, mean), 0.0)
+            print(f"    95 % interval of that difference [{low:.4f}, {high:.4f}]")
 
 
 if __name__ == "__main__":
