@@ -116,7 +116,7 @@ def _lines(answer: dict[str, Any]) -> str:
     weights = ", ".join(f"{name} {value:.2f}" for name, value in answer["weights_mean"].items())
     return "\n".join(
         (
-            f"{answer['bundle']} on {answer['bars']}: {found['bars']:,} bars of "
+            f"{answer['bundle']} on {answer['bars_file']}: {found['bars']:,} bars of "
             f"{answer['bar_s']:g} s, {answer['took_s']:.1f} s",
             f"  annual Sharpe {lead}, net of all costs",
             f"  return {found['total_return']:+.2%}, deepest fall "

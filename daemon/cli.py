@@ -29,6 +29,7 @@ from daemon import (
     cli_train,
 )
 from daemon.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
+from daemon.history_options import HistoryTools
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -166,13 +167,12 @@ def _parser() -> argparse.ArgumentParser:
         )
     cli_models.register(lambda *words: _add(commands, *words))
     cli_train.register(lambda *words: _add(commands, *words), _duration)
-    history = cli_backtest.HistoryTools(
-        lambda *words: _add(commands, *words),
-        _add_configuration,
-        _duration,
-        lambda options: _settings(options, ()),
+    cli_backtest.register(
+        HistoryTools(
+            lambda *words: _add(commands, *words),
+            *(_add_configuration, _duration, lambda options: _settings(options, ())),
+        )
     )
-    cli_backtest.register(history)
     _add_replay(commands)
     _add_bench(commands)
     cli_feeds.register(

@@ -1,32 +1,16 @@
-"""The commands ``backtest`` and its like: they read options, and load nothing heavy before."""
+"""The command ``backtest``: reads its options, loads nothing heavy before it is called."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from daemon.cli_train import END_NS, day_ns
-
-if TYPE_CHECKING:
-    from config.settings import Settings
-    from daemon.evaluation_inputs import Inputs
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryTools:
-    """What the command line's own file lends."""
-
-    add: Callable[[str, str, str], argparse.ArgumentParser]
-    add_configuration: Callable[[argparse.ArgumentParser], None]
-    duration: Callable[[str], int]
-    settings: Callable[[argparse.Namespace], Settings]
+from daemon import cli_evaluate
+from daemon.history_options import HistoryTools, add_history, inputs_of, refuse
 
 
 def register(tools: HistoryTools) -> None:
-    """Add the command."""
+    """Add the command, and the others that play a history."""
     parser = tools.add(
         "backtest",
         "play a bundle over bars as the daemon would decide, net of all costs",
@@ -38,70 +22,7 @@ def register(tools: HistoryTools) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.set_defaults(command=lambda options: _backtest(options, tools))
-
-
-def add_history(parser: argparse.ArgumentParser, tools: HistoryTools) -> None:
-    """Add what every command over a history asks for."""
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="FILE", help="parquet: ts open high low close"
-    )
-    parser.add_argument(
-        "--bar", dest="bar_ns", type=tools.duration, default=0, metavar="TIME", help="longer bars"
-    )
-    parser.add_argument("--from", dest="from_ns", type=day_ns, default=0, metavar="2022-01-01")
-    parser.add_argument("--to", dest="to_ns", type=day_ns, default=END_NS, metavar="2023-01-01")
-    for name, default, what in (
-        ("fee", 5.0, "paid on what is traded"),
-        ("half-spread", 0.5, "paid as well"),
-        ("slippage", 0.5, "beyond the touch, paid as well"),
-        ("funding", 1.0, "per eight hours, paid by longs and received by shorts"),
-    ):
-        parser.add_argument(
-            f"--{name}-bps", type=float, default=default, help=f"{what} (default {default:g})"
-        )
-    parser.add_argument("--delay", type=int, default=0, metavar="BARS", help="fill so much later")
-    parser.add_argument(
-        "--equity", type=float, default=100_000.0, help="that limits are held against (100000)"
-    )
-    parser.add_argument("--ledger", type=Path, metavar="FILE", help="of trials; beside BUNDLE")
-    tools.add_configuration(parser)
-
-
-def inputs_of(options: argparse.Namespace, tools: HistoryTools) -> Inputs:
-    """Return what ``add_history`` asked for; ValueError for numbers out of range."""
-    from daemon.evaluation_inputs import Inputs
-    from strategy.evaluation.execution import Costs
-
-    if not (options.equity > 0.0 and 0 <= options.delay <= 1_000):
-        raise ValueError(f"--equity {options.equity:g} and --delay {options.delay} out of range")
-    return Inputs(
-        bundle_path=options.bundle,
-        bars_path=options.data,
-        bar_ns=options.bar_ns,
-        from_ns=options.from_ns,
-        to_ns=options.to_ns,
-        costs=Costs(
-            fee_frac=options.fee_bps / 1e4,
-            half_spread_frac=options.half_spread_bps / 1e4,
-            slippage_frac=options.slippage_bps / 1e4,
-            funding_frac=options.funding_bps / 1e4,
-        ),
-        delay_bars=options.delay,
-        equity_quote=options.equity,
-        settings=tools.settings(options),
-        ledger_path=options.ledger,
-    )
-
-
-def refuse(error: Exception) -> int:
-    """Say in one line why an option is refused; return the exit code."""
-    import sys
-
-    from daemon.exit_codes import EXIT_REFUSED
-
-    print(f"metaensemble: {error}", file=sys.stderr)
-    return EXIT_REFUSED
+    cli_evaluate.register(tools)
 
 
 def _backtest(options: argparse.Namespace, tools: HistoryTools) -> int:

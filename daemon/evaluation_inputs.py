@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from config.settings import Settings
@@ -14,6 +15,7 @@ from kernels.units import E8
 from risk.sizing import SizingEvidence, size_caps_quote
 from strategy.bundle import DEFAULT_BUNDLE_PATH, MANIFEST_NAME, Bundle, load, read_files
 from strategy.evaluation.backtest import Plan
+from strategy.evaluation.detectors import RawBars
 from strategy.evaluation.execution import Costs, SizeRule
 from strategy.evaluation.trials import TRIALS_FILE
 from strategy.learning.bar_history import History, history_of, merge_bars
@@ -46,7 +48,7 @@ class Facts:
 
     bundle: str
     bundle_sha256: str
-    bars: str
+    bars_file: str
     bars_sha256: str
     config_sha256: str
     commit: str
@@ -58,6 +60,7 @@ class Opened:
     """A bundle and a history that may be played."""
 
     runtime: Runtime
+    bars: RawBars
     history: History
     plan: Plan
     facts: Facts
@@ -68,7 +71,8 @@ def open_inputs(inputs: Inputs, now_ns: int) -> Opened:
     """Read, verify and prepare; BundleError, BarFileError or ValueError says what is wrong."""
     bundle = load(inputs.bundle_path, _feature_names(inputs.bundle_path), now_ns=now_ns)
     runtime = Runtime(bundle, form="compiled")
-    history = _history(inputs, bundle)
+    bars = _bars(inputs, bundle)
+    history = bars.build(bars.open_ns_T, bars.prices_T4, bars.volume_T)
     plan = Plan(
         meta=inputs.settings.meta,
         costs=inputs.costs,
@@ -79,7 +83,7 @@ def open_inputs(inputs: Inputs, now_ns: int) -> Opened:
     facts = Facts(
         bundle=str(inputs.bundle_path),
         bundle_sha256=bundle.sha256,
-        bars=inputs.bars_path.name,
+        bars_file=inputs.bars_path.name,
         bars_sha256=hashlib.sha256(inputs.bars_path.read_bytes()).hexdigest(),
         config_sha256=hashlib.sha256(repr(plan).encode()).hexdigest(),
         commit=code_commit(),
@@ -87,6 +91,7 @@ def open_inputs(inputs: Inputs, now_ns: int) -> Opened:
     )
     return Opened(
         runtime=runtime,
+        bars=bars,
         history=history,
         plan=plan,
         facts=facts,
@@ -118,7 +123,7 @@ def _feature_names(path: Path) -> tuple[str, ...]:
     return RESEARCH_FEATURE_NAMES if named == RESEARCH_FEATURE_NAMES else DEFAULT_FEATURE_NAMES
 
 
-def _history(inputs: Inputs, bundle: Bundle) -> History:
+def _bars(inputs: Inputs, bundle: Bundle) -> RawBars:
     table = read_bars(inputs.bars_path, inputs.from_ns, inputs.to_ns)
     fitted_ns = bundle.manifest.observation.bar_interval_ms * 1_000_000
     is_trained = bool(bundle.manifest.provenance)
@@ -131,14 +136,13 @@ def _history(inputs: Inputs, bundle: Bundle) -> History:
     opened_T, prices_T4, volume_T = merge_bars(
         table.open_ns_T, table.prices_T4, table.volume_T, interval_ns
     )
-    return history_of(
-        opened_T,
-        prices_T4,
-        volume_T,
+    build = partial(
+        history_of,
         interval_ns=interval_ns,
         feature_names=bundle.manifest.observation.feature_names,
         half_spread_frac=inputs.costs.half_spread_frac,
     )
+    return RawBars(open_ns_T=opened_T, prices_T4=prices_T4, volume_T=volume_T, build=build)
 
 
 def _ledger_path(bundle_path: Path) -> Path:

@@ -54,8 +54,8 @@ class Plan:
     """What is decided before the bars are seen.
 
     ``delay_bars`` orders are filled so many bars late. ``exposure_frac_max`` is the bundle's limit.
-    ``dropped`` names agents that neither vote nor carry weight; ``is_regime_known`` False hands the
-    meta-learner a posterior in which all regimes are alike.
+    ``dropped`` names agents that neither vote nor carry weight, ``dropped_regime`` one that the
+    meta-learner never hears of; ``is_regime_known`` False: all regimes are alike to it.
     """
 
     meta: MetaLearningSettings = field(default_factory=MetaLearningSettings)
@@ -64,6 +64,7 @@ class Plan:
     delay_bars: int = 0
     exposure_frac_max: float = 1.0
     dropped: tuple[str, ...] = ()
+    dropped_regime: str = ""
     is_regime_known: bool = True
 
 
@@ -86,13 +87,19 @@ class Listening:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decisions:
-    """What was decided at every close, T rows; ``position_T`` is held through the bar after it."""
+    """What was decided at every close, T rows: ``wanted_T`` as a share of equity."""
 
     heard: Heard
     followed: Followed
     trust_T: Floats
     size_T: Floats
-    position_T: Floats
+    wanted_T: Floats
+
+    def positions(self, plan: Plan) -> Floats:
+        """Return what is held through the bar after each close."""
+        return held_positions(
+            self.wanted_T, self.size_T, plan.size.hysteresis_frac, plan.delay_bars
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -210,23 +217,26 @@ def decide(listening: Listening, plan: Plan) -> Decisions:
     most = plan.exposure_frac_max
     trust_T = listening.known_T * (1.0 - followed.disagreement_T)
     size_T = plan.size.sizes(listening.volatility_T)
-    wanted_T = np.clip(followed.exposure_T, -most, most) * trust_T * size_T
     return Decisions(
         heard=heard,
         followed=followed,
         trust_T=trust_T,
         size_T=size_T,
-        position_T=held_positions(wanted_T, size_T, plan.size.hysteresis_frac, plan.delay_bars),
+        wanted_T=np.clip(followed.exposure_T, -most, most) * trust_T * size_T,
     )
 
 
 def trade(listening: Listening, plan: Plan) -> Backtest:
     """Decide at every close and book what the ensemble earns, costs taken off."""
-    made = decide(listening, plan)
+    return settle(listening, decide(listening, plan), plan)
+
+
+def settle(listening: Listening, made: Decisions, plan: Plan) -> Backtest:
+    """Book what decisions earn when they are executed as planned."""
     bars = len(listening) - 1  # what follows the last close is not known
     bar_s = listening.bar_ns / 1e9
     return_T = holding_returns(listening.return_T[:bars], bar_s, plan.costs.funding_frac)
-    position_T = made.position_T[:bars]
+    position_T = made.positions(plan)[:bars]
     gross_T = position_T * return_T
     cost_T = trading_costs(position_T, plan.costs.trade_frac)
     may_ask_TA, action_TA = made.heard.may_ask_TA[:bars], made.heard.action_TA[:bars]
@@ -313,7 +323,24 @@ def _changed(listening: Listening, plan: Plan) -> Heard:
         may_ask_TA = heard.may_ask_TA.copy()
         may_ask_TA[:, [listening.agent_names.index(name) for name in plan.dropped]] = False
         heard = replace(heard, may_ask_TA=may_ask_TA)
+    if plan.dropped_regime:
+        place = REGIMES.index(plan.dropped_regime)
+        heard = replace(
+            heard,
+            posterior_TK=_without(heard.posterior_TK, place),
+            regime_TK=_without(heard.regime_TK.astype(np.float64), place).astype(np.float32),
+        )
     if not plan.is_regime_known:
         alike_TK = np.full(heard.regime_TK.shape, 1.0 / len(REGIMES))
         heard = replace(heard, posterior_TK=alike_TK, regime_TK=alike_TK.astype(np.float32))
     return heard
+
+
+def _without(posterior_TK: Floats, place: int) -> Floats:
+    """Return a posterior over the other regimes; alike where nothing else was thought possible."""
+    kept_TK = posterior_TK.copy()
+    kept_TK[:, place] = 0.0
+    total_T = kept_TK.sum(axis=1, keepdims=True)
+    alike_K = np.full(kept_TK.shape[1], 1.0 / (kept_TK.shape[1] - 1))
+    alike_K[place] = 0.0
+    return np.where(total_T > 1e-12, kept_TK / np.maximum(total_T, 1e-12), alike_K)

@@ -13,6 +13,9 @@ from strategy.evaluation.inference import block_length
 Floats = NDArray[np.float64]
 
 REPETITIONS = 1_000
+SAME_FRAC = 1e-9
+"""Paths that differ by less than this share of the largest deviation are one path."""
+
 PIECES_MAX = 3_000
 """Bars are summed to at most so many pieces first: the tests are about means."""
 
@@ -45,19 +48,23 @@ def confidence_set(return_TN: Floats, names: tuple[str, ...], seed: int) -> tupl
     """Return the names that stay in the 90 % model confidence set of mean return."""
     pieces_TN = _pieces(return_TN)
     distinct: list[int] = []
+    same = SAME_FRAC * float(pieces_TN.std(axis=0).max())
     for n in range(pieces_TN.shape[1]):  # equal columns would make a variance of nothing
-        if all(np.std(pieces_TN[:, n] - pieces_TN[:, m]) > 1e-14 for m in distinct):
+        if all(np.std(pieces_TN[:, n] - pieces_TN[:, m]) > same for m in distinct):
             distinct.append(n)
     if len(distinct) < 2:
         return names
     block = max(1, round(max(block_length(pieces_TN[:, n]) for n in distinct)))
-    test = MCS(-pieces_TN[:, distinct], size=0.10, block_size=block, reps=REPETITIONS, seed=seed)
+    losses_TN = -pieces_TN[:, distinct]
+    test = MCS(  # method R ends in an error where two pairs tie
+        losses_TN, size=0.10, block_size=block, reps=REPETITIONS, method="max", seed=seed
+    )
     test.compute()
     kept = {distinct[int(str(place))] for place in test.included}
     kept |= {
         n
         for n in range(len(names))
-        if any(np.std(pieces_TN[:, n] - pieces_TN[:, m]) <= 1e-14 for m in kept)
+        if any(np.std(pieces_TN[:, n] - pieces_TN[:, m]) <= same for m in kept)
     }
     return tuple(name for n, name in enumerate(names) if n in kept)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from strategy.evaluation.execution import held_positions
 from strategy.evaluation.optimistic_mixture import mixture_weights
 
 Floats = NDArray[np.float64]
@@ -33,7 +34,9 @@ class Stage:
     ``return_T``: simple return of the price in each bar. ``target_TN``: each agent's target, in
     [-1, 1]. ``size_T``: position as a share of equity at a full target, the ensemble's own sizing,
     in [0, inf). ``deviation_T``: forecast deviation of the bar's return, above 0. ``cost_frac``:
-    cost of a unit of turnover. Raises StageError where shapes or ranges differ.
+    cost of a unit of turnover. ``hysteresis_frac``: smaller changes are left, as
+    ``strategy.evaluation.execution`` has it; 0: every change is made. Raises StageError where
+    shapes or ranges differ.
     """
 
     names: tuple[str, ...]
@@ -44,6 +47,7 @@ class Stage:
     cost_frac: float
     bar_s: float
     training_bars: int
+    hysteresis_frac: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit each other."""
@@ -109,9 +113,12 @@ def rivals(stage: Stage) -> tuple[RivalPath, ...]:
 
 def follow(name: str, position_T: Floats, stage: Stage, *, tradable: bool = True) -> RivalPath:
     """Hold these positions (shares of equity) through the test bars, from flat, at the costs."""
-    return_T = stage.return_T[stage.training_bars :]
+    test = slice(stage.training_bars, None)
+    return_T = stage.return_T[test]
     if position_T.shape != return_T.shape:
         raise StageError(f"{len(position_T)} positions for {len(return_T)} test bars")
+    if stage.hysteresis_frac > 0.0:
+        position_T = held_positions(position_T, stage.size_T[test], stage.hysteresis_frac)
     gross_T = position_T * return_T
     cost_T = stage.cost_frac * np.abs(np.diff(position_T, prepend=0.0))
     return RivalPath(

@@ -21,11 +21,10 @@ from strategy.evaluation.backtest import (
     trade,
 )
 from strategy.evaluation.execution import Costs, SizeRule, held_positions
+from strategy.evaluation.streaming import differing_rows, stream
 from strategy.evaluation.truncation import truncation_leaks
 from strategy.learning.bar_history import History, history_of
 from strategy.learning.forecasts import Forecast
-from strategy.meta_learner import MetaLearner, Outlook
-from strategy.regime_filter import RegimeFilter
 from strategy.runtime import Runtime
 from strategy.shipped_filter import shipped_tables
 from tests.fakes.small_bundle import FEATURE_NAMES, small_recipe
@@ -94,55 +93,26 @@ def run(listening: Listening) -> Backtest:
     return trade(listening, Plan())
 
 
-class Played:
-    """A feature engine as far as the meta-learner asks for one."""
-
-    window_bars = 10**9
-
-    def __init__(self, history: History) -> None:
-        self._history = history
-        self.bar_count = 0
-
-    def read_closed_bar(self, back: int, out_3: np.ndarray) -> None:
-        out_3[:] = self._history.bars_M3[self.bar_count - 1 - back]
-
-
 def test_decides_as_the_daemon_does(
     runtime: Runtime, history: History, listening: Listening, run: Backtest
 ) -> None:
-    """The live meta-learner, asked bar by bar, gives the same bits: weights, votes, exposure."""
-    tables = runtime.bundle.tables
-    forecast = Forecast.from_tables(tables, len(FEATURE_NAMES))
-    learner = MetaLearner(
-        runtime.bundle.agents, RegimeFilter.from_tables(tables), MetaLearningSettings(), HOUR_NS
-    )
-    features, held_BA = Played(history), np.ones((1, 5), np.int64)
-    location = runtime.bundle.normalisation
-    slow, agreed = 0.0, 0
-    for t in range(len(run)):
-        features.bar_count = int(history.bar_end_T[t])
-        posterior_K = learner.watch(features, history.close_T[t])  # type: ignore[arg-type]  # a stand-in
-        row_F = np.clip((history.features_TF[t] - location.mean_F) / location.scale_F, -5, 5)
-        fast = float(forecast.weight_F @ row_F.astype(np.float32).astype(np.float64))
-        slow = forecast.decay * slow + (1.0 - forecast.decay) * fast
-        seen_2 = np.clip([fast / forecast.scale, slow / forecast.slow_scale], -5, 5)
-        obs_BF = np.concatenate((row_F, posterior_K, seen_2)).astype(np.float32)[None, :]
-        judged = runtime.decide(obs_BF, held_BA)
-        weight_N = learner.weigh(judged.regime_BK[0], judged.predicted_BA[0], judged.healthy_BA[0])
-        outlook = Outlook(gain=forecast.gain(obs_BF[0, -2:]), cost_frac=6e-4)
-        action_N = learner.book(judged.action_BA[0], judged.healthy_BA[0], outlook)
-        held_BA = judged.action_BA
-        np.testing.assert_array_equal(run.followed.action_TN[t], action_N)
-        assert weight_N is not None
-        np.testing.assert_allclose(run.followed.weight_TN[t], weight_N, rtol=0, atol=1e-9)
-        sure_N = np.concatenate((judged.confidence_BA[0], np.ones(3, np.float32)))
-        target = combine(action_N, weight_N, sure_N, 1.0, 5)
-        assert run.followed.exposure_T[t] == pytest.approx(target.exposure, abs=1e-9)
-        assert run.followed.disagreement_T[t] == pytest.approx(target.disagreement, abs=1e-9)
-        agreed += 1
-    assert agreed == len(run) > 500
-    assert np.ptp(run.followed.weight_TN, axis=0).max() > 0.01
-    assert (run.followed.action_TN[:, :5] != 1).mean() > 0.2
+    """The live classes, asked bar by bar, give the same votes, weights, and exposure."""
+    followed, rows = run.followed, len(run)
+    cost_frac = run.plan.costs.trade_frac
+    streamed = stream(runtime, history, MetaLearningSettings(), cost_frac, rows)
+    assert differing_rows(streamed, followed.weight_TN, followed.action_TN) == 0
+    for t in range(0, rows, 20):
+        sure_N = np.concatenate((listening.heard.confidence_TA[t], np.ones(3, np.float32)))
+        target = combine(followed.action_TN[t], followed.weight_TN[t], sure_N, 1.0, 5)
+        assert followed.exposure_T[t] == pytest.approx(target.exposure, abs=1e-12)
+        assert followed.disagreement_T[t] == pytest.approx(target.disagreement, abs=1e-12)
+        assert followed.confidence_T[t] == pytest.approx(target.confidence, abs=1e-12)
+    assert rows > 500
+    assert np.ptp(followed.weight_TN, axis=0).max() > 0.01
+    assert (followed.action_TN[:, :5] != 1).mean() > 0.2
+    other_TN = followed.action_TN.copy()
+    other_TN[17, 2] = (other_TN[17, 2] + 1) % 3
+    assert differing_rows(streamed, followed.weight_TN, other_TN) == 1
 
 
 def test_money_adds_up_in_a_loop_by_hand(run: Backtest, history: History) -> None:
@@ -168,8 +138,9 @@ def test_no_decision_knows_a_later_bar(runtime: Runtime) -> None:
         hours_T = known_TF[:, 0].astype(np.int64) * HOUR_NS
         part = history_with(hours_T, known_TF[:, 1:5], known_TF[:, 5])
         made = decide(listen(runtime, part), Plan())
-        warm = len(known_TF) - len(made.position_T)
-        rows_TK = np.column_stack((made.position_T, made.followed.weight_TN))
+        position_T = made.positions(Plan())
+        warm = len(known_TF) - len(position_T)
+        rows_TK = np.column_stack((position_T, made.followed.weight_TN))
         return np.vstack((np.full((warm, rows_TK.shape[1]), np.nan), rows_TK))
 
     assert truncation_leaks(positions, known_TF, [300, 421, 499]) == ()
@@ -194,6 +165,8 @@ def test_what_is_left_out_carries_nothing(listening: Listening, run: Backtest) -
     place = without.agent_names.index("ppo")
     assert not without.followed.weight_TN[:, place].any()
     assert not without.target_TA[:, place].any()
+    no_crisis = trade(listening, Plan(dropped_regime="crisis"))
+    assert not np.array_equal(no_crisis.followed.weight_TN, run.followed.weight_TN)
     blind = trade(listening, Plan(is_regime_known=False))
     assert not np.array_equal(blind.followed.weight_TN, run.followed.weight_TN)
     with pytest.raises(MismatchError, match="no agent 'dqn'"):

@@ -1,0 +1,198 @@
+"""``metaensemble evaluate``: a bundle judged on bars; every trial counted, every figure with facts.
+
+What is written: ``report.json`` in the folder asked for, and a line in the ledger of trials. A
+detector that finds a fault makes the command fail (exit 1), and the report says so.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from daemon.bar_files import BarFileError
+from daemon.clock import SystemClock
+from daemon.evaluation_inputs import Inputs, Opened, open_inputs
+from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
+from strategy.bundle import Bundle, BundleError
+from strategy.evaluation.assessment import Assessment, Inquiry, assess
+from strategy.evaluation.backtest import Backtest, listen
+from strategy.evaluation.detectors import (
+    Finding,
+    check_ledger,
+    check_mixture,
+    check_streaming,
+    check_truncation,
+)
+from strategy.evaluation.figures import YEAR_S
+from strategy.evaluation.report_json import report_of
+from strategy.evaluation.report_lines import report_lines
+from strategy.evaluation.trials import (
+    LedgerError,
+    Trial,
+    append_trial,
+    read_trials,
+    sharpe_variance,
+)
+from strategy.learning.training import use_one_thread
+from strategy.regime_tracker import crisis_level_of
+
+EMBARGO_BARS = 200
+"""Bars between the last one that the training saw and the first that judges."""
+
+TRAINING_FRAC = 0.2
+"""Share of the bars that only teaches the meta-learner, where the training saw none of them."""
+
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationOptions:
+    """What the command asks for; ``test_from_ns`` 0: after what the training saw, or a fifth."""
+
+    inputs: Inputs
+    test_from_ns: int
+    seed: int
+    out: Path
+    as_json: bool
+    episodes: int = 20
+    episode_bars_max: int = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judged:
+    """A judgement and the report that was written of it."""
+
+    assessment: Assessment
+    report: dict[str, Any]
+    report_path: Path
+
+
+EVALUATION_ERRORS = (BundleError, BarFileError, LedgerError, ValueError, OSError)
+"""What bad input raises; each says in one line what is wrong."""
+
+
+def run(options: EvaluationOptions) -> int:
+    """Judge and tell; 0 done, 1 a detector found a fault, 2 refused, 130 interrupted."""
+    use_one_thread()
+    try:
+        with _progress() as announce:
+            judged = evaluate(options, announce)
+    except EVALUATION_ERRORS as error:
+        print(f"metaensemble: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    if options.as_json:
+        told = {name: part for name, part in judged.report.items() if name != "curves"}
+        print(json.dumps({**told, "report": str(judged.report_path)}))
+    else:
+        print("\n".join(report_lines(judged.report)))
+        print(f"  written to {judged.report_path}")
+    return EXIT_DONE if judged.assessment.is_clean else EXIT_FAILED
+
+
+def evaluate(options: EvaluationOptions, announce: Callable[[str], None]) -> Judged:
+    """Judge a bundle, count the trial, write the report; one of ``EVALUATION_ERRORS`` otherwise."""
+    clock = SystemClock()
+    began_ns = clock.monotonic_ns()
+    opened = open_inputs(options.inputs, clock.now_ns())
+    before = read_trials(opened.ledger_path)
+    listening = listen(opened.runtime, opened.history)
+    year_bars = YEAR_S * 1e9 / listening.bar_ns
+    bundle = opened.runtime.bundle
+    inquiry = Inquiry(
+        training_bars=_training_bars(bundle, listening.close_ns_T, options.test_from_ns),
+        seed=options.seed,
+        trials=len(before) + 1,
+        trial_variance=sharpe_variance(before, year_bars),
+        crisis_level=crisis_level_of(bundle.tables),
+        episodes=options.episodes,
+        episode_bars_max=options.episode_bars_max,
+    )
+    found = assess(listening, opened.plan, inquiry, lambda played: _check(opened, played), announce)
+    now_ns = clock.now_ns()
+    facts = {
+        **asdict(opened.facts),
+        "resampling_seed": options.seed,
+        "created": datetime.fromtimestamp(now_ns / 1e9, UTC).isoformat(timespec="seconds"),
+        "took_s": (clock.monotonic_ns() - began_ns) / 1e9,
+        "runtime": opened.runtime.form,
+        "status": bundle.manifest.status,
+    }
+    report = report_of(found, facts)
+    append_trial(opened.ledger_path, _trial(opened, found, options.seed, now_ns))
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / REPORT_FILE
+    path.write_text(json.dumps(report, allow_nan=False) + "\n", encoding="utf-8")
+    return Judged(assessment=found, report=report, report_path=path)
+
+
+def _check(opened: Opened, played: Backtest) -> tuple[Finding, ...]:
+    history, plan = opened.history, opened.plan
+    warm_bars = len(opened.bars.open_ns_T) - len(history)
+    return (
+        check_truncation(opened.runtime, opened.bars, plan, warm_bars),
+        check_streaming(opened.runtime, history, played),
+        check_ledger(played, history.close_T),
+        check_mixture(played),
+    )
+
+
+def _training_bars(
+    bundle: Bundle, close_ns_T: np.typing.NDArray[np.int64], test_from_ns: int
+) -> int:
+    """Return the row at which the test begins; ValueError where the training saw later bars."""
+    seen_ns = int(bundle.manifest.provenance.get("last_ns", "0"))
+    first = int(np.searchsorted(close_ns_T, test_from_ns))
+    begins = int(np.searchsorted(close_ns_T, seen_ns, side="right"))
+    free = begins + EMBARGO_BARS if begins else 0
+    if not test_from_ns:
+        first = max(free, int(TRAINING_FRAC * len(close_ns_T)))
+    elif first < free:
+        raise ValueError(
+            f"bundle {bundle.name} was trained on bars up to "
+            f"{datetime.fromtimestamp(seen_ns / 1e9, UTC):%Y-%m-%d %H:%M}: a test may begin "
+            f"{EMBARGO_BARS} bars later, not at the time asked for"
+        )
+    if not 2 <= first <= len(close_ns_T) - 100:
+        raise ValueError(
+            f"{first:,} of {len(close_ns_T):,} bars come before the test: at least 2 must, "
+            "and 100 must be left"
+        )
+    return first
+
+
+def _trial(opened: Opened, found: Assessment, seed: int, now_ns: int) -> Trial:
+    own = found.standings[0]
+    return Trial(
+        kind="evaluate",
+        created_ns=now_ns,
+        config_sha256=opened.facts.config_sha256,
+        bars_sha256=opened.facts.bars_sha256,
+        commit=opened.facts.commit,
+        seed=seed,
+        sharpe=own.metrics.sharpe,
+        bars=own.metrics.bars,
+        note=found.headline,
+        details={"bundle_sha256": opened.facts.bundle_sha256},
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Say on a terminal what is being done; elsewhere nothing."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda what: None
+        return
+    with console.status("reading") as status:
+        yield status.update

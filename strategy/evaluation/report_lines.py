@@ -1,0 +1,58 @@
+"""A report as lines of text for a terminal; a Sharpe never stands without its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from strategy.evaluation.figures import UNDEFINED
+
+Row = Mapping[str, Any]
+
+
+def report_lines(report: Row) -> Iterator[str]:
+    """Yield the lines of a report (``strategy.evaluation.report_json``), headline first."""
+    bars = report["bars"]
+    yield report["headline"]
+    for reason in report["missing"]:
+        yield f"  not shown: {reason}"
+    yield (
+        f"  {report['bundle']} on {report['bars_file']}: {bars['test']:,} test bars of "
+        f"{bars['length_s']:g} s after {bars['training']:,} that only teach"
+    )
+    yield f"  {'':36s}{'annual Sharpe':24s}{'lead of the ensemble':24s}{'return':>9s}{'fall':>8s}"
+    for row in report["standings"]:
+        mark = "" if row["is_tradable"] else " (knew the outcome)"
+        yield (
+            f"  {row['name'] + mark:36s}{interval_words(row['sharpe']):24s}"
+            f"{interval_words(row['lead']) if row['lead'] else '':24s}"
+            f"{row['metrics']['total_return']:>+9.1%}{row['metrics']['drawdown_frac_max']:>8.1%}"
+        )
+    for key in ("cost_sensitivity", "latency"):
+        for row in report[key]:
+            yield (
+                f"  {row['name']:36s}{interval_words(row['sharpe']):24s}"
+                f"{interval_words(row['lead'])}"
+            )
+    sure = report["certainty"]
+    yield (
+        f"  PSR {number(sure['psr'])}, DSR {number(sure['dsr'])} over {sure['trials']} trials, "
+        f"PBO {number(sure['pbo'])}; years that would show it: {number(sure['record_years_min'])}"
+    )
+    for finding in report["findings"]:
+        verdict = "clean" if finding["is_clean"] else "FAULT"
+        yield f"  {verdict} {finding['name']}: {finding['said']}"
+    found = report["specified"]
+    yield f"  grade {found['grade']}, {found['score']:.0f} of 100"
+
+
+def interval_words(interval: Row | None) -> str:
+    """Write an estimate with its 95 % interval, or that it is undefined."""
+    if interval is None:
+        return UNDEFINED
+    return f"{interval['estimate']:+.2f} [{interval['low']:+.2f}, {interval['high']:+.2f}]"
+
+
+def number(value: float | None) -> str:
+    """Write a number with two digits behind the point, or that it is undefined."""
+    return UNDEFINED if value is None else f"{value:.2f}"
