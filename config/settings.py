@@ -153,6 +153,12 @@ class RiskLimits(Section):
     order_depth_frac_max: Frac = Field(
         0.25, description="largest order as a share of what the other side of the book displays"
     )
+    order_day_volume_frac_max: Frac = Field(
+        0.01, description="largest order as a share of what is traded in 24 hours"
+    )
+    day_volume_age_ms_max: LimitInt = Field(
+        900_000, description="older day's volumes permit no new risk; asked for every minute"
+    )
     position_notional_quote_max: LimitFloat = Field(
         50_000.0, description="largest position per instrument, all working orders counted"
     )

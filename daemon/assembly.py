@@ -44,6 +44,7 @@ from daemon.simulated.attach import Exchange, attach
 from daemon.simulated.process import ExchangeError
 from daemon.simulated.process import start as start_exchange
 from daemon.venues.connect import VenueError, connect, load_instruments
+from daemon.venues.day_volumes import DayVolumes
 from daemon.venues.feeds import Feed
 from daemon.venues.key_rights import KeyRefusedError, check_key
 from daemon.venues.order_socket import OrderSocket
@@ -216,6 +217,8 @@ async def _open(site: _Site) -> Parts:
     keeper = Supervisor(site.clock, site.log.note, site.generator)
     site.stack.push_async_callback(keeper.close)
     keeper.spawn_forever("keep warm", parts.gateway.keep_warm)
+    volumes = DayVolumes(venue, instruments, parts.lanes.put, site.clock)
+    keeper.spawn_forever("day volumes", volumes.keep)
     if parts.gateway.socket is not None:
         keeper.spawn_forever("order socket", parts.gateway.socket.keep)
     await parts.feed.start()

@@ -30,6 +30,7 @@ from kernels.events import (
     BundleWithdrawn,
     Command,
     CommandName,
+    DayVolume,
     DepthDiff,
     DepthSnapshot,
     DrainEnd,
@@ -140,6 +141,7 @@ class Engine:
             DepthDiff: self._on_diff,
             DepthSnapshot: self._on_snapshot,
             MarkPrice: self._on_mark,
+            DayVolume: self._on_day_volume,
             FeedStatus: self._on_status,
             Fill: self.desk.on_fill,
             OrderUpdate: self.desk.on_update,
@@ -253,6 +255,10 @@ class Engine:
     def _on_mark(self, event: MarkPrice) -> tuple[Effect, ...]:
         self.markets[event.instrument].on_mark(event)
         self.desk.on_mark(event)
+        return ()
+
+    def _on_day_volume(self, event: DayVolume) -> tuple[Effect, ...]:
+        self.markets[event.instrument].on_day_volume(event)
         return ()
 
     def _on_status(self, event: FeedStatus) -> tuple[Effect, ...]:

@@ -21,7 +21,7 @@ from daemon.event_frames import MAGIC, RecordKind, frame
 from daemon.event_words import RunFacts, TurnParts, encode, encode_turns, state_parts
 from kernels.events import Event
 
-FORMAT = 3
+FORMAT = 4
 DIRECTORY = "events"
 SUFFIX = ".events"
 NS_PER_S = 1_000_000_000

@@ -36,6 +36,7 @@ from kernels.events import (
     BundleOffered,
     BundleWithdrawn,
     Command,
+    DayVolume,
     DepthDiff,
     DepthSnapshot,
     DrainEnd,
@@ -68,6 +69,7 @@ EVENT_TYPES: tuple[type[Any], ...] = (
     SettingsChanged,
     BundleOffered,
     BundleWithdrawn,
+    DayVolume,
 )
 """Numbers of the event types in the log: append only, never reorder."""
 

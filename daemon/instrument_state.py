@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.book import ASK, BID, Book, depth_lots
-from kernels.events import DepthDiff, DepthSnapshot, FeedStatus, MarkPrice, Quote, Trade, Verdict
+from kernels.events import (
+    DayVolume,
+    DepthDiff,
+    DepthSnapshot,
+    FeedStatus,
+    MarkPrice,
+    Quote,
+    Trade,
+    Verdict,
+)
 from kernels.features import FeatureEngine
 from kernels.units import Instrument
 
@@ -30,7 +39,8 @@ class MarketState:
     """All that is remembered of one market; book and features are live, so write it out at once.
 
     ``numbers`` are bid_ticks, bid_lots, ask_ticks, ask_lots, quote_received_ns, mark_ticks,
-    mark_received_ns, last_trade_ticks, top_checked_count, top_mismatch_count, recent_next.
+    mark_received_ns, day_volume_lots, day_volume_received_ns, last_trade_ticks, top_checked_count,
+    top_mismatch_count, recent_next.
     """
 
     book: NDArray[np.int64]
@@ -106,6 +116,8 @@ class InstrumentState:
         self.quote_received_ns = 0
         self.mark_ticks = 0
         self.mark_received_ns = 0
+        self.day_volume_lots = 0
+        self.day_volume_received_ns = 0
         self.last_trade_ticks = 0
         self.top_checked_count = 0
         self.top_mismatch_count = 0
@@ -169,6 +181,11 @@ class InstrumentState:
         self.mark_received_ns = mark.received_ns
         self.features.on_mark(mark.mark_ticks, mark.funding_rate_frac)
 
+    def on_day_volume(self, volume: DayVolume) -> None:
+        """Take over what was traded in a day."""
+        self.day_volume_lots = volume.volume_lots
+        self.day_volume_received_ns = volume.received_ns
+
     def on_status(self, status: FeedStatus) -> None:
         """Take over the feed's verdict."""
         self.verdict = status.verdict
@@ -191,6 +208,8 @@ class InstrumentState:
                 self.quote_received_ns,
                 self.mark_ticks,
                 self.mark_received_ns,
+                self.day_volume_lots,
+                self.day_volume_received_ns,
                 self.last_trade_ticks,
                 self.top_checked_count,
                 self.top_mismatch_count,
@@ -217,6 +236,8 @@ class InstrumentState:
             self.quote_received_ns,
             self.mark_ticks,
             self.mark_received_ns,
+            self.day_volume_lots,
+            self.day_volume_received_ns,
             self.last_trade_ticks,
             self.top_checked_count,
             self.top_mismatch_count,

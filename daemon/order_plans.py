@@ -183,7 +183,13 @@ def _cut(intent: OrderIntent, market: InstrumentState, settings: Settings) -> Or
     """Cut new risk to what one order may carry; the rest follows with the next decision."""
     is_buy = intent.side is Side.BUY
     depth_lots = market.ask_depth_lots if is_buy else market.bid_depth_lots
-    lots_max = order_lots_max(market.instrument, intent.price_ticks, settings.limits, depth_lots)
+    lots_max = order_lots_max(
+        market.instrument,
+        intent.price_ticks,
+        settings.limits,
+        depth_lots,
+        market.day_volume_lots,
+    )
     if intent.reduce_only or intent.quantity_lots <= lots_max:
         return intent
     return replace(intent, quantity_lots=max(lots_max, market.instrument.lots_min))

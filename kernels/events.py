@@ -173,6 +173,15 @@ class MarkPrice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DayVolume:
+    """What was traded of an instrument in the last 24 hours, as the venue says; whole lots."""
+
+    instrument: int
+    received_ns: int
+    volume_lots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedStatus:
     """The feed's own judgement of one instrument; travels to features and to the gate."""
 
@@ -297,7 +306,7 @@ class DrainEnd:
     judgement_ns: int | None = None
 
 
-MarketEvent = Quote | Trade | DepthDiff | DepthSnapshot | MarkPrice | FeedStatus
+MarketEvent = Quote | Trade | DepthDiff | DepthSnapshot | MarkPrice | DayVolume | FeedStatus
 AccountEvent = Fill | OrderUpdate | AccountState | Funding
 BundleEvent = BundleOffered | BundleWithdrawn
 Event = MarketEvent | AccountEvent | Command | Alarm | SettingsChanged | BundleEvent | DrainEnd

@@ -224,6 +224,25 @@ def depth_share(intent: OrderIntent, scene: Scene) -> Denial | None:
     return beyond(DenialCode.DEPTH_SHARE, limit, observed, "share of the visible depth")
 
 
+def day_volume_known(intent: OrderIntent, scene: Scene) -> Denial | None:
+    """Deny new risk while nobody has lately said how much of this is traded in a day."""
+    received_ns, limit_ms = scene.day_volume_received_ns, scene.limits.day_volume_age_ms_max
+    age_ns = scene.now_ns - received_ns
+    if received_ns and 0 <= age_ns <= limit_ms * NS_PER_MS:
+        return None
+    detail = "ms, age of the day's volume"
+    return beyond(DenialCode.DAY_VOLUME_STALE, limit_ms, age_ns / NS_PER_MS, detail)
+
+
+def day_volume_share(intent: OrderIntent, scene: Scene) -> Denial | None:
+    """Deny new risk that is too large a part of what is traded in a day (RTS 6, 15(1)(c))."""
+    volume_lots, limit = scene.day_volume_lots, scene.limits.order_day_volume_frac_max
+    if intent.quantity_lots <= limit * volume_lots:
+        return None
+    observed = intent.quantity_lots / volume_lots if volume_lots else float("inf")
+    return beyond(DenialCode.DAY_VOLUME_SHARE, limit, observed, "share of the day's volume")
+
+
 def fate_known(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk on an instrument while the fate of one of its orders is UNKNOWN."""
     if scene.unknown_count == 0:
@@ -271,6 +290,8 @@ NEW_RISK_CHECKS: tuple[Check, ...] = (
     equity_known,
     order_notional,
     depth_share,
+    day_volume_known,
+    day_volume_share,
     position_notional,
     gross_notional,
     net_notional,

@@ -36,6 +36,8 @@ class DenialCode(StrEnum):
     COLLAR_MARK = "collar_mark"
     SELF_TRADE = "self_trade"
     DEPTH_SHARE = "depth_share"
+    DAY_VOLUME_STALE = "day_volume_stale"
+    DAY_VOLUME_SHARE = "day_volume_share"
     UNKNOWN_ORDER = "unknown_order"
     EQUITY_MISSING = "equity_missing"
     ORDER_NOTIONAL = "order_notional"

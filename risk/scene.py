@@ -67,6 +67,8 @@ class Scene:
         "breaker",
         "buy_lots",
         "day_start_e8",
+        "day_volume_lots",
+        "day_volume_received_ns",
         "equity_e8",
         "instruments",
         "is_whole",
@@ -117,6 +119,8 @@ class Scene:
     mark_ticks: int
     quote_received_ns: int
     mark_received_ns: int
+    day_volume_lots: int
+    day_volume_received_ns: int
     # the account
     is_whole: int
     position_lots: int
@@ -153,6 +157,8 @@ class Scene:
             self.ask_lots = whole(row.ask_lots)
             self.quote_received_ns = whole(row.quote_received_ns)
             self.mark_received_ns = whole(row.mark_received_ns)
+            self.day_volume_lots = whole(row.day_volume_lots)
+            self.day_volume_received_ns = whole(row.day_volume_received_ns)
             if intent.side > 0:
                 self.ask_depth_lots = whole(row.ask_depth_lots)
             else:

@@ -200,17 +200,24 @@ def target_lots(
 
 
 def order_lots_max(
-    instrument: Instrument, price_ticks: int, limits: RiskLimits, depth_lots: int | None = None
+    instrument: Instrument,
+    price_ticks: int,
+    limits: RiskLimits,
+    depth_lots: int | None = None,
+    day_volume_lots: int | None = None,
 ) -> int:
     """Give the most lots of new risk that one order may carry at this price, filters included.
 
-    ``depth_lots`` is what the other side of the book displays, None where it is not to be asked.
+    ``depth_lots`` is what the other side of the book displays, ``day_volume_lots`` what is traded
+    in a day; None where one is not to be asked.
     """
     if price_ticks <= 0:
         return 0
     lot_quote = price_ticks * instrument.tick_lot_quote_e8 / E8
     allowed_quote = limits.order_notional_quote_max * (1.0 - ORDER_HEADROOM_FRAC)
     lots_max = min(instrument.lots_max, math.floor(allowed_quote / lot_quote))
-    if depth_lots is None:
-        return lots_max
-    return min(lots_max, math.floor(limits.order_depth_frac_max * depth_lots))
+    if depth_lots is not None:
+        lots_max = min(lots_max, math.floor(limits.order_depth_frac_max * depth_lots))
+    if day_volume_lots is not None:
+        lots_max = min(lots_max, math.floor(limits.order_day_volume_frac_max * day_volume_lots))
+    return lots_max

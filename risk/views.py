@@ -30,8 +30,8 @@ class MarketRow(Protocol):
     """Newest prices of one instrument; UNIX ns, ticks and lots.
 
     ``*_depth_lots`` is what the best levels of one side display together. ``mark_ticks`` is 0 while
-    unknown; the stamps are our own of the newest quote and mark, 0 for never. Prices stay when they
-    grow old: the gate judges their age, and a reduction may still use the last known one.
+    unknown; the stamps are our own of the newest quote, mark and day's volume, 0 for never. Prices
+    stay when they grow old: the gate judges their age, and a reduction may use the last known one.
     """
 
     @property
@@ -67,6 +67,14 @@ class MarketRow(Protocol):
         """Mark price."""
 
     @property
+    def day_volume_lots(self) -> int:
+        """Traded in the last 24 hours."""
+
+    @property
+    def day_volume_received_ns(self) -> int:
+        """When the venue said so."""
+
+    @property
     def quote_received_ns(self) -> int:
         """When the quote came."""
 
@@ -93,6 +101,8 @@ class StillMarket:
     mark_ticks: int
     quote_received_ns: int
     mark_received_ns: int
+    day_volume_lots: int
+    day_volume_received_ns: int
 
 
 BUY_LOTS = 0

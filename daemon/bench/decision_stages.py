@@ -97,6 +97,8 @@ class GateRig:
                 mark_ticks=ticks,
                 quote_received_ns=NOW_NS,
                 mark_received_ns=NOW_NS,
+                day_volume_lots=1_000_000,
+                day_volume_received_ns=NOW_NS,
             )
             for ticks in TOUCH_TICKS
         )

@@ -223,7 +223,8 @@ class Player:
                     self._publish(
                         name, tape_documents.kline_event(market.instrument, candle, now_ms)
                     )
-            day = market.tape.day() if self._hub.has(f"{prefix}@miniTicker") else None
+            is_asked = self._hub.has(f"{prefix}@miniTicker")
+            day = market.tape.whole_day(now_ms) if is_asked else None
             if day is not None:
                 self._publish(
                     f"{prefix}@miniTicker",

@@ -1,7 +1,7 @@
 """An instrument's recent trades summed up: minute candles, day statistics, aggregates.
 
-Minutes are those of the venue's clock. Statistics cover what was traded since the exchange opened,
-at most a day of it.
+Minutes are those of the venue's clock. Prices of the day are those since the exchange opened, its
+volume is that rate over a whole day.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from kernels.units import Instrument
 MINUTE_MS = 60_000
 CANDLES_KEPT = 1_440
 AGGREGATES_KEPT = 1_000
+DAY_MS = 86_400_000
+AGE_MS_MIN = 1_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,10 +58,12 @@ class Tape:
         self._instrument = instrument
         self.candles: deque[Candle] = deque(maxlen=CANDLES_KEPT)
         self._final_ms = 0
+        self._began_ms = 0
         self.aggregates: deque[dict[str, object]] = deque(maxlen=AGGREGATES_KEPT)
 
     def add(self, trade: Trade, now_ms: int) -> None:
         """Take one trade; minutes without trades become flat candles."""
+        self._began_ms = self._began_ms or now_ms
         minute_ms = now_ms // MINUTE_MS * MINUTE_MS
         ticks, lots = trade.price_ticks, trade.quantity_lots
         if self.candles:
@@ -115,6 +119,21 @@ class Tape:
         total = _copy(self.candles[0], self.candles[0].open_ms)
         for index in range(1, len(self.candles)):
             total.absorb(self.candles[index])
+        return total
+
+    def whole_day(self, now_ms: int) -> Candle | None:
+        """Return the day's candle as a venue that never closed would tell it.
+
+        A market younger than a day counts its volume as if it had gone on so all day: a client that
+        holds orders against the day's volume could do nothing in the first hours otherwise.
+        """
+        total = self.day()
+        if total is not None:
+            age_ms = min(max(now_ms - self._began_ms, AGE_MS_MIN), DAY_MS)
+            total.lots = total.lots * DAY_MS // age_ms
+            total.quote_e8 = total.quote_e8 * DAY_MS // age_ms
+            total.taker_buy_lots = total.taker_buy_lots * DAY_MS // age_ms
+            total.taker_buy_quote_e8 = total.taker_buy_quote_e8 * DAY_MS // age_ms
         return total
 
 

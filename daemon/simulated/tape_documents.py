@@ -117,7 +117,7 @@ def day_document(market: VenueMarket, now_ms: int) -> Document:
     """Render ticker/24hr; before the first trade the mid stands for every price."""
     instrument = market.instrument
     mark = market.mark_ticks
-    day = market.tape.day() or Candle(
+    day = market.tape.whole_day(now_ms) or Candle(
         open_ms=now_ms, open_ticks=mark, high_ticks=mark, low_ticks=mark, close_ticks=mark
     )
     change_ticks = day.close_ticks - day.open_ticks

@@ -87,6 +87,8 @@ def market() -> tuple[StillMarket, ...]:
         mark_ticks=600_000,
         quote_received_ns=NOW,
         mark_received_ns=NOW,
+        day_volume_lots=1_000_000,
+        day_volume_received_ns=NOW,
     )
     return (row,)
 

@@ -50,6 +50,8 @@ def approve(
         mark_ticks=intent.price_ticks,
         quote_received_ns=now_ns,
         mark_received_ns=now_ns,
+        day_volume_lots=intent.quantity_lots,
+        day_volume_received_ns=now_ns,
     )
     (answer,) = Gate(instruments, WIDE).review(
         [intent],

@@ -372,6 +372,38 @@ CASES = (
         lambda: GateScene(market=make_market(ask_depth_lots=(float("nan"), 1))),
     ),
     Case(
+        "day_volume_known",
+        DenialCode.DAY_VOLUME_STALE,
+        lambda: GateScene(market=make_market(day_volume_received_ns=(0, NOW_NS))),
+    ),
+    Case(
+        "day_volume_known",
+        DenialCode.DAY_VOLUME_STALE,
+        lambda: GateScene(
+            market=make_market(day_volume_received_ns=(NOW_NS - 901 * 10**9, NOW_NS))
+        ),
+    ),
+    Case(
+        "day_volume_known",
+        DenialCode.DAY_VOLUME_STALE,
+        lambda: GateScene(market=make_market(day_volume_received_ns=(NOW_NS + 1, NOW_NS))),
+    ),
+    Case(
+        "day_volume_share",
+        DenialCode.DAY_VOLUME_SHARE,
+        lambda: GateScene(market=make_market(day_volume_lots=(9_999, 10**9))),
+    ),
+    Case(
+        "day_volume_share",
+        DenialCode.DAY_VOLUME_SHARE,
+        lambda: GateScene(market=make_market(day_volume_lots=(0, 10**9))),
+    ),
+    Case(
+        "day_volume_share",
+        DenialCode.DAY_VOLUME_SHARE,
+        lambda: GateScene(market=make_market(day_volume_lots=(float("nan"), 10**9))),
+    ),
+    Case(
         "last_collar_mark",
         DenialCode.COLLAR_MARK,
         lambda: reducing(

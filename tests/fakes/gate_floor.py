@@ -30,6 +30,7 @@ from tests.fakes.gate_scene import (
 )
 
 AGES_NS = (0, 10**9, 4 * 10**9, 10**10)
+TOLD_AGES_NS = (0, 60 * 10**9, 899 * 10**9, 901 * 10**9, 10**13)
 """Ages of quotes and marks on a broken feed; the limits are 3 s and 5 s."""
 
 SHARES = ((), (1.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.5, 0.5, 0.0, 0.0), (0.2,) * 5)
@@ -46,6 +47,7 @@ class Floor:
     def __init__(self, seed: int) -> None:
         """Draw limits tight enough that every one of them binds now and then."""
         self.draw = np.random.default_rng(seed)
+        self.volume_draw = np.random.default_rng((seed, 1))  # what is traded in a day, and its age
         uniform = self.draw.uniform
         position = float(uniform(5_000, 40_000))
         gross = position * float(uniform(1.0, 2.0))
@@ -53,6 +55,7 @@ class Floor:
         self.limits = RiskLimits(
             order_notional_quote_max=position * float(uniform(0.2, 1.0)),
             order_depth_frac_max=float(uniform(0.05, 1.0)),
+            order_day_volume_frac_max=float(self.volume_draw.uniform(0.005, 0.1)),
             position_notional_quote_max=position,
             net_notional_quote_max=float(uniform(position, gross)),
             gross_notional_quote_max=gross,
@@ -171,6 +174,9 @@ class Floor:
         states = (BreakerState.NORMAL,) * 20 + tuple(BreakerState)
         models = (ModelVerdict.OK,) * 90 + tuple(ModelVerdict)
         depth = tuple(int(each) for each in draw.integers(300, 4000, 2) * (1, 20))
+        day = tuple(int(each) for each in self.volume_draw.integers(5_000, 200_000, 2) * (1, 20))
+        is_silent = self.volume_draw.random() < 0.06
+        told_ns = self.now_ns - is_silent * int(self.volume_draw.choice(TOLD_AGES_NS))
         return GateScene(
             ledger=self.ledger,
             market=make_market(
@@ -182,6 +188,8 @@ class Floor:
                 mark_ticks=marks,
                 quote_received_ns=(quoted_ns, self.now_ns),
                 mark_received_ns=(marked_ns, self.now_ns),
+                day_volume_lots=day,
+                day_volume_received_ns=(told_ns, self.now_ns),
             ),
             working=self.working(),
             breaker=states[int(draw.integers(0, len(states)))],
@@ -244,6 +252,8 @@ class Floor:
         assert not any(unknown for each, _, unknown in self.orders if each.instrument == at)
         assert abs(intent.price_ticks - self.ticks[at]) * 200 <= self.ticks[at]
         assert intent.quantity_lots <= self.limits.order_depth_frac_max * row.ask_depth_lots
+        assert self.now_ns - row.day_volume_received_ns <= 900 * 10**9
+        assert intent.quantity_lots <= self.limits.order_day_volume_frac_max * row.day_volume_lots
 
     def check_worst_case(self, intent: OrderIntent) -> None:
         """New risk leaves every limit kept, whatever of the working orders is filled."""

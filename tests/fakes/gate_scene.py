@@ -72,6 +72,8 @@ def make_market(**changes: Any) -> tuple[StillMarket, ...]:
         "mark_ticks": (BTC_TICKS, ETH_TICKS),
         "quote_received_ns": (NOW_NS, NOW_NS),
         "mark_received_ns": (NOW_NS, NOW_NS),
+        "day_volume_lots": (1_000_000, 10_000_000),
+        "day_volume_received_ns": (NOW_NS, NOW_NS),
         **changes,
     }
     names = list(values)

@@ -19,6 +19,7 @@ from daemon.event_words import RunFacts
 from kernels.events import (
     AGENTS,
     AccountState,
+    DayVolume,
     DepthDiff,
     DepthSnapshot,
     DrainEnd,
@@ -225,6 +226,8 @@ def market_batches(turns: int, seed: int = 1, start_ns: int = START_NS) -> Itera
             )
         if number % 50 == 0:
             events.append(MarkPrice(**stamps, mark_ticks=bid_ticks, funding_rate_frac=1e-4))
+        if number % 400 == 0:
+            events.append(DayVolume(instrument=0, received_ns=now_ns, volume_lots=10_000_000))
         yield events
 
 

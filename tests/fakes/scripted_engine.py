@@ -14,6 +14,7 @@ from daemon.engine import Engine
 from kernels.events import (
     AGENTS,
     AccountState,
+    DayVolume,
     DrainEnd,
     Event,
     FeedStatus,
@@ -145,6 +146,7 @@ def second(number: int, bid_ticks: int = 600_000) -> list[Event]:
         quote(at_ns, bid_ticks),
         trade(at_ns + 1),
         mark(at_ns + 2, bid_ticks),
+        DayVolume(instrument=0, received_ns=at_ns + 2, volume_lots=10_000_000),
         DrainEnd(received_ns=at_ns + 3, drained_count=3),
     ]
 

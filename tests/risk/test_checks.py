@@ -88,7 +88,9 @@ def test_removing_a_check_lets_its_scenes_through(
             assert isinstance(answer, Approved), answer
 
 
-@pytest.mark.parametrize("name", sorted({*WIDE, "order_depth_frac_max", "leverage_max"}))
+@pytest.mark.parametrize(
+    "name", sorted({*WIDE, "order_depth_frac_max", "order_day_volume_frac_max", "leverage_max"})
+)
 def test_a_limit_of_zero_permits_nothing(name: str) -> None:
     """0 means 0: no limit is switched off by it, and reductions still pass."""
     smaller = {"order_notional_quote_max", "position_notional_quote_max", "net_notional_quote_max"}

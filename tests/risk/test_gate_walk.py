@@ -33,11 +33,13 @@ def test_no_limit_is_ever_exceeded(seed: int) -> None:
 
 def test_random_floors_press_on_every_limit() -> None:
     """The random floors approve often and meet each limit often, so the property says something."""
-    approved_count, codes = walk_many(200)
+    approved_count, codes = walk_many(300)
     assert approved_count > 3_000
     for code in (
         DenialCode.ORDER_NOTIONAL,
         DenialCode.DEPTH_SHARE,
+        DenialCode.DAY_VOLUME_SHARE,
+        DenialCode.DAY_VOLUME_STALE,
         DenialCode.POSITION_NOTIONAL,
         DenialCode.GROSS_NOTIONAL,
         DenialCode.NET_NOTIONAL,
@@ -71,6 +73,8 @@ def test_random_floors_press_on_every_limit() -> None:
         "collar_mid",
         "no_self_trade",
         "depth_share",
+        "day_volume_known",
+        "day_volume_share",
         "fate_known",
         "order_notional",
         "position_notional",

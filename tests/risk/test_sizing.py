@@ -358,3 +358,13 @@ def test_largest_order_keeps_its_share_of_the_depth(depth_lots: int, share: floa
     assert lots <= share * depth_lots
     if lots < order_lots_max(BTC_SPEC, BTC_TICKS, limits):
         assert lots + 1 > share * depth_lots
+
+
+@given(st.integers(0, 10**7), st.floats(0.0, 1.0))
+def test_largest_order_keeps_its_share_of_the_day(volume_lots: int, share: float) -> None:
+    """An order cut to the day's volume is the largest that the gate's check of it lets pass."""
+    limits = RiskLimits(order_day_volume_frac_max=share)
+    lots = order_lots_max(BTC_SPEC, BTC_TICKS, limits, None, volume_lots)
+    assert lots <= share * volume_lots
+    if lots < order_lots_max(BTC_SPEC, BTC_TICKS, limits):
+        assert lots + 1 > share * volume_lots

@@ -68,6 +68,20 @@ def test_candles_sum_up_to_the_trades(script: list[tuple[int, int, int, Side]]) 
         assert all(row.open_ms % (minutes * MINUTE_MS) == 0 for row in rows)
 
 
+def test_young_market_tells_its_volume_at_the_rate_of_a_day() -> None:
+    """Ten lots in an hour are 240 in a day; a market of a day or more tells what it traded."""
+    tape = Tape(PAIR)
+    assert tape.whole_day(START_MS) is None
+    tape.add(trade(1, 100, 4, Side.BUY), START_MS)
+    tape.add(trade(2, 101, 6, Side.SELL), START_MS + 1_800_000)
+    young = tape.whole_day(START_MS + 3_600_000)
+    assert young is not None
+    assert (young.lots, young.taker_buy_lots, young.count) == (240, 96, 2)
+    old = tape.whole_day(START_MS + 90_000_000)
+    assert old is not None
+    assert old.lots == 10
+
+
 def test_long_silence_is_filled_no_further_than_is_kept() -> None:
     """A trade after ten days leaves a day of flat candles, made in one step."""
     tape = Tape(PAIR)
@@ -96,6 +110,6 @@ def test_documents_print_in_their_dialect() -> None:
         market.apply(trade(1, 6_000_000, 7), START_MS)
         row = klines_document(market, {"interval": "1m"})[0]
         assert (row[5], row[8]) == (quantity, 1)
-        document = day_document(market, START_MS)
+        document = day_document(market, START_MS + 86_400_000)
         assert document["volume"] == quantity
         assert ("bidPrice" in document) is has_touch
