@@ -16,6 +16,8 @@ from kernels.events import DayVolume, Event
 from kernels.units import Instrument, to_e8
 
 INTERVAL_S = 60.0
+FIRST_INTERVAL_S, FIRST_ROUNDS = 3.0, 20
+"""A market that just opened tells little at first: it is asked more often in its first minute."""
 
 
 class DayVolumes:
@@ -36,10 +38,12 @@ class DayVolumes:
 
     async def keep(self) -> None:
         """Ask for ever; raises what the venue's client raises, to be run again after a pause."""
+        rounds = 0
         while True:
             for instrument in self._instruments:
                 self._put(await self.ask(instrument))
-            await asyncio.sleep(INTERVAL_S)
+            rounds += 1
+            await asyncio.sleep(FIRST_INTERVAL_S if rounds < FIRST_ROUNDS else INTERVAL_S)
 
     async def ask(self, instrument: Instrument) -> DayVolume:
         """Return what is traded of one instrument; ValueError for an answer that says nothing."""
