@@ -36,6 +36,8 @@ async def test_every_instrument_gets_its_volume(monkeypatch: pytest.MonkeyPatch)
 
             volumes = DayVolumes(exchange, instruments, put, SystemClock())
             monkeypatch.setattr(day_volumes, "FIRST_INTERVAL_S", 0.2)
+            for symbol in SYMBOLS:  # the market begins to move when somebody looks
+                await exchange.watch_trades(symbol)
             keeping = asyncio.create_task(volumes.keep())
             async with asyncio.timeout(10):
                 while not all(
@@ -58,10 +60,12 @@ async def test_answer_without_a_volume_is_an_error() -> None:
     """A negative volume is no evidence: whoever runs the poller notes it and tries again."""
 
     class Liar:
-        async def fapiPublicGetTicker24hr(self, _: dict[str, str]) -> dict[str, str]:  # noqa: N802
+        async def fapiPublicGetTicker24hr(  # noqa: N802 - ccxt's own name
+            self, _: dict[str, str]
+        ) -> dict[str, str]:
             return {"volume": "-1"}
 
     instruments = listed_instruments(SYMBOLS, maker_fee_bps=2.0, taker_fee_bps=5.0)
-    liar = DayVolumes(Liar(), instruments, lambda _: True, SystemClock())  # type: ignore[arg-type]
+    liar = DayVolumes(Liar(), instruments, lambda _: True, SystemClock())  # type: ignore[arg-type]  # one call of it
     with pytest.raises(ValueError, match="volume -1"):
         await liar.ask(instruments[0])

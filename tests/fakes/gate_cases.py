@@ -396,11 +396,6 @@ CASES = (
     Case(
         "day_volume_share",
         DenialCode.DAY_VOLUME_SHARE,
-        lambda: GateScene(market=make_market(day_volume_lots=(0, 10**9))),
-    ),
-    Case(
-        "day_volume_share",
-        DenialCode.DAY_VOLUME_SHARE,
         lambda: GateScene(market=make_market(day_volume_lots=(float("nan"), 10**9))),
     ),
     Case(
