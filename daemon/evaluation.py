@@ -1,6 +1,7 @@
 """``metaensemble evaluate``: a bundle judged on bars; every trial counted, every figure with facts.
 
-What is written: ``report.json`` in the folder asked for, and a line in the ledger of trials. A
+What is written: ``report.json`` and the tear sheet in the folder asked for, and a line in the
+ledger of trials. A
 detector that finds a fault makes the command fail (exit 1), and the report says so.
 """
 
@@ -35,6 +36,7 @@ from strategy.evaluation.detectors import (
 from strategy.evaluation.figures import YEAR_S
 from strategy.evaluation.report_json import report_of
 from strategy.evaluation.report_lines import report_lines
+from strategy.evaluation.tear_sheet import tear_sheet
 from strategy.evaluation.trials import (
     LedgerError,
     Trial,
@@ -51,7 +53,7 @@ EMBARGO_BARS = 200
 TRAINING_FRAC = 0.2
 """Share of the bars that only teaches the meta-learner, where the training saw none of them."""
 
-REPORT_FILE = "report.json"
+REPORT_FILE, SHEET_FILE = "report.json", "report.html"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,7 @@ def run(options: EvaluationOptions) -> int:
         print(json.dumps({**told, "report": str(judged.report_path)}))
     else:
         print("\n".join(report_lines(judged.report)))
-        print(f"  written to {judged.report_path}")
+        print(f"  written to {judged.report_path} and {SHEET_FILE}, for a browser")
     return EXIT_DONE if judged.assessment.is_clean else EXIT_FAILED
 
 
@@ -133,6 +135,7 @@ def evaluate(options: EvaluationOptions, announce: Callable[[str], None]) -> Jud
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / REPORT_FILE
     path.write_text(json.dumps(report, allow_nan=False) + "\n", encoding="utf-8")
+    (options.out / SHEET_FILE).write_text(tear_sheet(report), encoding="utf-8")
     return Judged(assessment=found, report=report, report_path=path)
 
 

@@ -224,11 +224,19 @@ def _stationary_indices(
 ) -> NDArray[np.int64]:
     index_DT = np.empty((draws, count), np.int64)
     for d in range(draws):
-        at = generator.integers(0, count)
+        at = int(generator.integers(0, count))
         for t in range(count):
             index_DT[d, t] = at
-            at = generator.integers(0, count) if generator.random() < restart else (at + 1) % count
+            at = _next_index(generator.random(), restart, at, count)
     return index_DT
+
+
+@njit
+def _next_index(uniform: float, restart: float, at: int, count: int) -> int:
+    """Go on by one, wrapped around, or begin a block anywhere; one uniform decides both."""
+    if uniform < restart:
+        return min(int(uniform / restart * count), count - 1)
+    return at + 1 if at + 1 < count else 0
 
 
 @njit
@@ -243,12 +251,12 @@ def _bootstrap_sharpes(
     for d in range(draws):
         total_N[:] = 0.0
         square_N[:] = 0.0
-        at = generator.integers(0, count)
+        at = int(generator.integers(0, count))
         for _ in range(count):
             for n in range(paths):
                 total_N[n] += path_TN[at, n]
                 square_N[n] += path_TN[at, n] ** 2
-            at = generator.integers(0, count) if generator.random() < restart else (at + 1) % count
+            at = _next_index(generator.random(), restart, at, count)
         for n in range(paths):
             mean = total_N[n] / count
             variance = (square_N[n] - count * mean * mean) / (count - 1)

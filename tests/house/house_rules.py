@@ -34,6 +34,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "numba": ("kernels/jit.py",),
     "orjson": ("daemon/",),
     "prometheus_client": ("daemon/metrics.py",),
+    "plotly": ("strategy/evaluation/tear_sheet.py",),
     "pyarrow": ("daemon/bar_files.py",),
     "pydantic": ("config/", "strategy/manifest.py"),
     "rich": ("daemon/",),
@@ -55,7 +56,7 @@ ROOM_LIBRARIES: dict[str, frozenset[str]] = {
     "kernels": frozenset({"numba", "numpy"}),
     "risk": frozenset({"config", "kernels", "numpy"}),
     "strategy": frozenset(
-        {"arch", "config", "kernels", "numpy", "pydantic", "safetensors", "torch"}
+        {"arch", "config", "kernels", "numpy", "plotly", "pydantic", "safetensors", "torch"}
     ),
 }
 
