@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from daemon.cli_train import day_ns
@@ -32,6 +33,15 @@ def register(tools: HistoryTools) -> None:
         metavar="DIR",
         help="where the report goes (evaluation_results)",
     )
+    parser.add_argument(
+        "--seal",
+        type=Path,
+        metavar="FILE",
+        help="later bars that nobody has looked at: they judge, once, and it is recorded",
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="look at sealed bars once more; every report says so"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.set_defaults(command=lambda options: _evaluate(options, tools))
 
@@ -45,7 +55,8 @@ def _evaluate(options: argparse.Namespace, tools: HistoryTools) -> int:
         return refuse(error)
     return evaluation.run(
         evaluation.EvaluationOptions(
-            inputs=inputs,
+            inputs=replace(inputs, sealed_path=options.seal),
+            is_again=options.again,
             test_from_ns=options.test_from,
             seed=options.seed,
             out=options.out,

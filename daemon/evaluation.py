@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from daemon.bar_files import BarFileError
+from daemon.bar_files import BarFileError, read_bars
 from daemon.clock import SystemClock
-from daemon.evaluation_inputs import Inputs, Opened, open_inputs
+from daemon.evaluation_inputs import Inputs, Opened, ledger_of, open_inputs
 from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
+from daemon.seals import break_seal, seal_lines
+from daemon.train import code_commit
 from strategy.bundle import Bundle, BundleError
 from strategy.evaluation.assessment import Assessment, Inquiry, assess
 from strategy.evaluation.backtest import Backtest, listen
@@ -38,6 +40,7 @@ from strategy.evaluation.report_json import report_of
 from strategy.evaluation.report_lines import report_lines
 from strategy.evaluation.tear_sheet import tear_sheet
 from strategy.evaluation.trials import (
+    SEALED,
     LedgerError,
     Trial,
     append_trial,
@@ -58,13 +61,18 @@ REPORT_FILE, SHEET_FILE = "report.json", "report.html"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationOptions:
-    """What the command asks for; ``test_from_ns`` 0: after what the training saw, or a fifth."""
+    """What the command asks for; ``test_from_ns`` 0: after what the training saw, or a fifth.
+
+    ``out`` None: nothing is written but the trial. ``is_again`` allows a second look at sealed
+    bars.
+    """
 
     inputs: Inputs
     test_from_ns: int
     seed: int
-    out: Path
+    out: Path | None
     as_json: bool
+    is_again: bool = False
     episodes: int = 20
     episode_bars_max: int = 1_000
 
@@ -75,7 +83,7 @@ class Judged:
 
     assessment: Assessment
     report: dict[str, Any]
-    report_path: Path
+    report_path: Path | None
 
 
 EVALUATION_ERRORS = (BundleError, BarFileError, LedgerError, ValueError, OSError)
@@ -98,28 +106,39 @@ def run(options: EvaluationOptions) -> int:
         print(json.dumps({**told, "report": str(judged.report_path)}))
     else:
         print("\n".join(report_lines(judged.report)))
-        print(f"  written to {judged.report_path} and {SHEET_FILE}, for a browser")
+        print(f"  written to {judged.report_path}; for a browser: {SHEET_FILE} beside it")
     return EXIT_DONE if judged.assessment.is_clean else EXIT_FAILED
 
 
-def evaluate(options: EvaluationOptions, announce: Callable[[str], None]) -> Judged:
+def evaluate(
+    options: EvaluationOptions, announce: Callable[[str], None] = lambda _: None
+) -> Judged:
     """Judge a bundle, count the trial, write the report; one of ``EVALUATION_ERRORS`` otherwise."""
     clock = SystemClock()
     began_ns = clock.monotonic_ns()
+    ledger_path, sealed_path = ledger_of(options.inputs), options.inputs.sealed_path
     opened = open_inputs(options.inputs, clock.now_ns())
-    before = read_trials(opened.ledger_path)
+    before = [trial for trial in read_trials(ledger_path) if trial.kind != SEALED]
     listening = listen(opened.runtime, opened.history)
     year_bars = YEAR_S * 1e9 / listening.bar_ns
     bundle = opened.runtime.bundle
     inquiry = Inquiry(
-        training_bars=_training_bars(bundle, listening.close_ns_T, options.test_from_ns),
+        training_bars=_training_bars(bundle, listening.close_ns_T, _test_from_ns(options)),
         seed=options.seed,
         trials=len(before) + 1,
-        trial_variance=sharpe_variance(before, year_bars),
+        trial_variance=sharpe_variance(tuple(before), year_bars),
         crisis_level=crisis_level_of(bundle.tables),
         episodes=options.episodes,
         episode_bars_max=options.episode_bars_max,
     )
+    if sealed_path is not None:  # the last thing before anything of it is seen
+        break_seal(
+            ledger_path,
+            sealed_path,
+            now_ns=clock.now_ns(),
+            commit=code_commit(),
+            again=options.is_again,
+        )
     found = assess(listening, opened.plan, inquiry, lambda played: _check(opened, played), announce)
     now_ns = clock.now_ns()
     facts = {
@@ -130,13 +149,29 @@ def evaluate(options: EvaluationOptions, announce: Callable[[str], None]) -> Jud
         "runtime": opened.runtime.form,
         "status": bundle.manifest.status,
     }
-    report = report_of(found, facts)
-    append_trial(opened.ledger_path, _trial(opened, found, options.seed, now_ns))
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / REPORT_FILE
-    path.write_text(json.dumps(report, allow_nan=False) + "\n", encoding="utf-8")
-    (options.out / SHEET_FILE).write_text(tear_sheet(report), encoding="utf-8")
+    sealed = opened.facts.bars_sha256 if sealed_path is not None else ""
+    append_trial(ledger_path, _trial(opened, found, options.seed, now_ns, sealed))
+    report = report_of(found, {**facts, "seal": list(seal_lines(ledger_path))})
+    path = None if options.out is None else _write(options.out, report)
     return Judged(assessment=found, report=report, report_path=path)
+
+
+def _write(folder: Path, report: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / REPORT_FILE
+    path.write_text(json.dumps(report, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / SHEET_FILE).write_text(tear_sheet(report), encoding="utf-8")
+    return path
+
+
+def _test_from_ns(options: EvaluationOptions) -> int:
+    """Return when the test begins: with the sealed bars where there are some."""
+    sealed_path = options.inputs.sealed_path
+    if sealed_path is None:
+        return options.test_from_ns
+    if options.test_from_ns:
+        raise ValueError("--test-from and --seal exclude each other: sealed bars are the test")
+    return int(read_bars(sealed_path).open_ns_T[0])
 
 
 def _check(opened: Opened, played: Backtest) -> tuple[Finding, ...]:
@@ -174,7 +209,7 @@ def _training_bars(
     return first
 
 
-def _trial(opened: Opened, found: Assessment, seed: int, now_ns: int) -> Trial:
+def _trial(opened: Opened, found: Assessment, seed: int, now_ns: int, sealed: str) -> Trial:
     own = found.standings[0]
     return Trial(
         kind="evaluate",
@@ -186,7 +221,7 @@ def _trial(opened: Opened, found: Assessment, seed: int, now_ns: int) -> Trial:
         sharpe=own.metrics.sharpe,
         bars=own.metrics.bars,
         note=found.headline,
-        details={"bundle_sha256": opened.facts.bundle_sha256},
+        details={"bundle_sha256": opened.facts.bundle_sha256, "sealed": sealed},
     )
 
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from config.settings import Settings
-from daemon.bar_files import read_bars
+from daemon.bar_files import BarTable, read_bars
+from daemon.seals import file_sha256
 from daemon.train import code_commit
 from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
 from kernels.units import E8
@@ -27,7 +30,9 @@ from strategy.runtime import Runtime
 class Inputs:
     """What the command line asks for; times in ns, 0 and the far future for all bars.
 
-    ``bar_ns`` 0: bars as long as the bundle was fitted on, where the file's divide them.
+    ``bar_ns`` 0: bars as long as the bundle was fitted on, where the file's divide them. ``table``
+    holds the bars themselves where they come from no file. ``sealed_path`` are bars that follow:
+    they judge, all others teach.
     """
 
     bundle_path: Path
@@ -40,6 +45,8 @@ class Inputs:
     equity_quote: float
     settings: Settings
     ledger_path: Path | None
+    table: BarTable | None = None
+    sealed_path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +87,12 @@ def open_inputs(inputs: Inputs, now_ns: int) -> Opened:
         delay_bars=inputs.delay_bars,
         exposure_frac_max=bundle.manifest.limits.exposure_frac_max,
     )
+    files = (inputs.bars_path, inputs.sealed_path)
     facts = Facts(
         bundle=str(inputs.bundle_path),
         bundle_sha256=bundle.sha256,
-        bars_file=inputs.bars_path.name,
-        bars_sha256=hashlib.sha256(inputs.bars_path.read_bytes()).hexdigest(),
+        bars_file=" then ".join(path.name for path in files if path is not None),
+        bars_sha256=_bars_sha256(inputs),
         config_sha256=hashlib.sha256(repr(plan).encode()).hexdigest(),
         commit=code_commit(),
         seed=bundle.manifest.seed,
@@ -95,7 +103,7 @@ def open_inputs(inputs: Inputs, now_ns: int) -> Opened:
         history=history,
         plan=plan,
         facts=facts,
-        ledger_path=inputs.ledger_path or _ledger_path(inputs.bundle_path),
+        ledger_path=ledger_of(inputs),
     )
 
 
@@ -124,7 +132,9 @@ def _feature_names(path: Path) -> tuple[str, ...]:
 
 
 def _bars(inputs: Inputs, bundle: Bundle) -> RawBars:
-    table = read_bars(inputs.bars_path, inputs.from_ns, inputs.to_ns)
+    table = inputs.table or read_bars(inputs.bars_path, inputs.from_ns, inputs.to_ns)
+    if inputs.sealed_path is not None:
+        table = _joined(table, read_bars(inputs.sealed_path), inputs.sealed_path)
     fitted_ns = bundle.manifest.observation.bar_interval_ms * 1_000_000
     is_trained = bool(bundle.manifest.provenance)
     interval_ns = inputs.bar_ns or (fitted_ns if is_trained else table.interval_ns)
@@ -145,7 +155,32 @@ def _bars(inputs: Inputs, bundle: Bundle) -> RawBars:
     return RawBars(open_ns_T=opened_T, prices_T4=prices_T4, volume_T=volume_T, build=build)
 
 
-def _ledger_path(bundle_path: Path) -> Path:
+def _joined(table: BarTable, sealed: BarTable, path: Path) -> BarTable:
+    """Put sealed bars behind the others; ValueError where they do not follow."""
+    if sealed.interval_ns != table.interval_ns or sealed.open_ns_T[0] <= table.open_ns_T[-1]:
+        raise ValueError(f"the bars of {path.name} do not follow the others, or are not as long")
+    return BarTable(
+        open_ns_T=np.concatenate((table.open_ns_T, sealed.open_ns_T)),
+        prices_T4=np.concatenate((table.prices_T4, sealed.prices_T4)),
+        volume_T=np.concatenate((table.volume_T, sealed.volume_T)),
+        interval_ns=table.interval_ns,
+    )
+
+
+def _bars_sha256(inputs: Inputs) -> str:
+    """Return the hash of the file of bars, of the sealed one where there is one, of drawn bars."""
+    if inputs.sealed_path is not None or inputs.table is None:
+        return file_sha256(inputs.sealed_path or inputs.bars_path)
+    table = inputs.table
+    digest = hashlib.sha256(table.open_ns_T.tobytes())
+    digest.update(np.ascontiguousarray(table.prices_T4).tobytes())
+    digest.update(table.volume_T.tobytes())
+    return digest.hexdigest()
+
+
+def ledger_of(inputs: Inputs) -> Path:
     """Return the ledger beside a bundle; of the shipped bundles the one of the working folder."""
-    folder = bundle_path.resolve().parent
+    if inputs.ledger_path is not None:
+        return inputs.ledger_path
+    folder = inputs.bundle_path.resolve().parent
     return Path(TRIALS_FILE) if folder == DEFAULT_BUNDLE_PATH.parent else folder / TRIALS_FILE

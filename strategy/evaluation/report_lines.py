@@ -42,6 +42,8 @@ def report_lines(report: Row) -> Iterator[str]:
     for finding in report["findings"]:
         verdict = "clean" if finding["is_clean"] else "FAULT"
         yield f"  {verdict} {finding['name']}: {finding['said']}"
+    for line in report["seal"]:
+        yield f"  sealed: {line}"
     found = report["specified"]
     yield f"  grade {found['grade']}, {found['score']:.0f} of 100"
 

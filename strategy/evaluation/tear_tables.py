@@ -49,7 +49,7 @@ def facts_table(report: Report) -> str:
         ("commit", report["commit"] or "unknown"),
         ("made", report["created"]),
     ]
-    rows += [("sealed data", line) for line in report.get("seal", [])]
+    rows += [("sealed data", line) for line in report["seal"]]
     return table(("fact", ""), rows)
 
 

@@ -12,6 +12,7 @@ from daemon.cli import main
 from kernels.features import DEFAULT_FEATURE_NAMES
 from strategy.archive import write_bundle
 from strategy.bundle import DEFAULT_BUNDLE_PATH
+from strategy.evaluation import contests
 from strategy.evaluation.detectors import Finding
 from strategy.evaluation.trials import read_trials
 from tests.daemon.test_backtesting import write_drawn_bars
@@ -26,6 +27,12 @@ FIRST_NS = 1_600_000_000 // 3_600 * HOUR_NS
 def bars_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return one file for all."""
     return write_drawn_bars(tmp_path_factory.mktemp("bars") / "bars.parquet", bars=BARS)
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resample a hundred times: these tests ask whether it is done, not how exactly."""
+    monkeypatch.setattr(contests, "REPETITIONS", 100)
 
 
 def words(bundle: Path, bars_path: Path, folder: Path, *more: str) -> list[str]:

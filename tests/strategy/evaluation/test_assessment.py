@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from config.settings import MetaLearningSettings
 from kernels.events import REGIMES
+from strategy.evaluation import contests
 from strategy.evaluation.assessment import Assessment, Inquiry, assess
 from strategy.evaluation.backtest import Listening, Plan, listen
 from strategy.evaluation.comparison import ENSEMBLE, EQUAL
@@ -28,6 +30,14 @@ INQUIRY = Inquiry(training_bars=150, seed=3, trials=4)
 CLEAN = (Finding(name="planted", is_clean=True, said="nothing"),)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_draws() -> Iterator[None]:
+    """Resample a hundred times: these tests ask whether it is done, not how exactly."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contests, "REPETITIONS", 100)
+        yield
+
+
 @pytest.fixture(scope="module")
 def listening(runtime: Runtime, history: History) -> Listening:
     """Ask the bundle once."""
@@ -42,7 +52,7 @@ def found(listening: Listening) -> Assessment:
 
 def test_everything_is_there_and_has_its_interval(found: Assessment) -> None:
     """Every rival, cost, delay, part left out and regime; no Sharpe without an interval."""
-    report = report_of(found, {"bundle": "small", "bars_file": "drawn"})
+    report = report_of(found, {"bundle": "small", "bars_file": "drawn", "seal": ["opened"]})
     again = json.loads(json.dumps(report, allow_nan=False))
     names = [row["name"] for row in again["standings"]]
     assert names[0] == ENSEMBLE

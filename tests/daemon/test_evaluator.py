@@ -1,0 +1,94 @@
+"""``MetaLearningEvaluator`` as the specification documents it; martingale worlds at night."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daemon.evaluator import META_LEARNING, PORTFOLIO, MetaLearningEvaluator
+from strategy.bundle import DEFAULT_BUNDLE_PATH, BundleError
+from strategy.evaluation import contests
+from strategy.evaluation.drawn_bars import HOUR_NS, MARTINGALE, drawn_bars
+from strategy.evaluation.trials import read_trials
+
+WORLDS_COUNT = 200
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resample a hundred times: these tests ask whether it is done, not how exactly."""
+    monkeypatch.setattr(contests, "REPETITIONS", 100)
+
+
+def test_the_documented_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every documented figure is there, the files are written, the drawn world is named."""
+    monkeypatch.chdir(tmp_path)
+    evaluator = MetaLearningEvaluator(DEFAULT_BUNDLE_PATH, {"seed": 5})
+    results = evaluator.evaluate_comprehensive(
+        num_episodes=4, max_steps_per_episode=50, save_results=True
+    )
+    assert set(results["portfolio_metrics"]) == set(PORTFOLIO)
+    assert set(results["meta_learning_metrics"]) == set(META_LEARNING)
+    assessed = results["detailed_analysis"]["performance_assessment"]
+    assert assessed["grade"] in "ABCDF"
+    assert 0.0 <= assessed["score"] <= 100.0
+    assert assessed["headline"].startswith("The ensemble is not distinguishable")
+    assert results["detailed_analysis"]["episodes"] == 4
+    assert results["report"]["bars_file"] == "drawn world misspecified, seed 5"
+    written = {path.name for path in (tmp_path / "evaluation_results").iterdir()}
+    assert written == {"report.json", "report.html"}
+    assert len(read_trials(tmp_path / "trials.jsonl")) == 1
+
+
+def test_nothing_falls_back(tmp_path: Path) -> None:
+    """Unknown keys, a bundle that is none and bars that are none raise."""
+    with pytest.raises(ValueError, match="unknown key 'envs'"):
+        MetaLearningEvaluator(DEFAULT_BUNDLE_PATH, {"envs": 3})
+    config = {"ledger": str(tmp_path / "trials.jsonl")}
+    with pytest.raises(BundleError, match="not a readable directory"):
+        MetaLearningEvaluator(tmp_path / "none", config).evaluate_comprehensive(2, 50, False)
+    bad = MetaLearningEvaluator(DEFAULT_BUNDLE_PATH, {**config, "data": str(tmp_path / "none")})
+    with pytest.raises(ValueError, match="no such file"):
+        bad.evaluate_comprehensive(2, 50, False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_drawn_bars_are_bars() -> None:
+    """High and low hold open and close, hours follow each other, a seed gives the same bars."""
+    open_ns_T, prices_T4, volume_T = drawn_bars(MARTINGALE, 3_000, seed=4)
+    opened, high, low, close = prices_T4.T
+    assert (np.diff(open_ns_T) == HOUR_NS).all()
+    assert (low > 0.0).all()
+    assert (high >= np.maximum(opened, close)).all()
+    assert (low <= np.minimum(opened, close)).all()
+    assert (opened[1:] == close[:-1]).all()
+    assert (volume_T > 0.0).all()
+    for one, other in zip(drawn_bars(MARTINGALE, 3_000, seed=4)[1], prices_T4, strict=True):
+        assert (one == other).all()
+    return_T = close / opened - 1.0
+    standard_error = return_T.std() / np.sqrt(len(return_T))
+    assert abs(return_T.mean()) < 4.0 * standard_error
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7_200)
+def test_martingale_worlds_are_rarely_called_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 200 worlds without any edge at most 5 % are called better than equal weight."""
+    first = int(np.random.SeedSequence().generate_state(1)[0])
+    print(f"worlds from seed {first}")
+    monkeypatch.setattr("daemon.evaluator.DRAWN_WORLD", MARTINGALE)
+    monkeypatch.setattr(contests, "REPETITIONS", 1_000)
+    better = 0
+    for seed in range(first, first + WORLDS_COUNT):
+        ledger = str(tmp_path / f"{seed}.jsonl")
+        evaluator = MetaLearningEvaluator(DEFAULT_BUNDLE_PATH, {"seed": seed, "ledger": ledger})
+        results = evaluator.evaluate_comprehensive(8, 250, save_results=False)
+        said = results["detailed_analysis"]["performance_assessment"]["headline"]
+        assert "better" in said or "not distinguishable" in said
+        better += "better" in said
+    print(f"{better} of {WORLDS_COUNT} called better")
+    assert better <= 0.05 * WORLDS_COUNT
