@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from daemon.bar_files import BarFileError, read_bars
 from daemon.clock import SystemClock
 from daemon.evaluation_inputs import Inputs, Opened, ledger_of, open_inputs
 from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
+from daemon.progress_lines import progress
 from daemon.seals import break_seal, seal_lines
 from daemon.train import code_commit
 from strategy.bundle import Bundle, BundleError
@@ -94,7 +93,7 @@ def run(options: EvaluationOptions) -> int:
     """Judge and tell; 0 done, 1 a detector found a fault, 2 refused, 130 interrupted."""
     use_one_thread()
     try:
-        with _progress() as announce:
+        with progress() as announce:
             judged = evaluate(options, announce)
     except EVALUATION_ERRORS as error:
         print(f"metaensemble: {error}", file=sys.stderr)
@@ -223,14 +222,3 @@ def _trial(opened: Opened, found: Assessment, seed: int, now_ns: int, sealed: st
         note=found.headline,
         details={"bundle_sha256": opened.facts.bundle_sha256, "sealed": sealed},
     )
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Say on a terminal what is being done; elsewhere nothing."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda what: None
-        return
-    with console.status("reading") as status:
-        yield status.update

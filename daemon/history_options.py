@@ -26,8 +26,14 @@ class HistoryTools:
 
 
 def add_history(parser: argparse.ArgumentParser, tools: HistoryTools) -> None:
-    """Add what every command over a history asks for."""
+    """Add what every command asks for that plays a bundle over a history."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    add_bars(parser, tools)
+    parser.add_argument("--ledger", type=Path, metavar="FILE", help="of trials; beside BUNDLE")
+
+
+def add_bars(parser: argparse.ArgumentParser, tools: HistoryTools) -> None:
+    """Add bars, costs and configuration."""
     parser.add_argument(
         "--data", type=Path, required=True, metavar="FILE", help="parquet: ts open high low close"
     )
@@ -49,7 +55,6 @@ def add_history(parser: argparse.ArgumentParser, tools: HistoryTools) -> None:
     parser.add_argument(
         "--equity", type=float, default=100_000.0, help="that limits are held against (100000)"
     )
-    parser.add_argument("--ledger", type=Path, metavar="FILE", help="of trials; beside BUNDLE")
     tools.add_configuration(parser)
 
 
@@ -75,7 +80,7 @@ def inputs_of(options: argparse.Namespace, tools: HistoryTools) -> Inputs:
         delay_bars=options.delay,
         equity_quote=options.equity,
         settings=tools.settings(options),
-        ledger_path=options.ledger,
+        ledger_path=getattr(options, "ledger", None),
     )
 
 

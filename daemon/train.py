@@ -69,14 +69,9 @@ class Announce(Protocol):
 def run(options: TrainOptions) -> int:
     """Train all agents and write the bundle; 2 for data that cannot be used, 130 interrupted."""
     use_one_thread()
-    clock = SystemClock()
-    began_ns = clock.monotonic_ns()
     try:
-        history = read_history(options)
-        prepared = prepare(history, options.plan)
-        facts = _facts(options)
         with _progress() as announce:
-            learners, verdicts = _train_all(options, prepared, facts, announce)
+            answer, verdicts = train_bundle(options, announce)
     except (BarFileError, CheckpointError, ValueError) as error:
         print(f"metaensemble: {error}", file=sys.stderr)
         return EXIT_REFUSED
@@ -84,6 +79,23 @@ def run(options: TrainOptions) -> int:
         folder = options.out.parent / CHECKPOINT_FOLDER / options.out.name
         print(f"metaensemble: interrupted; the same command goes on from {folder}", file=sys.stderr)
         return EXIT_INTERRUPTED
+    _say(answer, verdicts, as_json=options.as_json)
+    return EXIT_DONE
+
+
+def train_bundle(
+    options: TrainOptions, announce: Announce
+) -> tuple[dict[str, Any], dict[str, Verdict]]:
+    """Train all agents, write the bundle and count the trial; return what there is to tell.
+
+    BarFileError, CheckpointError or ValueError for data that cannot be used.
+    """
+    clock = SystemClock()
+    began_ns = clock.monotonic_ns()
+    history = read_history(options)
+    prepared = prepare(history, options.plan)
+    facts = _facts(options)
+    learners, verdicts = _train_all(options, prepared, facts, announce)
     now_ns = clock.now_ns()
     expires_ns = now_ns + options.expires_days * NS_PER_DAY if options.expires_days else None
     recipe = recipe_of(
@@ -108,8 +120,7 @@ def run(options: TrainOptions) -> int:
         **facts,
     }
     append_trial(options.out.parent / TRIALS_FILE, _trial(options, answer, verdicts, now_ns))
-    _say(answer, verdicts, as_json=options.as_json)
-    return EXIT_DONE
+    return answer, verdicts
 
 
 def read_history(options: TrainOptions) -> History:

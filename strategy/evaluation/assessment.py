@@ -86,7 +86,10 @@ class Certainty:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Assessment:
-    """Everything that a report is made of; ``match`` holds the paths that it draws."""
+    """Everything that a report is made of; ``match`` holds the paths that it draws.
+
+    ``doubled_T2`` are the net returns of ensemble and equal weight at doubled costs.
+    """
 
     headline: str
     missing: tuple[str, ...]
@@ -102,6 +105,7 @@ class Assessment:
     calibration: tuple[Slope, ...]
     match: Match
     label_T: NDArray[np.int64]
+    doubled_T2: Floats
 
     @property
     def is_clean(self) -> bool:
@@ -129,16 +133,19 @@ def assess(
     announce("rivals")
     table = standings(found, generator)
     varied: dict[str, list[Variant]] = {}
+    doubled_T2 = np.empty((0, 2))
     nets = [path.net_T for path in found.paths if path.tradable]
     sources = {"costs": cost_runs, "delays": delay_runs, "ablations": ablation_runs}
     for kind, runs in sources.items():
         varied[kind] = []
         for name, other in runs(listening, plan):
             announce(name)
-            row, net_T = variant(name, other, found, generator)
+            row, net_T2 = variant(name, other, found, generator)
             varied[kind].append(row)
             if kind == "ablations":
-                nets.append(net_T)
+                nets.append(net_T2[:, 0])
+            if name == DOUBLED:
+                doubled_T2 = net_T2
     certainty = _certainty(found, np.column_stack(nets), inquiry)
     equal = next(row for row in table if row.name == EQUAL)
     doubled = next(row for row in varied["costs"] if row.name == DOUBLED)
@@ -169,6 +176,7 @@ def assess(
         calibration=calibration(run, listening.heard.gain_T, inquiry.training_bars, generator),
         match=found,
         label_T=label_T,
+        doubled_T2=doubled_T2,
     )
 
 

@@ -148,7 +148,7 @@ def standings(found: Match, generator: np.random.Generator) -> tuple[Standing, .
 def variant(
     name: str, run: Backtest, base: Match, generator: np.random.Generator
 ) -> tuple[Variant, Floats]:
-    """Return the row of another run over the same bars, and its net returns."""
+    """Return the row of another run; net returns of it and of equal weight beside it (T, 2)."""
     stage = stage_of(run, base.stage.training_bars)
     own, year_bars = ensemble_path(run, stage), run.year_bars
     test = slice(stage.training_bars, None)
@@ -161,7 +161,7 @@ def variant(
         total_return=float(np.prod(1.0 + own.net_T) - 1.0),
         cost_frac=float(own.cost_T.sum()),
     )
-    return row, own.net_T
+    return row, np.column_stack((own.net_T, equal.net_T))
 
 
 def cost_runs(listening: Listening, plan: Plan) -> Iterator[tuple[str, Backtest]]:

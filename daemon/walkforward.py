@@ -1,0 +1,240 @@
+"""``metaensemble walkforward``: train on what came before, judge what comes next, move on.
+
+Every fold is a training and an evaluation as the commands of that name make them, with files of
+their own under the folder asked for, so that an interrupted walk goes on where it was. Folds are
+pure functions of settings, bars and seed; they share nothing but the ledger of trials.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daemon.bar_files import BarTable, read_bars
+from daemon.evaluation import EVALUATION_ERRORS, EvaluationOptions, evaluate
+from daemon.evaluation_inputs import Inputs
+from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
+from daemon.progress_lines import progress
+from daemon.train import TrainOptions, train_bundle
+from strategy.evaluation.figures import YEAR_S
+from strategy.evaluation.joined import Fold, Joined, join_folds
+from strategy.evaluation.report_lines import interval_words, number
+from strategy.evaluation.trials import SEALED, TRIALS_FILE, read_trials, sharpe_variance
+from strategy.learning.checkpoints import CheckpointError
+from strategy.learning.training import TrainingPlan, use_one_thread
+
+RESULT_FILE, PATHS_FILE = "walkforward.json", "paths.npz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalkOptions:
+    """What the command asks for; ``inputs`` name bars and costs, their bundle is filled in."""
+
+    inputs: Inputs
+    plan: TrainingPlan
+    folds: int
+    first_frac: float
+    out: Path
+    as_json: bool
+
+    def __post_init__(self) -> None:
+        """Refuse a walk without a fold or without a beginning; ValueError."""
+        if not 1 <= self.folds <= 100 or not 0.1 <= self.first_frac <= 0.9:
+            raise ValueError(f"{self.folds} folds after {self.first_frac:g} of the bars")
+
+
+def run(options: WalkOptions) -> int:
+    """Walk and tell; 0 done, 1 a detector found a fault, 2 refused, 130 interrupted."""
+    use_one_thread()
+    try:
+        answer = walk(options)
+    except (CheckpointError, *EVALUATION_ERRORS) as error:
+        print(f"metaensemble: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print(
+            f"metaensemble: interrupted; the same command goes on in {options.out}", file=sys.stderr
+        )
+        return EXIT_INTERRUPTED
+    print(json.dumps(answer) if options.as_json else "\n".join(_lines(answer)))
+    return EXIT_DONE if answer["is_clean"] else EXIT_FAILED
+
+
+def walk(options: WalkOptions) -> dict[str, Any]:
+    """Make every fold that is not there yet, join them all, and write the result."""
+    inputs = options.inputs
+    table = read_bars(inputs.bars_path, inputs.from_ns, inputs.to_ns)
+    edges = _edges(table, options)
+    reports = []
+    with progress() as announce:
+        for place, (begin_ns, end_ns) in enumerate(pairwise(edges)):
+            name = f"fold {place + 1} of {options.folds}"
+            folder = options.out / f"fold-{place + 1}"
+            report_path, what = folder / "report.json", _identity(options, begin_ns, end_ns)
+            if not _is_done(folder, what):
+                announce(f"{name}: training")
+                _make(options, folder, int(table.open_ns_T[0]), begin_ns, end_ns, what)
+            reports.append(json.loads(report_path.read_text(encoding="utf-8")))
+            announce(f"{name}: done")
+    trials = [trial for trial in read_trials(options.out / TRIALS_FILE) if trial.kind != SEALED]
+    bar_s = reports[0]["bars"]["length_s"]
+    faults = [
+        f"{finding['name']}: {finding['said']}"
+        for report in reports
+        for finding in report["findings"]
+        if not finding["is_clean"]
+    ]
+    joined = join_folds(
+        [_read_paths(options.out / f"fold-{place + 1}") for place in range(options.folds)],
+        YEAR_S / bar_s,
+        trials=len(trials),
+        trial_variance=sharpe_variance(tuple(trials), YEAR_S / bar_s),
+        seed=options.plan.seed,
+        faults=faults,
+    )
+    answer = _answer(joined, reports)
+    path = options.out / RESULT_FILE
+    path.write_text(json.dumps(answer, allow_nan=False) + "\n", encoding="utf-8")
+    return answer
+
+
+def _edges(table: BarTable, options: WalkOptions) -> list[int]:
+    """Return the UNIX times between folds: equal pieces behind the first part."""
+    first = int(options.first_frac * len(table))
+    rows = np.linspace(first, len(table) - 1, options.folds + 1).astype(np.int64)
+    return [int(table.open_ns_T[row]) for row in rows]
+
+
+def _identity(options: WalkOptions, begin_ns: int, end_ns: int) -> dict[str, Any]:
+    """Name what a fold is a function of: a finished one of another kind is not taken over."""
+    inputs = options.inputs
+    return {
+        "bars": str(inputs.bars_path.resolve()),
+        "span_ns": [inputs.from_ns, begin_ns, end_ns],
+        "bar_ns": inputs.bar_ns,
+        "costs": asdict(inputs.costs),
+        "delay_bars": inputs.delay_bars,
+        "plan": asdict(options.plan),
+        "settings": inputs.settings.model_dump(mode="json", include={"meta", "sizing", "limits"}),
+    }
+
+
+def _is_done(folder: Path, what: dict[str, Any]) -> bool:
+    path = folder / "fold.json"
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8")) == what
+
+
+def _make(
+    options: WalkOptions,
+    folder: Path,
+    first_ns: int,
+    begin_ns: int,
+    end_ns: int,
+    what: dict[str, Any],
+) -> None:
+    """Train on all bars before the edge, judge those up to the next; mark the fold as done."""
+    inputs, plan = options.inputs, options.plan
+    bundle = options.out / f"bundle-{folder.name}"
+    train_bundle(
+        TrainOptions(
+            bars_path=inputs.bars_path,
+            out=bundle,
+            bar_ns=inputs.bar_ns,
+            from_ns=inputs.from_ns,
+            to_ns=begin_ns,
+            half_spread_frac=inputs.costs.half_spread_frac,
+            expires_days=0,
+            plan=plan,
+            as_json=True,
+        ),
+        lambda agent, done, whole, measured: None,
+    )
+    # what the agents learned from teaches the meta-learner nothing: it begins with the later block
+    learned_ns = begin_ns - int(plan.validation_frac * (begin_ns - first_ns))
+    judged = evaluate(
+        EvaluationOptions(
+            inputs=replace(
+                inputs,
+                bundle_path=bundle,
+                from_ns=max(inputs.from_ns, learned_ns),
+                to_ns=end_ns,
+                ledger_path=options.out / TRIALS_FILE,
+            ),
+            test_from_ns=0,
+            seed=plan.seed,
+            out=folder,
+            as_json=True,
+        )
+    )
+    paths = {path.name: path.net_T for path in judged.assessment.match.paths}
+    with open(folder / PATHS_FILE, "wb") as file:
+        np.savez_compressed(
+            file,
+            names=np.array(list(paths)),
+            net_TN=np.column_stack(list(paths.values())),
+            doubled_T2=judged.assessment.doubled_T2,
+        )
+    (folder / "fold.json").write_text(json.dumps(what) + "\n", encoding="utf-8")
+
+
+def _read_paths(folder: Path) -> Fold:
+    with np.load(folder / PATHS_FILE, allow_pickle=False) as arrays:
+        names, net_TN = arrays["names"].tolist(), arrays["net_TN"]
+        return Fold(
+            net_by_name={name: net_TN[:, n] for n, name in enumerate(names)},
+            doubled_T2=arrays["doubled_T2"],
+        )
+
+
+def _answer(joined: Joined, reports: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        **asdict(joined),
+        "is_clean": all(report["is_clean"] for report in reports),
+        "folds": [
+            {
+                "from_ns": report["test_from_ns"],
+                "to_ns": report["test_to_ns"],
+                "bars": report["bars"]["test"],
+                "sharpe": report["standings"][0]["sharpe"],
+                "headline": report["headline"],
+                "bundle_sha256": report["bundle_sha256"],
+                "bars_sha256": report["bars_sha256"],
+                "commit": report["commit"],
+            }
+            for report in reports
+        ],
+    }
+
+
+def _lines(answer: dict[str, Any]) -> Iterator[str]:
+    yield answer["headline"]
+    for reason in answer["missing"]:
+        yield f"  not shown: {reason}"
+    for place, fold in enumerate(answer["folds"]):
+        days = [
+            datetime.fromtimestamp(fold[name] / 1e9, UTC).strftime("%Y-%m-%d")
+            for name in ("from_ns", "to_ns")
+        ]
+        yield (
+            f"  fold {place + 1}: {days[0]} to {days[1]}, {fold['bars']:,} bars, "
+            f"annual Sharpe {interval_words(fold['sharpe'])}"
+        )
+    for row in answer["rows"]:
+        yield (
+            f"  {row['name']:28s}{interval_words(row['sharpe']):24s}"
+            f"{interval_words(row['lead']) if row['lead'] else '':24s}"
+            f"{row['metrics']['total_return']:>+9.1%}"
+        )
+    yield (
+        f"  DSR {number(answer['dsr'])} over {answer['trials']} trials, "
+        f"PBO {number(answer['pbo'])}, SPA p {number(answer['spa_p'])}"
+    )
