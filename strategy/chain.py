@@ -14,30 +14,21 @@ candidate's by more than the log of its prior share.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.jit import njit
-from strategy.ensemble import DIVERSIFICATION_FLOOR, project_box_simplex
-from strategy.experts import (
-    RETURN_CLIP,
-    adahedge_step,
-    adahedge_weights,
-    fixed_share_step,
-    softmax_weights,
+from strategy.chain_steps import (
+    BEYOND_CLIP,
+    LOG_WEALTH,
+    ChainMemory,
+    learn_step,
+    weigh_step,
 )
-from strategy.kalman import (
-    SkillPrior,
-    SkillState,
-    learn_skills,
-    mean_variance_step,
-    open_skills,
-    predict_skills,
-)
-from strategy.mixture import earn, mix_weights, mixture_shares, stake
+from strategy.kalman import SkillPrior, SkillState, open_skills
+from strategy.mixture import mix_weights, stake
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -48,9 +39,8 @@ CORE_PRIORS = (0.05, 0.70, 0.02, 0.13, 0.02)
 best where the truth is known (``tests.benchmarks.meta_bars``): with .20 on equal weight and .45 on
 Kalman the mixture fell behind AdaHedge by .02 to .04 Sharpe where regimes explain little."""
 
-EQUAL, KALMAN, SCORES, ADAHEDGE, FIXED_SHARE, SINGLES = range(6)
-SHARE_FRAC = 5e-3
-GRADIENT_STEPS = 3
+STEADY_SHARPE_SD = 0.5
+"""How far skills lie apart, beside the base, for who believes that no regime moves them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,33 +80,6 @@ class Weighing(NamedTuple):  # a tuple is made in a fifth of the time of a froze
     skill_N: Floats
 
 
-class ChainMemory(NamedTuple):
-    """The live arrays and constants of a chain, in the words of its kernels."""
-
-    mean_D: Floats
-    cov_DD: Floats
-    prior_D: Floats
-    noise_NN: Floats
-    posterior_K: Floats
-    awake_N: Floats
-    hedge_gain_N: Floats
-    numbers_3: Floats
-    fixed_N: Floats
-    kalman_N: Floats
-    fixed_2N: Floats
-    played_JN: Floats
-    log_wealth_J: Floats
-    followed_J: Floats
-    share_J: Floats
-    cap: float
-    active_min: int
-    temperature: float
-    aversion: float
-    forget_frac: float
-    noise_decay: float
-    kappa: float
-
-
 class MetaChain:
     """Memory of one instrument between bars; see the module."""
 
@@ -129,11 +92,13 @@ class MetaChain:
         self._decay = 0.5 ** (1.0 / self._prior.noise_half_life_bars)
         self._aversion = 2.0 / float(np.sqrt(shape.year_bars))
         self.skills: SkillState = open_skills(count, shape.regime_count, self._prior)
+        steady = replace(self._prior, regime_sharpe_sd=STEADY_SHARPE_SD)
+        self.steady: SkillState = open_skills(count, 1, steady)
         singles = (1.0 - sum(CORE_PRIORS)) / count
         self.prior_J = np.array([*CORE_PRIORS, *([singles] * count)])
         self.log_wealth_J = np.log(self.prior_J)
         self._hedge_gain_N = np.zeros(count)
-        self._numbers_3 = np.zeros(3)  # AdaHedge's gap, own log wealth, returns beyond the clip
+        self._numbers_4 = np.zeros(4)
         self._fixed_N = np.full(count, 1.0 / count)
         self._kalman_N = np.full(count, 1.0 / count)
         self._share_J = np.zeros(len(self.prior_J))
@@ -142,16 +107,17 @@ class MetaChain:
         self._awake_N = np.zeros(count)
         self._fixed_2N = np.full((2, count), -1.0)  # floors and sleepers of the plays kept below
         self._posterior_K = np.full(shape.regime_count, 1.0 / shape.regime_count)
+        self.memory = self._memory()
 
     @property
     def log_wealth(self) -> float:
         """Log wealth of what was played since the start."""
-        return float(self._numbers_3[1])
+        return float(self._numbers_4[LOG_WEALTH])
 
     @property
     def beyond_clip(self) -> float:
         """Deviations beyond the clip, summed over all returns: outside the guarantee."""
-        return float(self._numbers_3[2])
+        return float(self._numbers_4[BEYOND_CLIP])
 
     def weigh(self, posterior_K: Floats, score_N: Floats, awake_N: Flags) -> Weighing | None:
         """Return the weights for the coming bar, or None where the cap cannot be kept.
@@ -160,30 +126,7 @@ class MetaChain:
         agent is awake. None plays nothing: the bar is spent flat.
         """
         skill_N = np.empty(len(score_N))
-        is_feasible = weigh_step(
-            self.skills.mean_D,
-            self.skills.cov_DD,
-            self.skills.noise_NN,
-            posterior_K,
-            self._posterior_K,
-            score_N,
-            awake_N,
-            self._awake_N,
-            self._hedge_gain_N,
-            self._numbers_3,
-            self._fixed_N,
-            self._kalman_N,
-            self._fixed_2N,
-            self.shape.weight_cap,
-            self.shape.active_min,
-            self.shape.temperature,
-            self._aversion,
-            skill_N,
-            self._played_JN,
-            self.log_wealth_J,
-            self._followed_J,
-            self._share_J,
-        )
+        is_feasible = weigh_step(self.memory, posterior_K, score_N, awake_N, skill_N)
         return self.played(skill_N) if is_feasible else None
 
     def played(self, skill_N: Floats) -> Weighing:
@@ -203,43 +146,7 @@ class MetaChain:
         In standard deviations of a bar, after costs. A value that is not a number means that the
         agent showed nothing. What lies beyond the clip is counted and cut before it is mixed.
         """
-        learn_step(
-            self.skills.mean_D,
-            self.skills.cov_DD,
-            self.skills.prior_D,
-            self.skills.noise_NN,
-            self._posterior_K,
-            return_N,
-            self._awake_N,
-            self._prior.forget_frac,
-            self._decay,
-            self._kappa,
-            self.log_wealth_J,
-            self._followed_J,
-            self._share_J,
-            self._played_JN,
-            self._hedge_gain_N,
-            self._numbers_3,
-            self._fixed_N,
-        )
-
-    @property
-    def memory(self) -> ChainMemory:
-        """Live arrays and constants, for a kernel that walks many bars without coming back."""
-        skills, shape = self.skills, self.shape
-        return ChainMemory(
-            *(skills.mean_D, skills.cov_DD, skills.prior_D, skills.noise_NN),
-            *(self._posterior_K, self._awake_N, self._hedge_gain_N, self._numbers_3),
-            *(self._fixed_N, self._kalman_N, self._fixed_2N, self._played_JN),
-            *(self.log_wealth_J, self._followed_J, self._share_J),
-            cap=shape.weight_cap,
-            active_min=shape.active_min,
-            temperature=shape.temperature,
-            aversion=self._aversion,
-            forget_frac=self._prior.forget_frac,
-            noise_decay=self._decay,
-            kappa=self._kappa,
-        )
+        learn_step(self.memory, return_N)
 
     @property
     def state(self) -> Floats:
@@ -267,226 +174,32 @@ class MetaChain:
             raise ValueError("a meta-learner of another shape")
         self.shape = shape
         self._fixed_2N[:] = -1.0
+        self.memory = self._memory()
 
-    def _parts(self) -> tuple[Floats, ...]:
-        skills = self.skills
-        return (
-            *(skills.mean_D, skills.cov_DD, skills.noise_NN, self.log_wealth_J),
-            *(self._hedge_gain_N, self._numbers_3, self._fixed_N, self._kalman_N),
-            *(self._share_J, self._followed_J, self._played_JN, self._awake_N, self._posterior_K),
+    def _memory(self) -> ChainMemory:
+        """Return the live arrays and constants, as the kernels take them."""
+        skills, steady, shape = self.skills, self.steady, self.shape
+        return ChainMemory(
+            *(skills.mean_D, skills.cov_DD, skills.prior_D, skills.noise_NN),
+            *(steady.mean_D, steady.cov_DD, steady.prior_D, steady.noise_NN),
+            *(self._posterior_K, self._awake_N, self._hedge_gain_N, self._numbers_4),
+            *(self._fixed_N, self._kalman_N, self._fixed_2N, self._played_JN),
+            *(self.log_wealth_J, self._followed_J, self._share_J),
+            cap=shape.weight_cap,
+            active_min=shape.active_min,
+            temperature=shape.temperature,
+            aversion=self._aversion,
+            forget_frac=self._prior.forget_frac,
+            noise_decay=self._decay,
+            odds_decay=1.0 - 1.0 / shape.year_bars,
+            kappa=self._kappa,
         )
 
-
-@njit
-def weigh_step(
-    mean_D: Floats,
-    cov_DD: Floats,
-    noise_NN: Floats,
-    posterior_K: Floats,
-    kept_posterior_K: Floats,
-    score_N: Floats,
-    awake_N: Flags,
-    kept_awake_N: Floats,
-    hedge_gain_N: Floats,
-    numbers_3: Floats,
-    fixed_N: Floats,
-    kalman_N: Floats,
-    fixed_2N: Floats,
-    cap: float,
-    active_min: int,
-    temperature: float,
-    aversion: float,
-    skill_N: Floats,
-    played_JN: Floats,
-    log_wealth_J: Floats,
-    followed_J: Floats,
-    share_J: Floats,
-) -> bool:
-    """Keep what the weighing saw, form all candidates, share wealth among those that are awake.
-
-    An agent alone sleeps with its agent; what mixes several re-projects and stays awake.
-    """
-    kept_posterior_K[:] = posterior_K
-    kept_awake_N[:] = awake_N
-    followed_J[:] = 0.0
-    if not _candidates(
-        mean_D,
-        cov_DD,
-        noise_NN,
-        posterior_K,
-        score_N,
-        awake_N,
-        hedge_gain_N,
-        numbers_3[0],
-        fixed_N,
-        kalman_N,
-        fixed_2N,
-        cap,
-        active_min,
-        temperature,
-        aversion,
-        skill_N,
-        played_JN,
-    ):
-        return False
-    followed_J[:SINGLES] = 1.0
-    followed_J[SINGLES:] = awake_N
-    mixture_shares(log_wealth_J, followed_J > 0.0, share_J)
-    return True
-
-
-@njit
-def _project_awake(
-    point_N: Floats, floor_N: Floats, cap: float, awake_N: Flags, out_N: Floats
-) -> bool:
-    """Project onto the capped simplex over the agents that are awake; the others get 0."""
-    index = np.flatnonzero(awake_N)
-    inner = np.empty(len(index))
-    out_N[:] = 0.0
-    if not project_box_simplex(point_N[index], floor_N[index], cap, inner):
-        return False
-    for place in range(len(index)):
-        out_N[index[place]] = inner[place]
-    return True
-
-
-@njit
-def _floors(skill_N: Floats, awake_N: Flags, active_min: int, cap: float, out_N: Floats) -> None:
-    """Write the floor of the awake agents of highest skill: one set for all candidates."""
-    out_N[:] = 0.0
-    floor = min(DIVERSIFICATION_FLOOR, cap)
-    for _ in range(min(active_min, awake_N.sum())):
-        best = -1
-        for i in range(len(skill_N)):
-            if awake_N[i] and out_N[i] == 0.0 and (best < 0 or skill_N[i] > skill_N[best]):
-                best = i
-        out_N[best] = floor
-
-
-@njit
-def _candidates(
-    mean_D: Floats,
-    cov_DD: Floats,
-    noise_NN: Floats,
-    posterior_K: Floats,
-    score_N: Floats,
-    awake_N: Flags,
-    hedge_gain_N: Floats,
-    hedge_gap: float,
-    fixed_N: Floats,
-    kalman_N: Floats,
-    fixed_2N: Floats,
-    cap: float,
-    active_min: int,
-    temperature: float,
-    aversion: float,
-    skill_N: Floats,
-    out_JN: Floats,
-) -> bool:
-    """Write every candidate's feasible weights; False where the cap cannot be kept.
-
-    Equal weight and the agents alone depend on floors, cap and sleepers only: as long as those are
-    those of ``fixed_2N``, their rows are left as they are.
-    """
-    count = score_N.shape[0]
-    risk_NN, floor_N, point_N = np.empty((count, count)), np.empty(count), np.empty(count)
-    predict_skills(mean_D, cov_DD, posterior_K, skill_N, risk_NN)
-    _floors(skill_N, awake_N, active_min, cap, floor_N)
-    if not _keeps(fixed_2N, floor_N, awake_N):
-        fixed_2N[0, 0] = -1.0
-        point_N[:] = 1.0 / max(1, awake_N.sum())
-        if not _project_awake(point_N, floor_N, cap, awake_N, out_JN[EQUAL]):
-            return False
-        for i in range(count):
-            point_N[:] = 0.0
-            point_N[i] = 1.0
-            _project_awake(point_N, floor_N, cap, awake_N, out_JN[SINGLES + i])
-        fixed_2N[0], fixed_2N[1] = floor_N, awake_N
-    for i in range(count):
-        for j in range(count):
-            risk_NN[i, j] += noise_NN[i, j]
-    for _ in range(GRADIENT_STEPS):
-        mean_variance_step(kalman_N, skill_N, risk_NN, aversion, point_N)
-        _project_awake(point_N, floor_N, cap, awake_N, kalman_N)
-    out_JN[KALMAN] = kalman_N
-    softmax_weights(np.where(awake_N, score_N, -1e300), temperature, point_N)
-    _project_awake(point_N, floor_N, cap, awake_N, out_JN[SCORES])
-    adahedge_weights(hedge_gain_N, hedge_gap, point_N)
-    _project_awake(point_N, floor_N, cap, awake_N, out_JN[ADAHEDGE])
-    _project_awake(fixed_N, floor_N, cap, awake_N, out_JN[FIXED_SHARE])
-    return True
-
-
-@njit
-def _keeps(fixed_2N: Floats, floor_N: Floats, awake_N: Flags) -> bool:
-    """Say whether floors and sleepers are those of the rows that were kept."""
-    for i in range(floor_N.shape[0]):
-        if fixed_2N[0, i] != floor_N[i] or (fixed_2N[1, i] > 0.0) != awake_N[i]:
-            return False
-    return True
-
-
-@njit
-def learn_step(
-    mean_D: Floats,
-    cov_DD: Floats,
-    prior_D: Floats,
-    noise_NN: Floats,
-    posterior_K: Floats,
-    return_N: Floats,
-    kept_awake_N: Floats,
-    forget_frac: float,
-    noise_decay: float,
-    kappa: float,
-    log_wealth_J: Floats,
-    followed_J: Floats,
-    share_J: Floats,
-    played_JN: Floats,
-    hedge_gain_N: Floats,
-    numbers_3: Floats,
-    fixed_N: Floats,
-) -> None:
-    """Clip, pay the candidates for what was played, once, then move every learner."""
-    count = return_N.shape[0]
-    paid_N, awake_N = np.zeros(count), np.zeros(count, np.bool_)
-    for i in range(count):
-        if kept_awake_N[i] > 0.0 and np.isfinite(return_N[i]):
-            awake_N[i] = True
-            paid_N[i] = min(max(return_N[i], -RETURN_CLIP), RETURN_CLIP)
-            numbers_3[2] += abs(return_N[i] - paid_N[i])
-    awake_J = followed_J > 0.0
-    if awake_J.any():
-        numbers_3[1] += earn(log_wealth_J, awake_J, share_J, played_JN, paid_N, kappa)
-    followed_J[:] = 0.0
-    learn_skills(
-        mean_D,
-        cov_DD,
-        prior_D,
-        noise_NN,
-        posterior_K,
-        paid_N,
-        awake_N,
-        forget_frac,
-        noise_decay,
-    )
-    seen_N, factor_N = np.empty(count), np.empty(count)
-    adahedge_weights(hedge_gain_N, numbers_3[0], seen_N)
-    _credit_sleepers(seen_N, awake_N, paid_N, seen_N)
-    numbers_3[0] = adahedge_step(hedge_gain_N, numbers_3[0], seen_N)
-    _credit_sleepers(fixed_N, awake_N, paid_N, seen_N)
-    for i in range(count):
-        factor_N[i] = 1.0 + kappa * seen_N[i]
-    fixed_share_step(fixed_N, factor_N, SHARE_FRAC)
-
-
-@njit
-def _credit_sleepers(weight_N: Floats, awake_N: Flags, paid_N: Floats, out_N: Floats) -> None:
-    """Write returns in which a sleeper earned what the awake did under these weights."""
-    total, earned = 0.0, 0.0
-    for i in range(len(paid_N)):
-        if awake_N[i]:
-            total += weight_N[i]
-            earned += weight_N[i] * paid_N[i]
-    mean = earned / total if total > 0.0 else 0.0
-    for i in range(len(paid_N)):
-        out_N[i] = paid_N[i] if awake_N[i] else mean
+    def _parts(self) -> tuple[Floats, ...]:
+        skills, steady = self.skills, self.steady
+        return (
+            *(skills.mean_D, skills.cov_DD, skills.noise_NN, self.log_wealth_J),
+            *(steady.mean_D, steady.cov_DD, steady.noise_NN),
+            *(self._hedge_gain_N, self._numbers_4, self._fixed_N, self._kalman_N),
+            *(self._share_J, self._followed_J, self._played_JN, self._awake_N, self._posterior_K),
+        )

@@ -173,10 +173,11 @@ def learn_skills(
     awake_N: NDArray[np.bool_],
     forget_frac: float,
     noise_decay: float,
-) -> None:
+) -> float:
     """Fold one bar's returns (N,) in, seen under the posterior that was known before the bar.
 
-    An agent that is not awake showed nothing: neither its skill nor its noise is learned.
+    An agent that is not awake showed nothing: neither its skill nor its noise is learned. Returns
+    the log likelihood that the returns had, up to a constant of the number of agents.
     """
     count, size = return_N.shape[0], mean_D.shape[0]
     seen_ND, total_NN = np.empty((count, size)), np.empty((count, count))
@@ -190,6 +191,10 @@ def learn_skills(
         else:
             seen_ND[i, :] = 0.0
     _whiten(total_NN, seen_ND, surprise_N)
+    likelihood = 0.0
+    for i in range(count):
+        if awake_N[i]:
+            likelihood -= np.log(total_NN[i, i]) + 0.5 * surprise_N[i] * surprise_N[i]
     for i in range(count):
         for d in range(size):
             mean_D[d] += surprise_N[i] * seen_ND[i, d]
@@ -201,6 +206,7 @@ def learn_skills(
     if forget_frac > 0.0:
         _forget(mean_D, cov_DD, prior_D, forget_frac)
     _learn_noise(noise_NN, return_N, awake_N, noise_decay)
+    return likelihood
 
 
 @njit

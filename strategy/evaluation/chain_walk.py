@@ -16,13 +16,8 @@ from numpy.typing import NDArray
 from config.settings import MetaLearningSettings
 from kernels.events import REGIMES
 from kernels.jit import njit
-from strategy.chain import (
-    ChainMemory,
-    ChainShape,
-    MetaChain,
-    learn_step,
-    weigh_step,
-)
+from strategy.chain import ChainShape, MetaChain
+from strategy.chain_steps import ChainMemory, learn_step, weigh_step
 from strategy.controllers import CONTROLLER_NAMES
 from strategy.ensemble import combine_step
 from strategy.experts import RETURN_CLIP
@@ -164,59 +159,6 @@ def follow_experts(
 
 
 @njit
-def _learn(memory: ChainMemory, earned_N: Floats) -> None:
-    learn_step(
-        memory.mean_D,
-        memory.cov_DD,
-        memory.prior_D,
-        memory.noise_NN,
-        memory.posterior_K,
-        earned_N,
-        memory.awake_N,
-        memory.forget_frac,
-        memory.noise_decay,
-        memory.kappa,
-        memory.log_wealth_J,
-        memory.followed_J,
-        memory.share_J,
-        memory.played_JN,
-        memory.hedge_gain_N,
-        memory.numbers_3,
-        memory.fixed_N,
-    )
-
-
-@njit
-def _weigh(
-    memory: ChainMemory, posterior_K: Floats, score_N: Floats, awake_N: Flags, skill_N: Floats
-) -> bool:
-    return weigh_step(
-        memory.mean_D,
-        memory.cov_DD,
-        memory.noise_NN,
-        posterior_K,
-        memory.posterior_K,
-        score_N,
-        awake_N,
-        memory.awake_N,
-        memory.hedge_gain_N,
-        memory.numbers_3,
-        memory.fixed_N,
-        memory.kalman_N,
-        memory.fixed_2N,
-        memory.cap,
-        memory.active_min,
-        memory.temperature,
-        memory.aversion,
-        skill_N,
-        memory.played_JN,
-        memory.log_wealth_J,
-        memory.followed_J,
-        memory.share_J,
-    )
-
-
-@njit
 def _close(
     memory: ChainMemory,
     numbers: Floats,
@@ -232,7 +174,7 @@ def _close(
         earned_N[:] = 0.0
     elif settle_step(numbers, earned_N, paid_N):
         is_learned = memory.followed_J.max() > 0.0
-        _learn(memory, paid_N)
+        learn_step(memory, paid_N)
         for i in range(len(paid_N)):
             paid_N[i] = min(max(paid_N[i], -RETURN_CLIP), RETURN_CLIP)
     for m in range(len(return_M)):
@@ -284,7 +226,7 @@ def _walk(
             awake_N,
         )
         if is_new or is_changed:
-            is_feasible = _weigh(memory, seen_K, score_N, awake_N, skill_TN[t])
+            is_feasible = weigh_step(memory, seen_K, score_N, awake_N, skill_TN[t])
         elif t > 0:
             skill_TN[t] = skill_TN[t - 1]
         book_step(
@@ -305,4 +247,4 @@ def _walk(
             _, mean, spread, sure = combine_step(action_TN[t], weight_TN[t], confidence_N, agents)
             numbers_T6[t, 0], numbers_T6[t, 1], numbers_T6[t, 2] = mean, min(spread, 1.0), sure
         numbers_T6[t, 3] = scale_of(numbers)
-        numbers_T6[t, 4] = memory.numbers_3[1]
+        numbers_T6[t, 4] = memory.numbers_4[1]

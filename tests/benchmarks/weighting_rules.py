@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.jit import njit
-from strategy.chain import ADAHEDGE, KALMAN, ChainShape, MetaChain
+from strategy.chain import ChainShape, MetaChain
+from strategy.chain_steps import ADAHEDGE, KALMAN
 from strategy.ensemble import project_box_simplex
 from strategy.evaluation.optimistic_mixture import mixture_weights
 from strategy.kalman import SkillPrior
