@@ -35,10 +35,11 @@ Flags = NDArray[np.bool_]
 
 CORE_NAMES = ("equal", "kalman", "scores", "adahedge", "fixed_share")
 CORE_PRIORS = (0.20, 0.60, 0.02, 0.11, 0.02)
-"""Prior shares of wealth; what is left is spread over the agents alone. Equal weight bounds the harm
-where there is nothing to learn: with .05 on it the worst paths lost .43 Sharpe (S5 of
-``tests.benchmarks.meta_bars``), with .22 .28. What is taken from Kalman is lost to AdaHedge where
-regimes explain little: .02 to .04."""
+"""Prior shares of wealth; what is left is spread over the agents alone.
+
+Equal weight bounds the harm where there is nothing to learn: with .05 on it the worst paths lost
+.43 Sharpe (S5 of ``tests.benchmarks.meta_bars``), with .22 .28. What is taken from Kalman is lost
+to AdaHedge where regimes explain little: .02 to .04."""
 
 STEADY_SHARPE_SD = 0.5
 """How far skills lie apart, beside the base, for who believes that no regime moves them."""
