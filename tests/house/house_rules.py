@@ -30,6 +30,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     ),
     "ccxt": ("daemon/venues/",),
     "cryptography": ("daemon/model_signature.py",),
+    "gymnasium": ("strategy/learning/trade_simulator.py",),
     "msgspec": ("daemon/venues/", "daemon/simulated/", "daemon/event_words.py"),
     "numba": ("kernels/jit.py",),
     "orjson": ("daemon/",),
@@ -56,7 +57,8 @@ ROOM_LIBRARIES: dict[str, frozenset[str]] = {
     "kernels": frozenset({"numba", "numpy"}),
     "risk": frozenset({"config", "kernels", "numpy"}),
     "strategy": frozenset(
-        {"arch", "config", "kernels", "numpy", "plotly", "pydantic", "safetensors", "torch"}
+        {"arch", "config", "gymnasium", "kernels", "numpy"}
+        | {"plotly", "pydantic", "safetensors", "torch"}
     ),
 }
 
