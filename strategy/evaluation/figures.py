@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from strategy.evaluation.autocovariance import autocovariances
+
 Floats = NDArray[np.float64]
 
 YEAR_S = 31_557_600.0
@@ -201,10 +203,9 @@ def _sharpe_hac(returns: Floats, root: float) -> float | None:
         return None
     lags = min(HAC_LAGS_MAX, int(4 * (len(returns) / 100) ** (2 / 9)), len(returns) - 1)
     centred = returns - returns.mean()
-    variance = float(centred @ centred)
-    for lag in range(1, lags + 1):
-        variance += 2.0 * (1.0 - lag / (lags + 1)) * float(centred[lag:] @ centred[:-lag])
-    variance /= len(returns) - 1
+    sum_L = autocovariances(centred, lags) * len(returns) / (len(returns) - 1)
+    weight_L = 1.0 - np.arange(lags + 1) / (lags + 1)
+    variance = float(2.0 * np.sum(weight_L * sum_L) - sum_L[0])
     return float(returns.mean()) / math.sqrt(variance) * root if variance > 0.0 else None
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.jit import njit
+from strategy.evaluation.autocovariance import autocovariances
 
 Floats = NDArray[np.float64]
 
@@ -115,9 +116,7 @@ def block_length(value_T: Floats) -> float:
     quiet = max(5, int(math.sqrt(math.log10(count))))
     lags_max = min(math.ceil(math.sqrt(count)) + quiet, count - 1)
     centred = value_T - value_T.mean()
-    covariance_L = np.array(
-        [float(centred[lag:] @ centred[: count - lag]) / count for lag in range(lags_max + 1)]
-    )
+    covariance_L = autocovariances(centred, lags_max)
     correlation_L = covariance_L / covariance_L[0]
     limit = 2.0 * math.sqrt(math.log10(count) / count)
     significant = 1
