@@ -40,6 +40,7 @@ from strategy.evaluation.inference import (
     track_record_bars_min,
 )
 from strategy.evaluation.regime_table import RegimeRow, regime_table, reported_labels
+from strategy.evaluation.risk_figures import RiskFigures, risk_figures
 from strategy.evaluation.specification import PathFacts, SpecifiedMetrics, specified_metrics
 from strategy.evaluation.splits import overfitting_probability
 
@@ -103,6 +104,7 @@ class Assessment:
     regimes: tuple[RegimeRow, ...]
     specified: SpecifiedMetrics
     calibration: tuple[Slope, ...]
+    risk: RiskFigures
     match: Match
     label_T: NDArray[np.int64]
     doubled_T2: Floats
@@ -174,6 +176,7 @@ def assess(
         regimes=regime_table(found.net(ENSEMBLE), label_T, run.year_bars, generator),
         specified=_specified(found, label_T, inquiry),
         calibration=calibration(run, listening.heard.gain_T, inquiry.training_bars, generator),
+        risk=_risk(found, listening),
         match=found,
         label_T=label_T,
         doubled_T2=doubled_T2,
@@ -192,6 +195,16 @@ def _path_findings(found: Match, seed: int) -> tuple[Finding, ...]:
     return (
         check_best(tuple(same), stage),
         check_placebo(path.position_T, stage, found.run.year_bars, seed),
+    )
+
+
+def _risk(found: Match, listening: Listening) -> RiskFigures:
+    test = slice(found.stage.training_bars, len(found.run))
+    return risk_figures(
+        listening.return_T[test],
+        found.run.size_T[test],
+        listening.volatility_T[test],
+        found.run.year_bars,
     )
 
 

@@ -49,6 +49,7 @@ def report_of(found: Assessment, facts: Mapping[str, Any]) -> dict[str, Any]:
         "regime_share": regime_shares(found),
         "specified": asdict(found.specified),
         "calibration": [asdict(row) for row in found.calibration],
+        "risk": asdict(found.risk),
         "weights_mean": dict(
             zip(
                 run.followed.names,

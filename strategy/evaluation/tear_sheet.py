@@ -139,6 +139,10 @@ def _end(report: Report) -> str:
             f'<div class="words">{tables.certainty_table(report)}</div>',
         )
         + _section("Was what was believed what came?", tables.calibration_table(report))
+        + _section(
+            "Was the risk what it was taken for?",
+            f'<div class="words">{tables.risk_table(report)}</div>',
+        )
         + _section("Figures of the specification", tables.specified_table(report))
     )
 

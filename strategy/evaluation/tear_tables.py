@@ -152,6 +152,32 @@ def calibration_table(report: Report) -> str:
     return table(("what was believed", "slope of what came [95 %]", "bars"), rows)
 
 
+def risk_table(report: Report) -> str:
+    """Return whether a full position's risk was what sizing took it to be."""
+    found = report["risk"]
+    near = "undefined"
+    if found["near_frac"] is not None:
+        near = f"{found['near_frac']:.0%} of {found['windows']}"
+    return table(
+        ("risk of a full position", "value", "is"),
+        [
+            ("realised over forecast volatility", number(found["ratio"]), "1 is honest"),
+            ("windows of 90 days within 15 %", near, "at least 80 % is the aim"),
+            (
+                "losses beyond the 95 % bound",
+                _percent(found["beyond_frac"]),
+                f"5 % of {found['bars']:,} bars would be honest",
+            ),
+            ("coverage (Kupiec), p", number(found["coverage_p"]), "below 0.05 rejects the bound"),
+            (
+                "independence (Christoffersen), p",
+                number(found["independence_p"]),
+                "below 0.05: such losses cluster",
+            ),
+        ],
+    )
+
+
 def specified_table(report: Report) -> str:
     """Return the figures of the specification over episodes."""
     found = report["specified"]

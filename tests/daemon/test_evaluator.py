@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 from daemon.evaluator import META_LEARNING, PORTFOLIO, MetaLearningEvaluator
-from strategy.bundle import DEFAULT_BUNDLE_PATH, BundleError
+from kernels.features import DEFAULT_FEATURE_NAMES
+from strategy.bundle import DEFAULT_BUNDLE_PATH, BundleError, load
 from strategy.evaluation import contests
+from strategy.evaluation.backtest import Plan, decide, listen
 from strategy.evaluation.drawn_bars import HOUR_NS, MARTINGALE, drawn_bars
+from strategy.evaluation.streaming import differing_rows, stream
 from strategy.evaluation.trials import read_trials
+from strategy.learning.bar_history import history_of
+from strategy.runtime import Runtime
 
 WORLDS_COUNT = 200
 
@@ -92,3 +97,26 @@ def test_martingale_worlds_are_rarely_called_better(
         better += "better" in said
     print(f"{better} of {WORLDS_COUNT} called better")
     assert better <= 0.05 * WORLDS_COUNT
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7_200)
+def test_a_hundred_thousand_decisions_are_those_of_live() -> None:
+    """The back-test's weights and votes are those of the live classes, one decision at a time."""
+    bundle = load(DEFAULT_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=0)
+    runtime = Runtime(bundle, form="compiled")
+    opened_T, prices_T4, volume_T = drawn_bars("misspecified", 101_000, seed=11)
+    history = history_of(
+        opened_T,
+        prices_T4,
+        volume_T,
+        interval_ns=HOUR_NS,
+        feature_names=DEFAULT_FEATURE_NAMES,
+        half_spread_frac=1e-4,
+    )
+    plan = Plan()
+    followed = decide(listen(runtime, history), plan).followed
+    cost_frac = plan.costs.trade_frac
+    streamed = stream(runtime, history, plan.meta, cost_frac, len(history))
+    assert len(history) >= 100_000
+    assert differing_rows(streamed, followed.weight_TN, followed.action_TN) == 0

@@ -61,6 +61,10 @@ def small_report() -> dict[str, Any]:
             **{"trials_effective": 3.2, "confident": ["ensemble", "cash"]},
         },
         "calibration": [{"name": "skill", "slope": None, "low": None, "high": None, "bars": 9}],
+        "risk": {
+            **{"windows": 4, "near_frac": 0.5, "ratio": 1.1, "bars": 900, "beyond_frac": 0.04},
+            **{"coverage_p": 0.2, "independence_p": None},
+        },
         "specified": {"episodes": 20, "mean_return": 0.01, "mean_sharpe_ratio": 0.2, "grade": "D"},
         "curves": {
             "ms": [1_600_000_000_000, 1_600_003_600_000],
@@ -110,7 +114,14 @@ def test_the_sheet_says_what_the_report_says(page: str) -> None:
     for part in (
         *(report["headline"], report["missing"][0], "btc.parquet", "ab" * 32, "cd" * 32),
         *("+0.20 [-0.80, +1.20]", "not tradable", INSUFFICIENT, "undefined", "12 trials"),
-        *("opened once, 2026-01-01", "without ppo", "costs x 2", "models/<x>", "</script><i>"),
+        *(
+            "50% of 4",
+            "opened once, 2026-01-01",
+            "without ppo",
+            "costs x 2",
+            "models/<x>",
+            "</script><i>",
+        ),
     ):
         assert part in text, part
 
