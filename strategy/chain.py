@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 CORE_NAMES = ("equal", "kalman", "scores", "adahedge", "fixed_share")
-CORE_PRIORS = (0.20, 0.60, 0.02, 0.11, 0.02)
+CORE_PRIORS = (0.22, 0.48, 0.03, 0.12, 0.03)
 """Prior shares of wealth; what is left is spread over the agents alone.
 
 Equal weight bounds the harm where there is nothing to learn: with .05 on it the worst paths lost
