@@ -278,7 +278,9 @@ class MetaLearningSettings(Section):
     performance_prediction_window: PositiveInt = Field(
         50, description="decisions over which an agent's performance is measured"
     )
-    performance_prediction_enabled: bool = Field(True, description="off: equal predictions")
+    performance_prediction_enabled: bool = Field(
+        True, description="off: models add nothing to what the accounts have shown"
+    )
     kelly_criterion_enabled: bool = Field(True, description="fractional Kelly on top of caps")
     max_position_risk: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.95, description="largest share of equity at risk over all instruments"

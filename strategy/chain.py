@@ -6,10 +6,10 @@ and mixes them by wealth. When the bar has closed, ``learn`` is told what every 
 account earned in it, in standard deviations of a bar, costs included; skills, learners and the
 wealth of each candidate move by what was *played*. Nothing looks ahead, every step is O(1).
 
-Candidates: equal weight; mean-variance on the Kalman skills; softmax of the predicted scores;
-AdaHedge; fixed share; and each agent alone, as far as the cap lets it be alone. The guarantee is
-that of ``strategy.mixture``: after any bars the log wealth of what was played is behind no
-candidate's by more than the log of its prior share.
+Candidates: equal weight; mean-variance on the Kalman skills; softmax of the predicted Sharpe
+ratios, skill plus what a model adds; AdaHedge; fixed share; and each agent alone, as far as the cap
+lets it be alone. The guarantee is that of ``strategy.mixture``: after any bars the log wealth of
+what was played is behind no candidate's by more than the log of its prior share.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ class MetaChain:
         self._fixed_2N = np.full((2, count), -1.0)  # floors and sleepers of the plays kept below
         self._posterior_K = np.full(shape.regime_count, 1.0 / shape.regime_count)
         self.memory = self._memory()
+        self.learned_bars = 0  # since this object was made: a counter, no part of the state
 
     @property
     def log_wealth(self) -> float:
@@ -124,8 +125,8 @@ class MetaChain:
     def weigh(self, posterior_K: Floats, score_N: Floats, awake_N: Flags) -> Weighing | None:
         """Return the weights for the coming bar, or None where the cap cannot be kept.
 
-        ``posterior_K`` sums to 1; ``score_N`` are predictions in Sharpe units, finite where the
-        agent is awake. None plays nothing: the bar is spent flat.
+        ``posterior_K`` sums to 1; ``score_N`` is what is predicted beyond the skills, as annual
+        Sharpe ratios, finite where the agent is awake. None plays nothing: the bar is spent flat.
         """
         skill_N = np.empty(len(score_N))
         is_feasible = weigh_step(self.memory, posterior_K, score_N, awake_N, skill_N)
@@ -149,6 +150,7 @@ class MetaChain:
         agent showed nothing. What lies beyond the clip is counted and cut before it is mixed.
         """
         learn_step(self.memory, return_N)
+        self.learned_bars += 1
 
     @property
     def state(self) -> Floats:

@@ -164,7 +164,9 @@ def _candidates(memory: ChainMemory, score_N: Floats, awake_N: Flags, skill_N: F
         mean_variance_step(memory.kalman_N, skill_N, risk_NN, memory.aversion, point_N)
         _project_awake(point_N, floor_N, cap, awake_N, memory.kalman_N)
     out_JN[KALMAN] = memory.kalman_N
-    softmax_weights(np.where(awake_N, score_N, -1e300), memory.temperature, point_N)
+    yearly = 2.0 / memory.aversion  # the root of the year's bars
+    expected_N = np.where(awake_N, skill_N * yearly + score_N, -1e300)
+    softmax_weights(expected_N, memory.temperature, point_N)
     _project_awake(point_N, floor_N, cap, awake_N, out_JN[SCORES])
     adahedge_weights(memory.hedge_gain_N, memory.numbers_4[HEDGE_GAP], point_N)
     _project_awake(point_N, floor_N, cap, awake_N, out_JN[ADAHEDGE])

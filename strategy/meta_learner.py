@@ -99,6 +99,7 @@ class MetaLearner:
         )
         self.accounts = ShadowAccounts(len(self.names))
         self.weighing: Weighing | None = None
+        self.last_earned_N = np.zeros(len(self.names))
         self._settings = settings
         self._filter_state = regime_filter.opening_state()
         self._posterior_K = np.full(len(REGIMES), 1.0 / len(REGIMES))
@@ -139,6 +140,7 @@ class MetaLearner:
             earned_N = self.accounts.settle() if closed == 1 else None
             if earned_N is not None:
                 self.chain.learn(earned_N)
+                self.last_earned_N = earned_N
             for back in range(closed - 1, -1, -1):
                 features.read_closed_bar(back, self._bar_3)
                 self.filter.step(self._filter_state, self._bar_3, self._posterior_K)
@@ -189,6 +191,18 @@ class MetaLearner:
         """Return what every expert is believed to earn in the bar to come, as an annual Sharpe."""
         yearly = float(np.sqrt(self.chain.shape.year_bars))
         return tuple((weighing.skill_N * yearly).tolist())
+
+    @property
+    def posterior_K(self) -> Floats:  # noqa: N802 - K is the shape suffix
+        """The regime filter's posterior after the last closed bar (K,)."""
+        return self._posterior_K
+
+    def restore_regimes(self, regime_filter: Floats, tracker: Floats) -> None:
+        """Take over what filter and tracker remembered; ValueError for another shape."""
+        if regime_filter.shape != self._filter_state.shape:
+            raise ValueError("regime filter of another shape")
+        self._filter_state[:] = regime_filter
+        self.tracker.restore(tracker)
 
     @property
     def state(self) -> LearnerState:

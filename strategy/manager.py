@@ -1,0 +1,326 @@
+"""The meta-learning ensemble as an object: prices in, an action with its reasons out.
+
+The same ``MetaLearner`` that decides in the daemon, for whoever brings agents of their own and a
+price at a time. One call of ``update_market_data`` or ``get_trading_action`` is one closed bar.
+Actions are 0 SELL, 1 HOLD, 2 BUY: the wanted position short, flat, long.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from config.settings import MetaLearningSettings
+from kernels.events import REGIMES
+from kernels.features import DEFAULT_FEATURE_NAMES, FeatureEngine
+from strategy.ensemble import combine
+from strategy.learning.residuals import (
+    Histories,
+    ResidualModel,
+    ShadowLog,
+    fit_residuals,
+    input_row,
+)
+from strategy.meta_learner import MetaLearner, Outlook
+from strategy.regime_filter import RegimeFilter
+from strategy.shipped_filter import shipped_filter
+
+Floats = NDArray[np.float64]
+
+HOUR_NS = 3_600_000_000_000
+TICK_FRAC = 1e-6
+"""Grid of the prices, as a share of the first one: fine enough that rounding is no return."""
+
+HOLD = 1
+DEAD_BAND = 0.1
+"""A weighted vote within this of zero is HOLD."""
+
+CONSTRAINTS = ("max_agent_weight", "min_diversification_agents")
+
+
+class ActingAgent(Protocol):
+    """What the manager asks of an agent."""
+
+    def get_action_with_confidence(self, state: Any) -> tuple[int, float, Mapping[str, Any]]:
+        """Return an action in {0, 1, 2}, a confidence in [0, 1], and information."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerCosts:
+    """What a change of position by one unit costs, as shares of its value."""
+
+    fee_frac: float = 5e-4
+    half_spread_frac: float = 1e-4
+
+
+class MetaLearningEnsembleManager:
+    """Agents, their accounts, the regime and the weights; one instrument, a bar at a time."""
+
+    def __init__(
+        self,
+        agents: Mapping[str, ActingAgent],
+        meta_lookback: int = 1000,
+        *,
+        settings: MetaLearningSettings | None = None,
+        regime_filter: RegimeFilter | None = None,
+        bar_ns: int = HOUR_NS,
+        costs: ManagerCosts | None = None,
+    ) -> None:
+        """Start without evidence; ``meta_lookback`` bars are kept to train on.
+
+        ValueError without agents, for bars above six hours, or for a cap that leaves no weights.
+        """
+        if not agents or meta_lookback < 10:
+            raise ValueError(f"{len(agents)} agents and a lookback of {meta_lookback} bars")
+        self.agents = dict(agents)
+        self.settings = settings or MetaLearningSettings()
+        self._bar_ns = bar_ns
+        costs = costs or ManagerCosts()
+        self._cost_frac = costs.fee_frac + costs.half_spread_frac
+        self._learner = MetaLearner(
+            tuple(agents), regime_filter or shipped_filter(), self.settings, bar_ns
+        )
+        self._features: FeatureEngine | None = None
+        self._mid = self._tick = 0.0
+        self._bars = 0
+        count = len(self._learner.names)
+        self._log: deque[tuple[Floats, Floats, Floats]] = deque(maxlen=meta_lookback)
+        self._residual: ResidualModel | None = None
+        self._histories: Histories | None = None
+        self._history_NH = np.zeros((count, 0))
+        self._believed_N = np.zeros(count)
+        self._earned: deque[float] = deque(maxlen=self.settings.decision_history_size)
+        self._position = 0
+        self.total_trades = 0
+        self.training_data: dict[str, deque[Floats]] = {
+            "market_features": deque(maxlen=meta_lookback)
+        }
+
+    # market -----------------------------------------------------------------------------------
+
+    def update_market_data(self, price: float, volume: float) -> None:
+        """Close one bar at a price, with the volume traded in it; ValueError for nonsense."""
+        if not (np.isfinite(price) and price > 0.0 and np.isfinite(volume) and volume >= 0.0):
+            raise ValueError(f"price {price!r} and volume {volume!r} are no market data")
+        if self._features is None:
+            self._tick = price * TICK_FRAC
+            self._features = FeatureEngine(DEFAULT_FEATURE_NAMES, self._bar_ns, self._tick, 1e-6)
+        at_ns, ticks = self._bars * self._bar_ns + 1, max(round(price / self._tick), 1)
+        self._features.on_quote(at_ns, ticks, 1, ticks + 1, 1)
+        if volume > 0.0:
+            self._features.on_trade(at_ns + 1, ticks, max(round(volume / 1e-6), 1), 1)
+        self._bars += 1
+        self._features.close_bars(self._bars * self._bar_ns)
+        if self._mid > 0.0:
+            moved = self._position * (price / self._mid - 1.0)
+            self._earned.append(moved)
+        self._mid = price
+        posterior_K = self._learner.chain.memory.posterior_K.copy()
+        learned = self._learner.chain.learned_bars
+        self._learner.watch(self._features, price)
+        if self._learner.chain.learned_bars > learned:
+            self._remember(posterior_K)
+        self.training_data["market_features"].append(self._features.values_F.copy())
+
+    def _remember(self, posterior_K: Floats) -> None:
+        """Keep what every expert earned in the bar, for the training of the meta-models."""
+        earned_N = self._learner.last_earned_N
+        self._log.append((posterior_K, earned_N, self._believed_N.copy()))
+        if self._histories is not None:
+            self._history_NH = self._histories.step(earned_N)
+
+    # decisions --------------------------------------------------------------------------------
+
+    def get_adaptive_algorithm_weights(
+        self, risk_constraints: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
+        """Return the weight of every expert now: agents, cash, band and momentum; sum 1.
+
+        ``risk_constraints`` may lower ``max_agent_weight`` or raise ``min_diversification_agents``
+        for this answer. ValueError for other names or values that leave no weights.
+        """
+        constraints = dict(risk_constraints or {})
+        unknown = sorted(set(constraints) - set(CONSTRAINTS))
+        if unknown:
+            raise ValueError(f"risk constraint {unknown[0]!r} is none of {', '.join(CONSTRAINTS)}")
+        if constraints:
+            changed = self.settings.model_dump() | constraints
+            self._learner.use(MetaLearningSettings(**changed))
+        try:
+            weights_N = self._weigh(np.ones(len(self.agents), np.bool_))
+        finally:
+            if constraints:
+                self._learner.use(self.settings)
+        if weights_N is None:
+            raise ValueError("no weights keep the constraints")
+        return dict(zip(self._learner.names, weights_N.tolist(), strict=True))
+
+    def _weigh(self, healthy_A: NDArray[np.bool_]) -> Floats | None:
+        learner, agents = self._learner, len(self.agents)
+        score_N = np.zeros(len(learner.names))
+        if self._residual is not None and self._history_NH.shape[1]:
+            row_NF = input_row(self._history_NH, learner.posterior_K, self._believed_N)
+            score_N = self._residual.predict(row_NF, learner.chain.shape.year_bars)
+        weights_N = learner.weigh(learner.posterior_K, score_N[:agents], healthy_A)
+        if learner.weighing is not None:
+            self._believed_N = np.array(learner.skills(learner.weighing))
+        return weights_N
+
+    def get_trading_action(
+        self, state: Any, price: float, volume: float
+    ) -> tuple[int, dict[str, Any]]:
+        """Close a bar, ask every agent about ``state``, return the ensemble's action and why.
+
+        An agent that raises, or answers with no action, is asleep for this bar and named in
+        ``info["errors"]``. With fewer well agents than ``min_diversification_agents`` the action is
+        HOLD and ``info["outcome"]`` says "abstained".
+        """
+        self.update_market_data(price, volume)
+        action_A, confidence_A, errors = self._ask(state)
+        healthy_A = action_A >= 0
+        weights_N = self._weigh(healthy_A)
+        action_N = self._learner.book(
+            action_A, healthy_A, Outlook(gain=0.0, cost_frac=self._cost_frac)
+        )
+        action, exposure = HOLD, 0.0
+        if weights_N is not None:
+            confidence_N = np.ones(len(action_N), np.float32)
+            confidence_N[: len(self.agents)] = confidence_A
+            exposure = combine(action_N, weights_N, confidence_N).exposure
+            action = HOLD + int(np.sign(exposure)) * (abs(exposure) > DEAD_BAND)
+        self._take(action - HOLD)
+        names = self._learner.names
+        weights = {} if weights_N is None else dict(zip(names, weights_N.tolist(), strict=True))
+        return action, {
+            **self._learner.tracker.get_regime_info(),
+            "algorithm_weights": weights,
+            "actions": dict(zip(names, action_N.tolist(), strict=True)),
+            "exposure": exposure,
+            "outcome": "abstained" if weights_N is None else "decided",
+            "errors": errors,
+        }
+
+    def _ask(self, state: Any) -> tuple[NDArray[np.int64], NDArray[np.float32], dict[str, str]]:
+        action_A = np.full(len(self.agents), -1, np.int64)
+        confidence_A = np.zeros(len(self.agents), np.float32)
+        errors: dict[str, str] = {}
+        for place, (name, agent) in enumerate(self.agents.items()):
+            try:
+                action, confidence, _ = agent.get_action_with_confidence(state)
+            except Exception as error:  # an agent is a stranger's code: its failure is its own
+                errors[name] = f"{type(error).__name__}: {error}"
+                continue
+            if action in (0, 1, 2) and np.isfinite(confidence):
+                action_A[place], confidence_A[place] = action, confidence
+            else:
+                errors[name] = f"action {action!r} with confidence {confidence!r}"
+        return action_A, confidence_A, errors
+
+    def _take(self, position: int) -> None:
+        if position != self._position:
+            self.total_trades += 1
+            cost = self._cost_frac * abs(position - self._position)
+            if self._earned:
+                self._earned[-1] -= cost
+            self._position = position
+
+    # learning ---------------------------------------------------------------------------------
+
+    def train_meta_models(
+        self, batch_size: int = 32, epochs: int = 10, seed: int = 7
+    ) -> dict[str, float]:
+        """Fit the residual network on the bars kept; return what it found out of fold.
+
+        ValueError while fewer bars are kept than it takes.
+        """
+        if not self._log:
+            raise ValueError("nothing was learned from yet")
+        posteriors, returns, beliefs = zip(*self._log, strict=True)
+        log = ShadowLog(
+            posterior_TK=np.array(posteriors),
+            return_TN=np.array(returns),
+            belief_TN=np.array(beliefs),
+        )
+        self._use(
+            fit_residuals(
+                log,
+                year_bars=self._learner.chain.shape.year_bars,
+                window_bars=self.settings.performance_prediction_window,
+                history_count=self.settings.agent_history_features,
+                batch_size=batch_size,
+                epochs=epochs,
+                seed=seed,
+            )
+        )
+        assert self._residual is not None, "just fitted"
+        for return_N in log.return_TN:
+            assert self._histories is not None, "made with the model"
+            self._history_NH = self._histories.step(return_N)
+        return {
+            "bars": float(len(log.return_TN)),
+            "slope": self._residual.slope,
+            "correlation": self._residual.oof_correlation,
+        }
+
+    def _use(self, model: ResidualModel) -> None:
+        self._residual = model
+        self._histories = Histories(len(self._learner.names), model.half_life_H)
+        self._history_NH = np.zeros((len(self._learner.names), len(model.half_life_H)))
+
+    def save_meta_models(self, path: Path) -> None:
+        """Write evidence, regime and residual network to one file; OSError where it cannot be."""
+        state = self._learner.state
+        tables = {
+            "chain": state.chain,
+            "regime_filter": state.regime_filter,
+            "tracker": state.tracker,
+            "names": np.frombuffer(",".join(self._learner.names).encode(), np.uint8),
+        }
+        if self._residual is not None:
+            tables |= self._residual.to_tables()
+        path.write_bytes(save({name: np.array(table) for name, table in tables.items()}))
+
+    def load_meta_models(self, path: Path) -> None:
+        """Take over what was saved by a manager of the same agents; ValueError for another file."""
+        try:
+            tables = load(path.read_bytes())
+            names = bytes(tables["names"]).decode()
+        except OSError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{path}: no meta-models ({error})") from error
+        if names != ",".join(self._learner.names):
+            raise ValueError(f"{path}: meta-models of {names}")
+        self._learner.chain.restore(tables["chain"])
+        self._learner.restore_regimes(tables["regime_filter"], tables["tracker"])
+        model = ResidualModel.from_tables(tables)
+        if model is not None:
+            self._use(model)
+
+    # reports ----------------------------------------------------------------------------------
+
+    def get_performance_summary(self) -> dict[str, Any]:
+        """Return recent Sharpe ratio, largest drawdown, regime, trades; None where undefined."""
+        earned_T = np.array(self._earned)
+        spread = float(earned_T.std()) if len(earned_T) > 1 else 0.0
+        sharpe = None
+        if spread > 0.0:
+            yearly = np.sqrt(self._learner.chain.shape.year_bars)
+            sharpe = float(earned_T.mean() / spread * yearly)
+        equity_T = np.cumprod(1.0 + earned_T) if len(earned_T) else np.ones(1)
+        drawdown = float((1.0 - equity_T / np.maximum.accumulate(equity_T)).max())
+        return {
+            "recent_sharpe": sharpe,
+            "recent_max_drawdown": drawdown,
+            "regime_info": self._learner.tracker.get_regime_info(),
+            "total_trades": self.total_trades,
+            "bars": self._bars,
+            "regimes": list(REGIMES),
+        }
