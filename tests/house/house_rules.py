@@ -304,7 +304,12 @@ def repeated_basenames(paths: Iterable[str]) -> list[str]:
 
 
 SPECIFIED_NAMES = frozenset(
-    {("strategy/agents/wrappers.py", "info"), ("strategy/regime_tracker.py", "get_regime_info")}
+    {
+        ("strategy/agents/wrappers.py", "info"),
+        ("strategy/regime_tracker.py", "get_regime_info"),
+        ("strategy/meta_ensemble.py", "MetaLearningEnsembleManager"),
+        ("strategy/meta_ensemble.py", "update_market_data"),
+    }
 )
 """Names that the product's specification gave, with their file."""
 

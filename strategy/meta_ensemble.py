@@ -53,7 +53,7 @@ class ActingAgent(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ManagerCosts:
+class BarCosts:
     """What a change of position by one unit costs, as shares of its value."""
 
     fee_frac: float = 5e-4
@@ -71,7 +71,7 @@ class MetaLearningEnsembleManager:
         settings: MetaLearningSettings | None = None,
         regime_filter: RegimeFilter | None = None,
         bar_ns: int = HOUR_NS,
-        costs: ManagerCosts | None = None,
+        costs: BarCosts | None = None,
     ) -> None:
         """Start without evidence; ``meta_lookback`` bars are kept to train on.
 
@@ -82,7 +82,7 @@ class MetaLearningEnsembleManager:
         self.agents = dict(agents)
         self.settings = settings or MetaLearningSettings()
         self._bar_ns = bar_ns
-        costs = costs or ManagerCosts()
+        costs = costs or BarCosts()
         self._cost_frac = costs.fee_frac + costs.half_spread_frac
         self._learner = MetaLearner(
             tuple(agents), regime_filter or shipped_filter(), self.settings, bar_ns

@@ -13,9 +13,9 @@ import pytest
 from config.settings import MetaLearningSettings
 from kernels.events import REGIMES
 from strategy.learning.training import use_one_thread
-from strategy.manager import ManagerCosts, MetaLearningEnsembleManager
+from strategy.meta_ensemble import BarCosts, MetaLearningEnsembleManager
 
-FREE = ManagerCosts(fee_frac=0.0, half_spread_frac=0.0)
+FREE = BarCosts(fee_frac=0.0, half_spread_frac=0.0)
 KNOBS = MetaLearningSettings(performance_prediction_window=10, agent_history_features=4)
 
 
