@@ -27,10 +27,10 @@ def register(tools: HistoryTools) -> None:
 
 
 def _backtest(options: argparse.Namespace, tools: HistoryTools) -> int:
-    from daemon import backtesting
-
     try:
         inputs = inputs_of(options, tools)
     except ValueError as error:
         return refuse(error)
+    from daemon import backtesting
+
     return backtesting.run(inputs, options.out, as_json=options.json)

@@ -47,12 +47,12 @@ def register(tools: HistoryTools) -> None:
 
 
 def _evaluate(options: argparse.Namespace, tools: HistoryTools) -> int:
-    from daemon import evaluation
-
     try:
         inputs = inputs_of(options, tools)
     except ValueError as error:
         return refuse(error)
+    from daemon import evaluation
+
     return evaluation.run(
         evaluation.EvaluationOptions(
             inputs=replace(inputs, sealed_path=options.seal),

@@ -30,12 +30,12 @@ def register(tools: HistoryTools) -> None:
 
 
 def _walk(options: argparse.Namespace, tools: HistoryTools) -> int:
-    from daemon import walkforward
-    from strategy.learning.training import TrainingPlan
-
     options.bundle = options.out
     try:
         inputs = inputs_of(options, tools)
+        from daemon import walkforward
+        from strategy.learning.training import TrainingPlan
+
         walk = walkforward.WalkOptions(
             inputs=inputs,
             plan=TrainingPlan(

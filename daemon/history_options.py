@@ -59,7 +59,13 @@ def add_bars(parser: argparse.ArgumentParser, tools: HistoryTools) -> None:
 
 
 def inputs_of(options: argparse.Namespace, tools: HistoryTools) -> Inputs:
-    """Return what ``add_history`` asked for; ValueError for numbers out of range."""
+    """Return what ``add_history`` asked for; ValueError for numbers out of range.
+
+    Before anything is loaded it is settled where compiled kernels are kept.
+    """
+    from daemon.kernel_cache import prepare
+
+    prepare()
     from daemon.evaluation_inputs import Inputs
     from strategy.evaluation.execution import Costs
 
