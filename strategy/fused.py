@@ -25,7 +25,7 @@ from strategy.agents.dueling import (
     DuelingNet,
     normalise,
 )
-from strategy.agents.ppo import TANH_COUNT, Ppo
+from strategy.agents.ppo import TANH_COUNT, Ppo, TanhNet
 from strategy.agents.rainbow import ATOM_COUNT, Rainbow
 from strategy.agents.registry import STANDARD_AGENTS
 from strategy.agents.twin_d3qn import TwinD3qn
@@ -234,7 +234,26 @@ class FusedEnsemble(nn.Module):
 
 def is_standard(agents: Sequence[nn.Module]) -> bool:
     """Say whether these are exactly the standard agents in their order, so that they can fuse."""
-    return tuple(type(agent) for agent in agents) == STANDARD_CLASSES
+    if tuple(type(agent) for agent in agents) != STANDARD_CLASSES:
+        return False
+    return _hidden_widths(agents) == [HIDDEN_COUNT] * 10 + [TANH_COUNT] * 2
+
+
+def _hidden_widths(agents: Sequence[nn.Module]) -> list[int]:
+    """Return the widths of both hidden layers of every net, those of PPO's actor last."""
+    d3qn, double_dqn, twin, ppo, rainbow = agents
+    assert isinstance(d3qn, D3qn)
+    assert isinstance(double_dqn, DoubleDqn)
+    assert isinstance(twin, TwinD3qn)
+    assert isinstance(ppo, Ppo)
+    assert isinstance(ppo.actor, TanhNet)
+    assert isinstance(rainbow, Rainbow)
+    values = (d3qn.critic, twin.critic_a, twin.critic_b, double_dqn, rainbow)
+    return [
+        width
+        for net in (*values, ppo.actor)
+        for width in (net.first.out_features, net.second.out_features)
+    ]
 
 
 def fuse(composed: ComposedEnsemble) -> nn.Module:

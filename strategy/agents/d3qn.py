@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from strategy.agents.dueling import DuelingNet
+from strategy.agents.dueling import ACTION_COUNT, VALUE_DIMS, DuelingNet
 
 
 class D3qn(nn.Module):
     """Prefer by one dueling critic."""
 
-    def __init__(self, observation_count: int) -> None:
-        """Take the width F of one observation row."""
+    def __init__(
+        self,
+        observation_count: int,
+        action_count: int = ACTION_COUNT,
+        net_dims: tuple[int, int] = VALUE_DIMS,
+    ) -> None:
+        """Take the width F of one observation row, the actions, the widths of both layers."""
         super().__init__()
-        self.critic = DuelingNet(observation_count)
+        self.critic = DuelingNet(observation_count, action_count, net_dims)
 
     def forward(self, obs_BF: Tensor) -> Tensor:
         """Map observations (B, F) to action values (B, 3)."""

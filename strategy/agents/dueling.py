@@ -13,6 +13,8 @@ from torch.nn import functional
 HIDDEN_COUNT = 128
 """Width of both hidden layers of every value network."""
 
+VALUE_DIMS = (HIDDEN_COUNT, HIDDEN_COUNT)
+
 HEAD_COUNT = 64
 """Width of the hidden layer of a value head and of an advantage head."""
 
@@ -28,15 +30,20 @@ def normalise(hidden_BH: Tensor) -> Tensor:
 class DuelingNet(nn.Module):
     """Return action values Q = V + A - mean A; the values' unit is that of the training reward."""
 
-    def __init__(self, observation_count: int) -> None:
-        """Take the width F of one observation row."""
+    def __init__(
+        self,
+        observation_count: int,
+        action_count: int = ACTION_COUNT,
+        net_dims: tuple[int, int] = VALUE_DIMS,
+    ) -> None:
+        """Take the width F of one observation row, the actions, the widths of both layers."""
         super().__init__()
-        self.first = nn.Linear(observation_count, HIDDEN_COUNT)
-        self.second = nn.Linear(HIDDEN_COUNT, HIDDEN_COUNT)
-        self.value_hidden = nn.Linear(HIDDEN_COUNT, HEAD_COUNT)
+        self.first = nn.Linear(observation_count, net_dims[0])
+        self.second = nn.Linear(net_dims[0], net_dims[1])
+        self.value_hidden = nn.Linear(net_dims[1], HEAD_COUNT)
         self.value_out = nn.Linear(HEAD_COUNT, 1)
-        self.advantage_hidden = nn.Linear(HIDDEN_COUNT, HEAD_COUNT)
-        self.advantage_out = nn.Linear(HEAD_COUNT, ACTION_COUNT)
+        self.advantage_hidden = nn.Linear(net_dims[1], HEAD_COUNT)
+        self.advantage_out = nn.Linear(HEAD_COUNT, action_count)
 
     def forward(self, obs_BF: Tensor) -> Tensor:
         """Map observations (B, F) to action values (B, 3)."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from strategy.agents.dueling import ACTION_COUNT, HEAD_COUNT, HIDDEN_COUNT, normalise
+from strategy.agents.dueling import ACTION_COUNT, HEAD_COUNT, VALUE_DIMS, normalise
 
 ATOM_COUNT = 51
 """Atoms of the return distribution."""
@@ -67,16 +67,22 @@ class NoisyLinear(nn.Module):
 class Rainbow(nn.Module):
     """Prefer by the expected return of a dueling categorical distribution."""
 
-    def __init__(self, observation_count: int, is_dueling: bool = True) -> None:
+    def __init__(
+        self,
+        observation_count: int,
+        action_count: int = ACTION_COUNT,
+        net_dims: tuple[int, int] = VALUE_DIMS,
+        is_dueling: bool = True,
+    ) -> None:
         """Take the width F of one observation row; without dueling one stream gives the values."""
         super().__init__()
         self.is_dueling = is_dueling
-        self.first = nn.Linear(observation_count, HIDDEN_COUNT)
-        self.second = nn.Linear(HIDDEN_COUNT, HIDDEN_COUNT)
-        self.value_hidden = NoisyLinear(HIDDEN_COUNT, HEAD_COUNT)
+        self.first = nn.Linear(observation_count, net_dims[0])
+        self.second = nn.Linear(net_dims[0], net_dims[1])
+        self.value_hidden = NoisyLinear(net_dims[1], HEAD_COUNT)
         self.value_out = NoisyLinear(HEAD_COUNT, ATOM_COUNT)
-        self.advantage_hidden = NoisyLinear(HIDDEN_COUNT, HEAD_COUNT)
-        self.advantage_out = NoisyLinear(HEAD_COUNT, ACTION_COUNT * ATOM_COUNT)
+        self.advantage_hidden = NoisyLinear(net_dims[1], HEAD_COUNT)
+        self.advantage_out = NoisyLinear(HEAD_COUNT, action_count * ATOM_COUNT)
         self.support_Z: Tensor
         support_Z = torch.linspace(-RETURN_MAX, RETURN_MAX, ATOM_COUNT)
         self.register_buffer("support_Z", support_Z)

@@ -16,9 +16,9 @@ class D3qnLearner(ValueLearner):
 
     name: ClassVar[str] = "d3qn"
 
-    def build(self, input_count: int) -> nn.Module:
+    def build(self, input_count: int, action_count: int) -> nn.Module:
         """Return a dueling critic."""
-        return D3qn(input_count)
+        return D3qn(input_count, action_count, self.net_dims)
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return Huber losses and absolute errors."""

@@ -16,9 +16,9 @@ class DoubleDqnLearner(ValueLearner):
 
     name: ClassVar[str] = "double_dqn"
 
-    def build(self, input_count: int) -> nn.Module:
+    def build(self, input_count: int, action_count: int) -> nn.Module:
         """Return a plain critic."""
-        return DoubleDqn(input_count)
+        return DoubleDqn(input_count, action_count, self.net_dims)
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return Huber losses and absolute errors."""

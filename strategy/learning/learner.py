@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from strategy.learning.transitions import MarketPath
+from strategy.learning.replay_ring import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,7 @@ class LearnerOptions:
     ``updates`` is the length of the whole training, over which the learning rate falls as a cosine
     from ``rate`` to ``rate_end``. ``smoothing`` is the share of the online network that the target
     takes over with each update, ``huber`` the error from which the loss grows linearly.
+    ``net_dims`` are the widths of both hidden layers, None the agent's own.
     """
 
     updates: int = 5_000
@@ -32,6 +33,7 @@ class LearnerOptions:
     smoothing: float = 0.01
     huber: float = 5.0
     gradient_norm_max: float = 10.0
+    net_dims: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers with which nothing can be learnt; ValueError names the option."""
@@ -46,6 +48,8 @@ class LearnerOptions:
                 raise ValueError(f"{name} {getattr(self, name)} is not in (0, 1]")
         if self.weight_decay < 0.0:
             raise ValueError(f"weight_decay {self.weight_decay} is negative")
+        if self.net_dims is not None and (len(self.net_dims) != 2 or min(self.net_dims) < 1):
+            raise ValueError(f"net_dims {self.net_dims}: two widths of at least 1 are needed")
 
     def rate_at(self, progress_frac: float) -> float:
         """Return the learning rate at a share of the training in [0, 1]."""
@@ -88,11 +92,11 @@ class Learner(Protocol):
 
 
 class LearnerMaker(Protocol):
-    """Makes a learner for a path."""
+    """Makes a learner for a market path, or for what an environment showed."""
 
     def __call__(
         self,
-        path: MarketPath,
+        source: Source,
         options: LearnerOptions,
         *,
         seed: int,

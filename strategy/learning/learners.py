@@ -7,7 +7,7 @@ from strategy.learning.double_dqn_learner import DoubleDqnLearner
 from strategy.learning.learner import Learner, LearnerMaker, LearnerOptions
 from strategy.learning.ppo_learner import PpoLearner
 from strategy.learning.rainbow_learner import RainbowLearner
-from strategy.learning.transitions import MarketPath
+from strategy.learning.replay_ring import Source
 from strategy.learning.twin_d3qn_learner import TwinD3qnLearner
 
 STANDARD_LEARNERS: dict[str, LearnerMaker] = {
@@ -31,7 +31,7 @@ UPDATES: dict[str, int] = {
 
 def make_learner(
     name: str,
-    path: MarketPath,
+    source: Source,
     options: LearnerOptions | None = None,
     *,
     seed: int,
@@ -41,4 +41,4 @@ def make_learner(
     if name not in STANDARD_LEARNERS:
         raise KeyError(f"no learner {name!r}; there are {', '.join(STANDARD_LEARNERS)}")
     chosen = options or LearnerOptions(updates=UPDATES[name])
-    return STANDARD_LEARNERS[name](path, chosen, seed=seed, device=device)
+    return STANDARD_LEARNERS[name](source, chosen, seed=seed, device=device)

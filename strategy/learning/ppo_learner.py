@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from strategy.agents.ppo import Ppo, TanhNet
+from strategy.agents.ppo import TANH_DIMS, Ppo, TanhNet
 from strategy.learning.learner import (
     LearnerOptions,
     Snapshot,
@@ -26,6 +26,7 @@ from strategy.learning.learner import (
     take_optimiser,
     take_prefixed,
 )
+from strategy.learning.replay_ring import Source, spaces_of, view_of
 from strategy.learning.transitions import POSITIONS, MarketPath, PathView
 
 FIRST_LAYERS_GAIN = math.sqrt(2.0)
@@ -70,13 +71,13 @@ class Walks:
 
 
 class PpoLearner:
-    """Learn a policy by clipped steps; one update is one iteration."""
+    """Learn a policy by clipped steps; one update is one iteration, on a market path a walk too."""
 
     name: ClassVar[str] = "ppo"
 
     def __init__(
         self,
-        path: MarketPath,
+        source: Source,
         options: LearnerOptions,
         *,
         seed: int,
@@ -84,16 +85,18 @@ class PpoLearner:
         ppo: PpoOptions = DEFAULT_PPO,
     ) -> None:
         """Build actor and critic from the seed; torch's own seed is left alone."""
-        if len(path.rows_TF) <= ppo.horizon + 1:
-            raise ValueError(f"a path of {len(path.rows_TF)} bars is too short")
+        if isinstance(source, MarketPath) and len(source.rows_TF) <= ppo.horizon + 1:
+            raise ValueError(f"a path of {len(source.rows_TF)} bars is too short")
         self.options, self.ppo = options, ppo
         self.device = torch.device(device)
-        self.view = PathView(path)
+        self.view = view_of(source)
         self.generator = seeded(seed)
         self.chance = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.net = Ppo(path.input_count)
+            spaces = spaces_of(source)
+            net_dims = options.net_dims or TANH_DIMS
+            self.net = Ppo(spaces.input_count, spaces.action_count, net_dims)
             initialise(self.net)
         self.optimiser = torch.optim.Adam(
             self.net.parameters(), lr=ppo.rate, eps=ADAM_EPSILON, fused=True
@@ -114,30 +117,39 @@ class PpoLearner:
         return {name: value / updates for name, value in sums.items()}
 
     def iterate(self) -> dict[str, float]:
-        """Walk, then learn from the walks in a few passes."""
+        """Walk the market path, then learn from the walks."""
+        return self.learn(self.walk())
+
+    def learn(self, walks: Walks) -> dict[str, float]:
+        """Learn from steps of the present policy in a few passes, at a falling rate."""
         progress_frac = self.updates_done / self.options.updates
         for group in self.optimiser.param_groups:
             group["lr"] = self.ppo.rate * max(1.0 - progress_frac, 0.0)
-        walks = self.walk()
         count = len(walks.action_N)
-        shift, clipped, steps = 0.0, 0.0, 0
+        lost, shift, clipped, steps = 0.0, 0.0, 0.0, 0
         for _ in range(self.ppo.epochs):
             order_N = torch.randperm(count, generator=self.chance)
             for begin in range(0, count, self.ppo.minibatch):
                 place_M = order_N[begin : begin + self.ppo.minibatch]
-                moved, cut = self.step(walks, place_M)
-                shift, clipped, steps = shift + moved, clipped + cut, steps + 1
+                loss, moved, cut = self.step(walks, place_M)
+                lost, shift, clipped, steps = lost + loss, shift + moved, clipped + cut, steps + 1
         self.updates_done += 1
         return {
             "reward": float(walks.return_N.mean()),
+            "loss": lost / steps,
             "shift": shift / steps,
             "clip_frac": clipped / steps,
         }
 
     @torch.no_grad()
     def walk(self) -> Walks:
-        """Let every walker go ``horizon`` bars from a drawn bar and position."""
+        """Let every walker go ``horizon`` bars from a drawn bar and position.
+
+        TypeError without a market path: other environments hand their steps to ``learn``.
+        """
         ppo, view = self.ppo, self.view
+        if not isinstance(view, PathView):
+            raise TypeError("only a market path can be walked from any bar and position")
         last = len(view) - ppo.horizon - 1
         bar_W = torch.from_numpy(self.generator.integers(0, last, ppo.walkers))
         held_W = torch.from_numpy(self.generator.integers(0, POSITIONS, ppo.walkers))
@@ -167,14 +179,14 @@ class PpoLearner:
             return_N=(advantage_TW + value_TW).flatten(),
         )
 
-    def step(self, walks: Walks, place_M: Tensor) -> tuple[float, float]:
-        """Learn from one minibatch; returns the approximate KL shift and the clipped share."""
+    def step(self, walks: Walks, place_M: Tensor) -> tuple[float, float, float]:
+        """Learn from one minibatch; returns loss, approximate KL shift and the clipped share."""
         loss, shift, clipped = ppo_loss(self.net, walks, place_M, self.ppo)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch ships it without annotations
         nn.utils.clip_grad_norm_(self.net.parameters(), self.ppo.gradient_norm_max)
         self.optimiser.step()
-        return shift, clipped
+        return float(loss.detach()), shift, clipped
 
     def snapshot(self) -> Snapshot:
         """Return everything that the next iteration depends on."""

@@ -11,6 +11,8 @@ noisy         factorised noise in the heads instead of epsilon (Fortunato et al.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -22,7 +24,8 @@ from torch.nn import functional
 
 from strategy.agents.rainbow import RETURN_MAX, NoisyLinear, Rainbow
 from strategy.learning.learner import LearnerOptions, Snapshot
-from strategy.learning.samplers import PrioritisedSampler, Sampler, UniformSampler
+from strategy.learning.replay_ring import PrioritisedReplaySampler, Source, sampler_of
+from strategy.learning.samplers import PrioritisedSampler, Sampler
 from strategy.learning.transitions import Batch, MarketPath
 from strategy.learning.value_learner import ValueLearner, double_target, huber, taken
 
@@ -56,7 +59,7 @@ class RainbowLearner(ValueLearner):
 
     def __init__(
         self,
-        path: MarketPath,
+        source: Source,
         options: LearnerOptions,
         *,
         seed: int,
@@ -66,18 +69,20 @@ class RainbowLearner(ValueLearner):
         """Build both networks; rewards are scaled so that returns fit the atoms."""
         self.parts = parts
         self.steps = parts.n_step
-        super().__init__(path, options, seed=seed, device=device)
-        self.scale = reward_scale(path, options.discount)
+        super().__init__(source, options, seed=seed, device=device)
+        if isinstance(source, MarketPath):
+            self.scale = reward_scale(source, options.discount)
+        else:
+            self.scale = RETURN_MAX / source.spaces.return_scale
         self.noise = torch.Generator().manual_seed(seed)
 
-    def build(self, input_count: int) -> nn.Module:
+    def build(self, input_count: int, action_count: int) -> nn.Module:
         """Return the network with the streams that are on."""
-        return Rainbow(input_count, is_dueling=self.parts.dueling)
+        return Rainbow(input_count, action_count, self.net_dims, is_dueling=self.parts.dueling)
 
-    def make_sampler(self, bars: int) -> Sampler:
+    def make_sampler(self) -> Sampler:
         """Return a sampler by priority, or one that takes all places alike."""
-        kind = PrioritisedSampler if self.parts.prioritised else UniformSampler
-        return kind(bars, self.steps)
+        return sampler_of(self.view, self.steps, self.parts.prioritised)
 
     def greedy(self, input_BF: Tensor) -> Tensor:
         """Return the preferred actions (B), without noise."""
@@ -85,6 +90,19 @@ class RainbowLearner(ValueLearner):
         self.net.eval()
         try:
             return super().greedy(input_BF)
+        finally:
+            self.net.train(was_training)
+
+    @contextmanager
+    def noisy(self) -> Iterator[Rainbow]:
+        """Lend the network under fresh noise, as it explores."""
+        was_training = self.net.training
+        self.net.train()
+        for layer in self.net.modules():
+            if isinstance(layer, NoisyLinear):
+                layer.resample(self.noise)
+        try:
+            yield self.net
         finally:
             self.net.train(was_training)
 
@@ -130,17 +148,21 @@ class RainbowLearner(ValueLearner):
         """Return everything that the next update depends on, priorities and noise included."""
         plain = super().snapshot()
         tensors: dict[str, Tensor] = {**plain.tensors, "noise": self.noise.get_state()}
-        if isinstance(self.sampler, PrioritisedSampler):
+        if isinstance(self.sampler, PrioritisedSampler | PrioritisedReplaySampler):
             tensors["priorities"] = torch.from_numpy(self.sampler.tree.nodes.copy())
         facts: dict[str, Any] = dict(plain.facts)
+        if isinstance(self.sampler, PrioritisedReplaySampler):
+            facts["largest_priority"] = self.sampler.largest
         return Snapshot(tensors=tensors, facts=facts)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on where a snapshot was taken."""
         super().restore(snapshot)
         self.noise.set_state(snapshot.tensors["noise"])
-        if isinstance(self.sampler, PrioritisedSampler):
+        if isinstance(self.sampler, PrioritisedSampler | PrioritisedReplaySampler):
             self.sampler.tree.nodes[:] = snapshot.tensors["priorities"].numpy()
+        if isinstance(self.sampler, PrioritisedReplaySampler):
+            self.sampler.largest = float(snapshot.facts["largest_priority"])
 
 
 def project(share_BZ: Tensor, reward_B: Tensor, discount_B: Tensor, support_Z: Tensor) -> Tensor:

@@ -25,9 +25,9 @@ class TwinD3qnLearner(ValueLearner):
     net: TwinD3qn
     target: TwinD3qn
 
-    def build(self, input_count: int) -> nn.Module:
+    def build(self, input_count: int, action_count: int) -> nn.Module:
         """Return two dueling critics."""
-        return TwinD3qn(input_count)
+        return TwinD3qn(input_count, action_count, self.net_dims)
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the sum of both critics' Huber losses, and the larger absolute error."""

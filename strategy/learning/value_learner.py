@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from strategy.agents.dueling import VALUE_DIMS
 from strategy.learning.learner import (
     LearnerOptions,
     Snapshot,
@@ -26,46 +27,54 @@ from strategy.learning.learner import (
     take_optimiser,
     take_prefixed,
 )
-from strategy.learning.samplers import Sampler, UniformSampler
-from strategy.learning.transitions import Batch, MarketPath, PathView
+from strategy.learning.replay_ring import Source, sampler_of, spaces_of, view_of
+from strategy.learning.samplers import Sampler
+from strategy.learning.transitions import Batch
 
 
 class ValueLearner(ABC):
-    """Learn action values on a market path by bootstrapped targets."""
+    """Learn action values by bootstrapped targets, on a market path or from a replay."""
 
     name: ClassVar[str]
     steps: int = 1
 
     def __init__(
-        self, path: MarketPath, options: LearnerOptions, *, seed: int, device: str = "cpu"
+        self,
+        source: Source,
+        options: LearnerOptions,
+        *,
+        seed: int,
+        device: str = "cpu",
     ) -> None:
         """Build both networks from the seed; torch's own seed is left alone."""
         self.options = options
         self.device = torch.device(device)
-        self.view = PathView(path)
+        self.view = view_of(source)
+        self.net_dims = options.net_dims or VALUE_DIMS
         self.generator = seeded(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.net = self.build(path.input_count).to(self.device)
+            spaces = spaces_of(source)
+            self.net = self.build(spaces.input_count, spaces.action_count).to(self.device)
         self.target = copy.deepcopy(self.net)
         self.target.requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=options.rate, weight_decay=options.weight_decay, fused=True
         )
-        self.sampler: Sampler = self.make_sampler(len(path.rows_TF))
+        self.sampler: Sampler = self.make_sampler()
         self.updates_done = 0
 
     @abstractmethod
-    def build(self, input_count: int) -> nn.Module:
+    def build(self, input_count: int, action_count: int) -> nn.Module:
         """Return the network, freshly drawn from torch's seed."""
 
     @abstractmethod
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss of every row (B) and how wrong the agent was there (B), absolute."""
 
-    def make_sampler(self, bars: int) -> Sampler:
+    def make_sampler(self) -> Sampler:
         """Return where batches come from."""
-        return UniformSampler(bars, self.steps)
+        return sampler_of(self.view, self.steps, False)
 
     def greedy(self, input_BF: Tensor) -> Tensor:
         """Return the preferred actions (B)."""

@@ -305,10 +305,12 @@ def repeated_basenames(paths: Iterable[str]) -> list[str]:
 
 SPECIFIED_NAMES = frozenset(
     {
+        ("config/meta_learning_config.py", "MetaLearningConfigManager"),
         ("strategy/agents/wrappers.py", "info"),
-        ("strategy/regime_tracker.py", "get_regime_info"),
+        ("strategy/learning/agent_wrappers.py", "info"),
         ("strategy/meta_ensemble.py", "MetaLearningEnsembleManager"),
         ("strategy/meta_ensemble.py", "update_market_data"),
+        ("strategy/regime_tracker.py", "get_regime_info"),
     }
 )
 """Names that the product's specification gave, with their file."""

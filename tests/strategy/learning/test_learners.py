@@ -252,7 +252,7 @@ def test_ppo_begins_as_published() -> None:
     product = net.actor.second.weight @ net.actor.second.weight.t()
     torch.testing.assert_close(product, 2.0 * torch.eye(64), atol=1e-4, rtol=0.0)
     with torch.no_grad():
-        share = torch.softmax(net(torch.randn(50, learner.view.path.input_count)), dim=1)
+        share = torch.softmax(net(torch.randn(50, net.actor.first.in_features)), dim=1)
     assert float((share - 1 / 3).abs().max()) < 0.05
     assert not net.actor.out.bias.any()
 
