@@ -179,6 +179,7 @@ def _make(
         np.savez_compressed(
             file,
             names=np.array(list(paths)),
+            is_tradable=np.array([path.tradable for path in judged.assessment.match.paths]),
             net_TN=np.column_stack(list(paths.values())),
             doubled_T2=judged.assessment.doubled_T2,
         )
@@ -188,9 +189,13 @@ def _make(
 def _read_paths(folder: Path) -> Fold:
     with np.load(folder / PATHS_FILE, allow_pickle=False) as arrays:
         names, net_TN = arrays["names"].tolist(), arrays["net_TN"]
+        tradable = arrays["is_tradable"].tolist()
         return Fold(
             net_by_name={name: net_TN[:, n] for n, name in enumerate(names)},
             doubled_T2=arrays["doubled_T2"],
+            untradable=frozenset(
+                name for name, is_so in zip(names, tradable, strict=True) if not is_so
+            ),
         )
 
 

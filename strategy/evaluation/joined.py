@@ -30,10 +30,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fold:
-    """The test of one fold: net returns by strategy, and both at doubled costs (T, 2)."""
+    """The test of one fold: net returns by strategy, ensemble and equal weight at doubled costs.
+
+    ``untradable`` names those that knew the outcome: nobody could have chosen them.
+    """
 
     net_by_name: Mapping[str, Floats]
     doubled_T2: Floats
+    untradable: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +104,9 @@ def join_folds(
         rival=EQUAL,
         spa_p=superior_p(equal_T, own_T[:, None], seed),
         dsr=dsr,
-        pbo=overfitting_probability(np.column_stack(list(net.values()))),
+        pbo=overfitting_probability(
+            np.column_stack([net[name] for name in names if name not in folds[0].untradable])
+        ),
         difference=next(row.lead for row in rows if row.name == EQUAL),
         difference_doubled=difference_interval(
             doubled_T2[:, 0], doubled_T2[:, 1], year_bars, generator
