@@ -15,6 +15,7 @@ NOW_NS = 1_700_000_000_000_000_000
 WIDE = RiskLimits(
     order_notional_quote_max=1e9,
     order_depth_frac_max=1.0,
+    order_day_volume_frac_max=1.0,
     position_notional_quote_max=1e9,
     net_notional_quote_max=1e9,
     gross_notional_quote_max=1e9,
