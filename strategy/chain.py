@@ -166,7 +166,6 @@ class MetaChain:
         for part in parts:
             part.ravel()[:] = state[start : start + part.size]
             start += part.size
-        self._fixed_2N[:] = -1.0
 
     def use(self, shape: ChainShape) -> None:
         """Obey another cap, floor or temperature from the next weighing on; the evidence stays.
@@ -206,4 +205,5 @@ class MetaChain:
             *(steady.mean_D, steady.cov_DD, steady.noise_NN),
             *(self._hedge_gain_N, self._numbers_4, self._fixed_N, self._kalman_N),
             *(self._share_J, self._followed_J, self._played_JN, self._awake_N, self._posterior_K),
+            self._fixed_2N,
         )

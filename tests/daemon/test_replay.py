@@ -193,7 +193,6 @@ def _attributes(value: object, depth: int = 0) -> object:
         return repr(value) if type(value).__module__ == "builtins" else type(value).__name__
     left_out = {"history", "_handlers", "_probe", "_model", "_scene"}  # views
     left_out |= {"obs_BF", "_shadow_BF", "_extras_E", "_seen_K", "_score_N", "_bar_3"}  # scratch
-    left_out |= {"_fixed_2N"}  # says which plays need not be formed anew
     left_out |= {"learned_bars", "last_earned_N"}  # what just happened, for who looks on
     return {
         name: _attributes(getattr(value, name), depth + 1)
