@@ -17,6 +17,7 @@ from config.meta_learning_config import (
     MetaLearningConfigManager,
     create_meta_learning_config,
 )
+from daemon.ensemble_trainer import MetaLearningEnsembleTrainer
 from daemon.evaluator import MetaLearningEvaluator
 from kernels.events import Action
 from strategy.agents.wrappers import AgentError
@@ -51,6 +52,7 @@ __all__ = [
     "MetaLearningConfig",
     "MetaLearningConfigManager",
     "MetaLearningEnsembleManager",
+    "MetaLearningEnsembleTrainer",
     "MetaLearningEvaluator",
     "PPOAgentWrapper",
     "Practice",

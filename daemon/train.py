@@ -35,6 +35,7 @@ from strategy.learning.training import (
     prepare,
     recipe_of,
     use_one_thread,
+    widen_team,
 )
 
 CHECKPOINT_FOLDER = ".training"
@@ -101,7 +102,7 @@ def train_bundle(
     recipe = recipe_of(
         prepared,
         history,
-        learners,
+        widen_team(learners, len(history.feature_names)),
         name=options.out.name,
         status=f"trained on {len(history)} bars of {options.bars_path.name}",
         created_ns=now_ns,

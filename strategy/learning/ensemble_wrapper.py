@@ -93,9 +93,15 @@ class AgentEnsembleWrapper(BaseAgentWrapper):
                 answers[name] = member.get_action_with_confidence(states[name])
             except AgentError as error:
                 failures[name] = error.reason
+        return self.settle(answers, failures)
+
+    def settle(self, answers: Mapping[str, Answer], failures: Mapping[str, str]) -> Answer:
+        """Return the vote of answers that were given; ``failures`` name those who gave none."""
         needed = min(self.settings.min_diversification_agents, len(self.names))
         if len(answers) < needed:
-            raise AgentError(self.name, f"{len(answers)} of {needed} members answer: {failures}")
+            raise AgentError(
+                self.name, f"{len(answers)} of {needed} members answer: {dict(failures)}"
+            )
         weights = self.weights
         total = sum(weights[name] for name in answers)
         behind: dict[int, float] = {}
@@ -112,7 +118,7 @@ class AgentEnsembleWrapper(BaseAgentWrapper):
                 "algorithm_weights": weights,
                 "votes": {name: answer.action for name, answer in answers.items()},
                 "agreement": behind[action],
-                "failures": failures,
+                "failures": dict(failures),
             },
         )
 

@@ -121,8 +121,13 @@ class TradingWorlds:
         )
         self._is_open = False
 
-    def reset(self, seed: int | None = None) -> Floats32:
-        """Open the first episode of every world, after a new seed if one is given; (W, F)."""
+    def reset(self, seed: int | None = None, first_bar: int | None = None) -> Floats32:
+        """Open the first episode of every world, after a new seed if one is given; (W, F).
+
+        ``first_bar`` is the row where all begin instead of drawn ones; ValueError off the tape.
+        """
+        if first_bar is not None and not 0 <= first_bar < len(self.tape) - 1:
+            raise ValueError(f"row {first_bar} of a tape of {len(self.tape)}")
         if seed is not None:
             self._rules_13[steps.SEED] = seed & steps.MASK
         self._walk_W4[:] = 0
@@ -134,6 +139,7 @@ class TradingWorlds:
             self._pending_WD,
             self._factor_W,
             self._rules_13,
+            -1 if first_bar is None else first_bar,
             self._moved.obs_WF,
         )
         self._is_open = True

@@ -115,7 +115,13 @@ def tapes_of(history: History, prepared: Prepared, inputs: int) -> tuple[MarketT
     return tapes[0], tapes[1]
 
 
-def drawn_history(world: str, bars: int, seed: int, half_spread_frac: float) -> History:
+def drawn_history(
+    world: str,
+    bars: int,
+    seed: int,
+    half_spread_frac: float,
+    feature_names: tuple[str, ...] = DEFAULT_FEATURE_NAMES,
+) -> History:
     """Return the history of a drawn world of hours; KeyError for an unknown name."""
     open_ns_T, prices_T4, volume_T = drawn_bars(world, bars, seed)
     return history_of(
@@ -123,7 +129,7 @@ def drawn_history(world: str, bars: int, seed: int, half_spread_frac: float) -> 
         prices_T4,
         volume_T,
         interval_ns=HOUR_NS,
-        feature_names=DEFAULT_FEATURE_NAMES,
+        feature_names=feature_names,
         half_spread_frac=half_spread_frac,
     )
 

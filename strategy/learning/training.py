@@ -9,7 +9,8 @@ worth is then measured on a later block, after a gap, on realised returns with a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -212,10 +213,38 @@ def widen(agent: str, net: nn.Module, feature_count: int) -> nn.Module:
     return wide.eval()
 
 
+def widen_team(learners: Mapping[str, Learner], feature_count: int) -> list[nn.Module]:
+    """Return the five agents for whole rows, in their order."""
+    return [widen(agent, learners[agent].net, feature_count) for agent in AGENTS]
+
+
+def embed(net: nn.Module, inputs: int, feature_count: int) -> nn.Module:
+    """Return a copy for whole rows of a network that saw the first features of a row alone.
+
+    ``inputs`` is the width that it was taught on, a state of ``strategy.learning.market_tape``; the
+    features left out there get no weight.
+    """
+    whole = feature_count + EXTRA_COUNT + HELD_COUNT
+    kept = inputs - EXTRA_COUNT - HELD_COUNT
+    wide = copy.deepcopy(net)
+    for module in list(wide.modules()):
+        first = getattr(module, "first", None)
+        if not isinstance(first, nn.Linear) or first.in_features != inputs:
+            continue
+        layer = nn.Linear(whole, first.out_features)
+        with torch.no_grad():
+            layer.weight.zero_()
+            layer.weight[:, :kept] = first.weight[:, :kept]
+            layer.weight[:, feature_count:] = first.weight[:, kept:]
+            layer.bias.copy_(first.bias)
+        module.add_module("first", layer)
+    return wide.eval()
+
+
 def recipe_of(
     prepared: Prepared,
     history: History,
-    learners: Mapping[str, Learner],
+    agents: Sequence[nn.Module],
     *,
     name: str,
     status: str,
@@ -223,12 +252,14 @@ def recipe_of(
     expires_ns: int | None,
     provenance: Mapping[str, str],
 ) -> Recipe:
-    """Return the bundle's recipe: trained agents, a silent regime correction, equal predictions."""
+    """Return the bundle's recipe: trained agents, a silent regime correction, equal predictions.
+
+    ``agents`` answer to whole rows, in the order of ``kernels.events.AGENTS``.
+    """
     plan, feature_count = prepared.plan, len(history.feature_names)
     step = max(1, len(prepared.rows_TF) // GOLDEN_SAMPLE)
     obs_BF = np.ascontiguousarray(prepared.rows_TF[::step][:GOLDEN_SAMPLE])
     held_BA = drawn_positions(len(obs_BF), len(AGENTS), plan.seed)
-    agents = [widen(agent, learners[agent].net, feature_count) for agent in AGENTS]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         regimes = MarketRegimeClassifier(feature_count, len(REGIMES)).eval()

@@ -86,13 +86,21 @@ def trade(state_S: Ints, wanted: int, price_ticks: int, rules_13: Floats, factor
 
 @njit
 def restart(
-    world: int, price_ticks_T: Ints, state_S: Ints, walk_4: Ints, pending_D: Ints, rules_13: Floats
+    world: int,
+    price_ticks_T: Ints,
+    state_S: Ints,
+    walk_4: Ints,
+    pending_D: Ints,
+    rules_13: Floats,
+    first_bar: int,
 ) -> float:
-    """Open a new episode, flat, at a drawn row; return the factor on its costs."""
+    """Open a new episode, flat, at a row, -1 a drawn one; return the factor on its costs."""
     walk_4[EPISODE] += 1
     seed, episode = int(rules_13[SEED]), walk_4[EPISODE]
     last = max(price_ticks_T.shape[0] - 1 - int(rules_13[EPISODE_BARS]), 0)
-    walk_4[BAR] = int(drawn_frac(seed, world, episode, 0) * (last + 1))
+    walk_4[BAR] = first_bar
+    if first_bar < 0:
+        walk_4[BAR] = int(drawn_frac(seed, world, episode, 0) * (last + 1))
     walk_4[STEPS] = 0
     walk_4[EQUITY] = int(rules_13[WALLET_E8])
     pending_D[:] = 0
@@ -171,11 +179,14 @@ def reset_worlds(
     pending_WD: Ints,
     factor_W: Floats,
     rules_13: Floats,
+    first_bar: int,
     obs_WF: Floats32,
 ) -> None:
-    """Open an episode in every world and write what is seen there."""
+    """Open an episode in every world and write what is seen there; ``first_bar`` -1: drawn."""
     for w in range(state_WS.shape[0]):
-        factor_W[w] = restart(w, price_ticks_T, state_WS[w], walk_W4[w], pending_WD[w], rules_13)
+        factor_W[w] = restart(
+            w, price_ticks_T, state_WS[w], walk_W4[w], pending_WD[w], rules_13, first_bar
+        )
         observe(rows_TM, walk_W4[w, BAR], 0, obs_WF[w])
 
 
@@ -213,7 +224,7 @@ def step_worlds(
         if is_ruined or is_over:
             observe(rows_TM, walk_W4[w, BAR], position, final_WF[w])
             factor_W[w] = restart(
-                w, price_ticks_T, state_WS[w], walk_W4[w], pending_WD[w], rules_13
+                w, price_ticks_T, state_WS[w], walk_W4[w], pending_WD[w], rules_13, -1
             )
             position = 0
         observe(rows_TM, walk_W4[w, BAR], position, obs_WF[w])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from config.meta_learning_config import MetaLearningConfig
@@ -18,9 +19,10 @@ from strategy.learning.agent_wrappers import (
 )
 from strategy.learning.ensemble_wrapper import AgentEnsembleWrapper
 from strategy.learning.learner import Learner, LearnerOptions
-from strategy.learning.learners import STANDARD_LEARNERS
+from strategy.learning.learners import STANDARD_LEARNERS, make_learner
 from strategy.learning.ppo_learner import PpoLearner, PpoOptions
 from strategy.learning.replay_ring import Replay, Spaces
+from strategy.learning.transitions import MarketPath
 
 WrapperClass = type[BaseAgentWrapper]
 
@@ -38,6 +40,9 @@ ROLLOUT = PpoOptions(walkers=1, horizon=1_024, epochs=10, minibatch=128, trace=0
 """PPO on one stream of steps: a rollout of 1,024, learnt from in ten passes."""
 
 RAINBOW_STEPS = 3
+
+UPDATES_PER_WALK = 40
+"""An iteration of PPO on a market path is worth so many updates of a value agent."""
 
 
 class AgentWrapperFactory:
@@ -117,30 +122,39 @@ def create_agent_wrappers_from_config(
     net_dims: tuple[int, int] | None = None,
     state_dim: int | None = None,
     action_dim: int | None = None,
+    *,
+    market: MarketPath | None = None,
 ) -> dict[str, BaseAgentWrapper]:
     """Return the agents that the configuration switches on, fresh, each in its wrapper.
 
-    What is not given is the configuration's. They learn from feedback; ``return_scale`` is that of
-    rewards in shares of equity.
+    What is not given is the configuration's. They learn from the steps that feedback tells of; with
+    a ``market`` each feedback is the beat at which they learn from that path instead, where the
+    outcome of every position and action is known.
     """
     options = learner_options(config, net_dims)
     wrappers: dict[str, BaseAgentWrapper] = {}
     for place, name in enumerate(AGENTS):
         if not config.agents[name]:
             continue
-        seed = config.seed * len(AGENTS) + place
-        agent = create_agent(
-            name,
-            state_dim or config.env_args.state_dim,
-            action_dim or config.env_args.action_dim,
-            options=options,
-            return_scale=config.return_scale,
-            replay_capacity=config.replay_capacity,
-            seed=seed,
-        )
+        seed, practice = config.seed * len(AGENTS) + place, practice_of(config)
+        if market is not None:
+            rate = 1.0 if name != "ppo" else 1.0 / UPDATES_PER_WALK
+            practice = replace(practice, updates_per_step=practice.updates_per_step * rate)
+            updates = max(1, round(options.updates * rate))
+            agent = make_learner(name, market, replace(options, updates=updates), seed=seed)
+        else:
+            agent = create_agent(
+                name,
+                state_dim or config.env_args.state_dim,
+                action_dim or config.env_args.action_dim,
+                options=options,
+                return_scale=config.return_scale,
+                replay_capacity=config.replay_capacity,
+                seed=seed,
+            )
         kind = STANDARD_WRAPPERS[name]
         assert issubclass(kind, LearnerWrapper)
-        wrappers[name] = kind(agent, name, practice_of(config), seed=seed)
+        wrappers[name] = kind(agent, name, practice, seed=seed)
     return wrappers
 
 

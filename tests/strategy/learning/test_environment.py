@@ -120,6 +120,10 @@ def test_equal_seeds_give_equal_worlds_whatever_their_number() -> None:
     first = many.reset().copy()
     np.testing.assert_array_equal(many.reset(), first)
     assert (many.reset(seed=10) != first).any()
+    many.reset(first_bar=7)
+    assert set(many.bar_W.tolist()) == {7}
+    with pytest.raises(ValueError, match="row 2999"):
+        many.reset(first_bar=2_999)
 
 
 def test_beginnings_are_spread_evenly() -> None:

@@ -25,6 +25,7 @@ from strategy.learning.training import (
     prepare,
     recipe_of,
     widen,
+    widen_team,
 )
 from strategy.runtime import Runtime
 
@@ -174,7 +175,7 @@ def test_the_bundle_loads_with_its_forecast(
     recipe = recipe_of(
         prepared,
         history,
-        learners,
+        widen_team(learners, len(DEFAULT_FEATURE_NAMES)),
         name="tried",
         status="trained on drawn bars",
         created_ns=5,
