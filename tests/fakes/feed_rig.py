@@ -137,6 +137,18 @@ class FeedRig:
         await self.until_verdict(Verdict.OK)
 
 
+async def _end_receivers() -> None:
+    """End what ccxt's client leaves of a socket that was flooded: a receive that nobody awaits."""
+    left = [
+        task
+        for task in asyncio.all_tasks()
+        if getattr(task.get_coro(), "__qualname__", "") == "ClientWebSocketResponse.receive"
+    ]
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
 @asynccontextmanager
 async def feed_rig(
     directory: Path,
@@ -182,4 +194,5 @@ async def feed_rig(
         finally:
             await feed.close()
             await exchange.close()
+            await _end_receivers()
         assert not rig.noted("task_failed"), rig.noted("task_failed")
