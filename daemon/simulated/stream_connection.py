@@ -190,6 +190,8 @@ class StreamConnection(asyncio.Protocol):
         """Cut the connection with a TCP reset."""
         self._hub.drop(self)
         own = self._transport.get_extra_info("socket")
+        if own is None or own.fileno() < 0:
+            return  # closed meanwhile, say with its listen key: nothing is left to cut
         with socket.socket(fileno=os.dup(own.fileno())) as twin:  # the loop's own cannot be set
             twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
