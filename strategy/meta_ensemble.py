@@ -122,17 +122,17 @@ class MetaLearningEnsembleManager:
             moved = self._position * (price / self._mid - 1.0)
             self._earned.append(moved)
         self._mid = price
-        posterior_K = self._learner.chain.memory.posterior_K.copy()
         learned = self._learner.chain.learned_bars
         self._learner.watch(self._features, price)
         if self._learner.chain.learned_bars > learned:
-            self._remember(posterior_K)
+            self._remember()
         self.training_data["market_features"].append(self._features.values_F.copy())
 
-    def _remember(self, posterior_K: Floats) -> None:
+    def _remember(self) -> None:
         """Keep what every expert earned in the bar, for the training of the meta-models."""
         earned_N = self._learner.last_earned_N
-        self._log.append((posterior_K, earned_N, self._believed_N.copy()))
+        # the posterior after the bar: what a prediction will see as well
+        self._log.append((self._learner.posterior_K.copy(), earned_N, self._believed_N.copy()))
         if self._histories is not None:
             self._history_NH = self._histories.step(earned_N)
 

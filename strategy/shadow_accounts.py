@@ -46,11 +46,6 @@ class ShadowAccounts:
         """Standard deviation of a bar's return as known now; 0 while unknown."""
         return scale_of(self._numbers)
 
-    @property
-    def trend(self) -> float:
-        """Exponential mean of the bars' returns in units of what noise alone would give."""
-        return _trend(self._numbers)
-
     def mark(self, mid: float) -> None:
         """Move every account by the change of the middle price since it was last told."""
         mark_step(self._numbers, self.earned_N, self.position_N, mid)

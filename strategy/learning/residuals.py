@@ -34,7 +34,7 @@ ROWS_MIN = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ShadowLog:
-    """What was learned from, T bars: the posterior before each (T, K), the experts' returns in
+    """What was learned from, T bars: the posterior after each (T, K), the experts' returns in
     deviations of a bar (T, N), and the annual Sharpe ratio that was believed before it (T, N).
     """
 
@@ -155,7 +155,7 @@ class _Members(nn.Module):
         return torch.einsum("mbnh,mh->mbn", hidden, self.out) + self.bias[:, None, None]
 
 
-def inputs_of(log: ShadowLog, half_life_H: Floats, year_bars: float) -> Floats:
+def inputs_of(log: ShadowLog, half_life_H: Floats) -> Floats:
     """Return the rows (T, N, F) that are known when each bar has closed."""
     bars, experts = log.return_TN.shape
     histories = Histories(experts, half_life_H)
@@ -202,7 +202,7 @@ def fit_residuals(
     target_TN = targets_of(log, window_bars, year_bars)
     if len(target_TN) < ROWS_MIN:
         raise ValueError(f"{len(target_TN)} rows to learn from, wanted {ROWS_MIN}")
-    row_TNF = inputs_of(log, half_life_H, year_bars)[: len(target_TN)]
+    row_TNF = inputs_of(log, half_life_H)[: len(target_TN)]
     guess_TN = np.zeros_like(target_TN)
     for fold, held_out in enumerate(np.array_split(np.arange(len(target_TN)), FOLDS)):
         far = np.ones(len(target_TN), np.bool_)

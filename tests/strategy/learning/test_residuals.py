@@ -68,7 +68,7 @@ def test_adds_next_to_nothing_where_there_is_nothing() -> None:
     """On noise the out-of-fold slope shrinks the prediction to a fraction of a Sharpe ratio."""
     log = log_of(1_500, 2, 0.0)
     model = fitted(log)
-    rows_TNF = inputs_of(log, model.half_life_H, YEAR_BARS)
+    rows_TNF = inputs_of(log, model.half_life_H)
     said = np.array([model.predict(row_NF, YEAR_BARS) for row_NF in rows_TNF[500::50]])
     assert np.abs(said).mean() < 1.5
 
@@ -82,9 +82,7 @@ def test_the_future_changes_no_input_and_no_input_holds_its_target() -> None:
         belief_TN=whole.belief_TN[:300],
     )
     ages_H = half_lives(5, 10)
-    np.testing.assert_array_equal(
-        inputs_of(cut, ages_H, YEAR_BARS), inputs_of(whole, ages_H, YEAR_BARS)[:300]
-    )
+    np.testing.assert_array_equal(inputs_of(cut, ages_H), inputs_of(whole, ages_H)[:300])
     wanted_N = whole.return_TN[8:18].mean(axis=0) * np.sqrt(10)
     np.testing.assert_allclose(targets_of(whole, 10, YEAR_BARS)[7], wanted_N)
 
