@@ -159,9 +159,7 @@ class ConditionalDesk:
 
     @staticmethod
     def _price_ticks(market: VenueMarket, source: PriceSource) -> int:
-        if source is PriceSource.MARK_PRICE or not market.trades:
-            return market.mark_ticks
-        return market.trades[-1][0].price_ticks
+        return market.mark_ticks if source is PriceSource.MARK_PRICE else market.last_ticks
 
     def _is_apart(self, market: VenueMarket) -> bool:
         gap_ticks = abs(self._price_ticks(market, PriceSource.CONTRACT_PRICE) - market.mark_ticks)

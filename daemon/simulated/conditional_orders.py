@@ -28,6 +28,15 @@ LIMIT_TYPES = frozenset({ConditionalType.STOP, ConditionalType.TAKE_PROFIT})
 STOP_TYPES = frozenset({ConditionalType.STOP, ConditionalType.STOP_MARKET})
 
 
+def is_reached(side: Side, trigger_ticks: int, price_ticks: int, *, is_stop: bool) -> bool:
+    """Tell whether a price has come to a trigger: a stop's from inside, a take-profit's as well.
+
+    A stop to buy and a take-profit to sell wait above the market, the other two below it.
+    """
+    upward = is_stop == (side is Side.BUY)
+    return price_ticks >= trigger_ticks if upward else price_ticks <= trigger_ticks
+
+
 class PriceSource(StrEnum):
     """Which price releases an order."""
 
@@ -62,8 +71,8 @@ class ConditionalRequest:
 
     def is_released(self, price_ticks: int) -> bool:
         """Tell whether a price has reached the trigger."""
-        upward = (self.kind in STOP_TYPES) == (self.order.side is Side.BUY)
-        return price_ticks >= self.trigger_ticks if upward else price_ticks <= self.trigger_ticks
+        is_stop = self.kind in STOP_TYPES
+        return is_reached(self.order.side, self.trigger_ticks, price_ticks, is_stop=is_stop)
 
 
 @dataclass(slots=True, kw_only=True)

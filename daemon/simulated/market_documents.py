@@ -165,7 +165,7 @@ def book_ticker_document(market: VenueMarket, now_ms: int) -> Document:
 
 def price_document(market: VenueMarket, now_ms: int) -> Document:
     """Render the price of the newest trade, before the first the mark price."""
-    ticks = market.trades[-1][0].price_ticks if market.trades else market.mark_ticks
+    ticks = market.last_ticks
     price = price_wire(market.instrument, ticks)
     return {"symbol": market.instrument.venue_id, "price": price, "time": now_ms}
 

@@ -18,12 +18,18 @@ from daemon.simulated.spot_listings import (
     QUOTE_ASSET,
     base_asset,
 )
-from daemon.simulated.spot_order import EXPIRED_IN_MATCH, SpotFill, SpotOrder
+from daemon.simulated.spot_order import (
+    EXPIRED_IN_MATCH,
+    INSUFFICIENT_BALANCES,
+    SpotFill,
+    SpotOrder,
+)
 from daemon.simulated.spot_request import SpotRequest
-from daemon.simulated.venue_market import VenueMarket
+from daemon.simulated.spot_stops import STOP_ORDERS_MAX, WaitingStops, lock_ticks_of, stop_needs
+from daemon.simulated.venue_market import RESTING_ORDERS_MAX, VenueMarket
 from daemon.simulated.venue_order import CANCELED, EXPIRED, FILLED, PARTIALLY_FILLED, WORKING
 from kernels.events import Side
-from kernels.matching import MARKET_PRICE_TICKS, Execution, PlacementStatus
+from kernels.matching import MARKET_PRICE_TICKS, Execution, Placement, PlacementStatus
 from kernels.units import to_e8
 
 WALK_LEVELS_MAX = 5_000
@@ -43,6 +49,7 @@ class SpotDesk:
         self._by_client_id: dict[str, SpotOrder] = {}
         self._working: dict[int, SpotOrder] = {}
         self._finished: deque[int] = deque()
+        self._stops = WaitingStops(markets)
         self.fills: deque[SpotFill] = deque(maxlen=FILLS_KEPT)
         self.counts = DeskCounts()
         self._next_order_id = 1
@@ -70,18 +77,20 @@ class SpotDesk:
             if notional_e8 > to_e8(NOTIONAL_MAX_QUOTE):
                 raise spot_errors.filter_failure("NOTIONAL")
             asset, needed_e8 = lock_of(instrument, side, ticks, lots)
+        elif request.stop_ticks:
+            notional_e8 = instrument.notional_quote_e8(market.mark_ticks, lots)
+            asset, needed_e8 = stop_needs(request, market)
         else:
-            lots, cost_e8 = self._walk(market, side, lots, request.spend_quote_e8)
+            lots, asset, needed_e8 = self._market_needs(request, market)
             if request.spend_quote_e8 and not instrument.lots_min <= lots <= instrument.lots_max:
                 raise spot_errors.filter_failure("LOT_SIZE")
             notional_e8 = request.spend_quote_e8 or instrument.notional_quote_e8(
                 market.mark_ticks, lots
             )
-            asset, needed_e8 = QUOTE_ASSET, cost_e8
-            if side is Side.SELL:
-                asset, needed_e8 = base_asset(instrument), lots * instrument.lot_size_e8
         if notional_e8 < instrument.notional_min_quote_e8:
             raise spot_errors.filter_failure("NOTIONAL")
+        if request.stop_ticks:
+            self._admit_stop(request, market)
         if needed_e8 > self._holdings.free_e8[asset]:
             raise spot_errors.insufficient_balance()
         return lots
@@ -89,43 +98,49 @@ class SpotDesk:
     def place(self, request: SpotRequest, now_ms: int) -> SpotOrder:
         """Accept and match an order, or raise VenueError without a trace in the history.
 
-        A ``gate`` may refuse it first, by raising.
+        A ``gate`` may refuse it first, by raising. A stop order is only accepted here.
         """
         if self.gate is not None:
             self.gate(request)
         lots = self.admit(request)
         market = self._markets[request.instrument]
-        placement = market.matcher.place(
-            self._next_order_id,
-            request.side,
-            request.time_in_force,
-            request.price_ticks or MARKET_PRICE_TICKS,
-            lots,
-        )
-        if placement.status is PlacementStatus.REJECTED_GTX:
-            raise spot_errors.would_match()
-        if placement.status is PlacementStatus.REJECTED_FULL:
-            raise spot_errors.filter_failure("MAX_NUM_ORDERS")
         order = SpotOrder(
             order_id=self._next_order_id,
             request=request,
             quantity_lots=lots,
             created_ms=now_ms,
             updated_ms=now_ms,
+            lock_ticks=lock_ticks_of(request, market),
+            working_ms=0 if request.stop_ticks else now_ms,
         )
+        placement = None if request.stop_ticks else self._match(order, market)
+        if placement is not None:
+            if placement.status is PlacementStatus.REJECTED_GTX:
+                raise spot_errors.would_match()
+            if placement.status is PlacementStatus.REJECTED_FULL:
+                raise spot_errors.filter_failure("MAX_NUM_ORDERS")
         self._next_order_id += 1
         self._by_id[order.order_id] = order
         self._by_client_id[request.client_order_id] = order
         self._working[order.order_id] = order
-        if request.price_ticks:
+        if order.lock_ticks:
             self._holdings.lock(*self._lock(order, lots))
         self.counts.accepted += 1
         self._tell(order, market, "NEW", now_ms)
-        self._execute(placement.executions, market, now_ms)
-        if order.status in WORKING and placement.resting_lots == 0:
-            status = EXPIRED_IN_MATCH if placement.is_self_trade else EXPIRED
-            self._finish(order, market, status, now_ms)
+        if placement is None:
+            self._stops.add(order)
+        else:
+            self._book_placement(order, placement, market, now_ms)
         return order
+
+    def release_stops(self, instrument: int, now_ms: int) -> None:
+        """Let the stop orders work that the newest trade's price has reached, oldest first."""
+        if not self._stops.count(instrument):
+            return
+        market = self._markets[instrument]
+        for order in self._stops.reached(instrument, market.last_ticks):
+            self._stops.drop(order)
+            self._release(order, market, now_ms)
 
     def settle(self, instrument: int, executions: Iterable[Execution], now_ms: int) -> None:
         """Book what a market event filled of the resting orders."""
@@ -136,6 +151,7 @@ class SpotDesk:
         if order.status not in WORKING:
             raise venue_errors.nothing_to_cancel()
         market = self._markets[order.request.instrument]
+        self._stops.drop(order)
         market.matcher.cancel(order.order_id)
         order.cancel_id = cancel_id
         self._finish(order, market, CANCELED, now_ms)
@@ -164,6 +180,55 @@ class SpotDesk:
         """Give every remembered order, oldest first."""
         return self._by_id.values()
 
+    def _admit_stop(self, request: SpotRequest, market: VenueMarket) -> None:
+        if self._stops.count(request.instrument) >= STOP_ORDERS_MAX:
+            raise spot_errors.filter_failure("MAX_NUM_ALGO_ORDERS")
+        if len(self.working_orders(request.instrument)) >= RESTING_ORDERS_MAX:
+            raise spot_errors.filter_failure("MAX_NUM_ORDERS")
+        if request.is_released(market.last_ticks):
+            raise spot_errors.stop_would_trigger()
+
+    def _match(self, order: SpotOrder, market: VenueMarket) -> Placement:
+        request = order.request
+        price_ticks = request.price_ticks or MARKET_PRICE_TICKS
+        return market.matcher.place(
+            order.order_id, request.side, request.time_in_force, price_ticks, order.quantity_lots
+        )
+
+    def _book_placement(
+        self, order: SpotOrder, placement: Placement, market: VenueMarket, now_ms: int
+    ) -> None:
+        self._execute(placement.executions, market, now_ms)
+        if order.status in WORKING and placement.resting_lots == 0:
+            status = EXPIRED_IN_MATCH if placement.is_self_trade else EXPIRED
+            self._finish(order, market, status, now_ms)
+
+    def _release(self, order: SpotOrder, market: VenueMarket, now_ms: int) -> None:
+        """Match a stop order; one that cannot be paid or finds no room expires whole."""
+        if not order.request.price_ticks:
+            self._holdings.unlock(*self._lock(order, order.open_lots))
+            order.lock_ticks = 0
+            _, asset, needed_e8 = self._market_needs(order.request, market)
+            if needed_e8 > self._holdings.free_e8[asset]:
+                order.reason = INSUFFICIENT_BALANCES
+                self._finish(order, market, EXPIRED, now_ms)
+                return
+        placement = self._match(order, market)
+        if placement.status is PlacementStatus.REJECTED_FULL:
+            self._finish(order, market, EXPIRED, now_ms)
+            return
+        order.working_ms = order.updated_ms = now_ms
+        self._tell(order, market, "NEW", now_ms)
+        self._book_placement(order, placement, market, now_ms)
+
+    def _market_needs(self, request: SpotRequest, market: VenueMarket) -> tuple[int, str, int]:
+        """Return the lots of a market order, and the asset and amount in 1e-8 that pay for it."""
+        instrument, side = market.instrument, request.side
+        lots, cost_e8 = self._walk(market, side, request.quantity_lots, request.spend_quote_e8)
+        if side is Side.SELL:
+            return lots, base_asset(instrument), lots * instrument.lot_size_e8
+        return lots, QUOTE_ASSET, cost_e8
+
     def _walk(
         self, market: VenueMarket, side: Side, lots_max: int, spend_quote_e8: int
     ) -> tuple[int, int]:
@@ -189,7 +254,7 @@ class SpotDesk:
 
     def _lock(self, order: SpotOrder, lots: int) -> tuple[str, int]:
         instrument = self._markets[order.request.instrument].instrument
-        return lock_of(instrument, order.request.side, order.request.price_ticks, lots)
+        return lock_of(instrument, order.request.side, order.lock_ticks, lots)
 
     def _execute(self, executions: Iterable[Execution], market: VenueMarket, now_ms: int) -> None:
         for execution in executions:
@@ -227,7 +292,7 @@ class SpotDesk:
         )
         self._next_trade_id += 1
         is_working = order.order_id in self._working
-        if order.request.price_ticks and is_working:
+        if order.lock_ticks and is_working:
             self._holdings.unlock(*self._lock(order, lots))
         self._holdings.exchange(instrument, side, lots, quote_e8, fill.fee_e8, now_ms)
         order.filled_lots += lots
@@ -245,7 +310,7 @@ class SpotDesk:
     def _finish(self, order: SpotOrder, market: VenueMarket, status: str, now_ms: int) -> None:
         order.status = status
         order.updated_ms = now_ms
-        if order.request.price_ticks:
+        if order.lock_ticks:
             self._holdings.unlock(*self._lock(order, order.open_lots))
         if status == CANCELED:
             self.counts.cancelled += 1

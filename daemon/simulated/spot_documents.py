@@ -14,6 +14,8 @@ from kernels.units import Instrument, from_e8
 Document = dict[str, object]
 SELF_TRADE = "EXPIRE_TAKER"
 NO_LIST = -1
+NOT_WORKING = -1
+"""workingTime of an order that waits for its stop price."""
 
 
 def _common(order: SpotOrder, instrument: Instrument) -> Document:
@@ -40,13 +42,20 @@ def order_document(order: SpotOrder, instrument: Instrument) -> Document:
     """Render one order as queries and lists answer it."""
     return {
         **_common(order, instrument),
-        "stopPrice": from_e8(0),
+        "stopPrice": spot_price(instrument, order.request.stop_ticks),
         "icebergQty": from_e8(0),
         "time": order.created_ms,
         "updateTime": order.updated_ms,
-        "isWorking": True,
-        "workingTime": order.created_ms,
+        "isWorking": bool(order.working_ms),
+        "workingTime": order.working_ms or NOT_WORKING,
     }
+
+
+def _stop_words(order: SpotOrder, instrument: Instrument) -> Document:
+    """Give what the answers about stop orders alone tell."""
+    if not order.request.stop_ticks:
+        return {}
+    return {"stopPrice": spot_price(instrument, order.request.stop_ticks)}
 
 
 def placed_document(order: SpotOrder, instrument: Instrument) -> Document:
@@ -61,8 +70,9 @@ def placed_document(order: SpotOrder, instrument: Instrument) -> Document:
         }
     document: Document = {
         **_common(order, instrument),
+        **_stop_words(order, instrument),
         "transactTime": order.created_ms,
-        "workingTime": order.created_ms,
+        "workingTime": order.working_ms or NOT_WORKING,
     }
     if order.request.response is ResponseType.FULL:
         document["fills"] = [
@@ -82,6 +92,7 @@ def cancelled_document(order: SpotOrder, instrument: Instrument) -> Document:
     """Render the answer to a cancellation; the client id is then that of the request."""
     return {
         **_common(order, instrument),
+        **_stop_words(order, instrument),
         "origClientOrderId": order.request.client_order_id,
         "clientOrderId": order.cancel_id,
         "transactTime": order.updated_ms,
@@ -176,6 +187,8 @@ def execution_report(
     """Render executionReport; ``fill`` is the execution when the type is TRADE."""
     request = order.request
     has_cancel_id = bool(order.cancel_id)
+    is_on_book = order.working_ms > 0 and order.status in WORKING
+    working_time: Document = {"W": order.working_ms} if order.working_ms else {}
     return {
         "e": "executionReport",
         "E": now_ms,
@@ -186,13 +199,13 @@ def execution_report(
         "f": request.time_in_force_text,
         "q": spot_quantity(instrument, order.quantity_lots),
         "p": spot_price(instrument, request.price_ticks),
-        "P": from_e8(0),
+        "P": spot_price(instrument, request.stop_ticks),
         "F": from_e8(0),
         "g": NO_LIST,
         "C": request.client_order_id if has_cancel_id else "",
         "x": execution_type,
         "X": order.status,
-        "r": "NONE",
+        "r": order.reason,
         "i": order.order_id,
         "l": spot_quantity(instrument, fill.quantity_lots if fill else 0),
         "z": spot_quantity(instrument, order.filled_lots),
@@ -202,14 +215,14 @@ def execution_report(
         "T": now_ms,
         "t": fill.trade_id if fill else -1,
         "I": order.order_id * 2,
-        "w": order.status in WORKING and (fill is None or fill.is_maker),
+        "w": is_on_book and (fill is None or fill.is_maker),
         "m": fill.is_maker if fill else False,
         "M": fill is not None,
         "O": order.created_ms,
         "Z": from_e8(order.filled_quote_e8),
         "Y": from_e8(fill.quote_e8 if fill else 0),
         "Q": from_e8(request.spend_quote_e8),
-        "W": order.created_ms,
+        **working_time,
         "V": SELF_TRADE,
     }
 

@@ -23,6 +23,16 @@ def would_match() -> VenueError:
     return VenueError(-2010, "Order would immediately match and take.")
 
 
+def stop_would_trigger() -> VenueError:
+    """-2010: a stop order whose price the market has reached already."""
+    return VenueError(-2010, "Stop price would trigger immediately.")
+
+
+def no_trailing_stops() -> VenueError:
+    """-2010: trailingDelta on a pair whose allowTrailingStop is false."""
+    return VenueError(-2010, "Trailing stop orders are not supported for this symbol.")
+
+
 def duplicate_order() -> VenueError:
     """-2010: the client order id belongs to an order that still works."""
     return VenueError(-2010, "Duplicate order sent.")

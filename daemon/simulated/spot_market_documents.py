@@ -18,6 +18,7 @@ from daemon.simulated.spot_listings import (
     spot_quantity,
 )
 from daemon.simulated.spot_request import SpotOrderType
+from daemon.simulated.spot_stops import STOP_ORDERS_MAX
 from daemon.simulated.spot_streams import spot_rows
 from daemon.simulated.venue_market import RESTING_ORDERS_MAX, VenueMarket
 from kernels.events import Side, Trade
@@ -113,6 +114,7 @@ def _filters(instrument: Instrument) -> list[Document]:
             "avgPriceMins": AVERAGE_MINUTES,
         },
         {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": RESTING_ORDERS_MAX},
+        {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": STOP_ORDERS_MAX},
     ]
 
 

@@ -9,6 +9,7 @@ from daemon.simulated.spot_desk import SpotDesk
 from daemon.simulated.spot_request import SpotRequest
 from daemon.simulated.venue import Venue
 from daemon.simulated.venue_market import VenueMarket
+from kernels.events import Trade
 from kernels.units import Instrument, from_e8
 
 
@@ -29,6 +30,8 @@ class SpotVenue:
         executions = self.markets[event.instrument].apply(event, now_ms)
         if executions:
             self.desk.settle(event.instrument, executions, now_ms)
+        if isinstance(event, Trade):
+            self.desk.release_stops(event.instrument, now_ms)
 
     def renew_mark(self, instrument: int) -> bool:
         """Set the average price to the mid; False while there is no book."""

@@ -70,6 +70,11 @@ class VenueMarket:
             self.renew_mark()
         return tuple(executions)
 
+    @property
+    def last_ticks(self) -> int:
+        """Price of the newest public trade, before the first the mark price."""
+        return self.trades[-1][0].price_ticks if self.trades else self.mark_ticks
+
     def renew_mark(self) -> bool:
         """Set the mark price to the mid; False, and unchanged, while a side is empty."""
         bid_ticks, _, ask_ticks, _ = self.book.best()

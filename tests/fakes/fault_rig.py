@@ -196,6 +196,20 @@ class FaultRig:
         async with self.stream(f"/private/ws?listenKey={key}") as stream:
             yield stream
 
+    @asynccontextmanager
+    async def spot_user_stream(self) -> AsyncIterator[Stream]:
+        """Subscribe to spot's user stream by signature."""
+        access = self.exchange.access
+        async with self.stream("/ws-api/v3") as stream:
+            words = {"apiKey": access.api_key, "timestamp": str(CLOCK.now_ns() // 1_000_000)}
+            text = "&".join(f"{name}={words[name]}" for name in sorted(words))
+            words["signature"] = sign(access.api_secret, text)
+            await stream.websocket.send_json(
+                {"id": "1", "method": "userDataStream.subscribe.signature", "params": words}
+            )
+            assert (await stream.event())["status"] == 200
+            yield stream
+
 
 @asynccontextmanager
 async def fault_rig(names: tuple[str, ...] = NAMES, **settings: Any) -> AsyncIterator[FaultRig]:

@@ -91,6 +91,32 @@ async def until(seen: dict[str, Any] | list[Any], count: int) -> None:
             await asyncio.sleep(0.02)
 
 
+def wait_with_stops(api: Any, take: Any, bid: float) -> None:
+    """Let each kind of stop order wait, in the SDK's words, and take them all away."""
+    above, below = round(bid * 1.1, 2), round(bid * 0.9, 2)
+    limit = {"quantity": 0.001, "time_in_force": "GTC"}
+    for side, kind, stop, more in (
+        ("BUY", "STOP_LOSS", above, {"quantity": 0.001}),
+        ("SELL", "TAKE_PROFIT", above, {"quantity": 0.001}),
+        ("SELL", "STOP_LOSS_LIMIT", below, {**limit, "price": below}),
+        ("BUY", "TAKE_PROFIT_LIMIT", below, {**limit, "price": below}),
+    ):
+        placed = take(
+            api.new_order, PAIR, side, kind, stop_price=stop, new_order_resp_type="RESULT", **more
+        )
+        found = take(api.get_order, PAIR, order_id=placed.order_id)
+        assert (found.type, found.is_working, float(found.stop_price)) == (kind, False, stop)
+    pair = take(api.exchange_info, symbol=PAIR).symbols[0]
+    assert {"STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT"} < set(
+        pair.order_types
+    )
+    with pytest.raises(errors.BadRequestError, match="Stop price would trigger immediately"):
+        api.new_order(PAIR, "BUY", "TAKE_PROFIT", quantity=0.001, stop_price=above)
+    with pytest.raises(errors.BadRequestError, match="-1102"):
+        api.new_order(PAIR, "BUY", "STOP_LOSS", quantity=0.001)
+    assert len(take(api.delete_open_orders, PAIR)) == 4
+
+
 async def test_spot_rest(access: SimulatedAccess) -> None:
     """Twenty-five spot calls: market, orders of every kind, account."""
 
@@ -127,6 +153,7 @@ async def test_spot_rest(access: SimulatedAccess) -> None:
         take(api.new_order, PAIR, "SELL", "LIMIT_MAKER", quantity=0.005, price=round(bid * 1.1, 2))
         assert len(take(api.delete_open_orders, PAIR)) == 1
         assert [o.status for o in take(api.all_orders, PAIR)].count("CANCELED") == 3
+        wait_with_stops(api, take, bid)
         assert take(api.my_trades, PAIR)[-1].order_id == bought.order_id
         assert take(api.account_commission, PAIR).standard_commission.taker == "0.00100000"
         held = {row.asset: row.free for row in take(api.get_account).balances}
@@ -216,15 +243,20 @@ async def test_spot_ws_api_and_user_stream(access: SimulatedAccess) -> None:
         assert (await ask(api.order_status, PAIR, orig_client_order_id="ws-1")).status == "NEW"
         assert len(await ask(api.open_orders_status, symbol=PAIR)) == 2
         await ask(api.order_cancel, PAIR, orig_client_order_id="ws-1")
+        stop = {"quantity": 0.01, "stop_price": round(bid * 1.1, 2), "new_client_order_id": "stop"}
+        await ask(api.order_place, PAIR, "BUY", "STOP_LOSS", **stop)
+        waiting = await ask(api.order_status, PAIR, orig_client_order_id="stop")
+        assert (waiting.status, waiting.is_working) == ("NEW", False)
+        await ask(api.order_cancel, PAIR, orig_client_order_id="stop")
         assert len(await ask(api.open_orders_cancel_all, PAIR)) == 1
         for call in (api.all_orders, api.my_trades, api.avg_price, api.account_commission):
             await ask(call, PAIR)
-        await until(events, 12)
+        await until(events, 16)
     finally:
         await api.close_connection()
     assert len(answers.models) >= 14
     told = [event_model(event) for event in events]
-    assert told == ["ExecutionReport", "OutboundAccountPosition"] * 6
+    assert told == ["ExecutionReport", "OutboundAccountPosition"] * 8
     reports = [event.actual_instance for event in events[::2]]
     assert [(r.x, r.X) for r in reports] == [
         ("NEW", "NEW"),
@@ -232,8 +264,11 @@ async def test_spot_ws_api_and_user_stream(access: SimulatedAccess) -> None:
         ("NEW", "NEW"),
         ("NEW", "NEW"),
         ("CANCELED", "CANCELED"),
+        ("NEW", "NEW"),
+        ("CANCELED", "CANCELED"),
         ("CANCELED", "CANCELED"),
     ]
+    assert [(r.w, r.W) for r in reports if r.c == "stop"] == [(False, None)]
 
 
 async def test_futures_ws_api_and_user_stream(access: SimulatedAccess) -> None:

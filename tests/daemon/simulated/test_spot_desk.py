@@ -2,79 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.simulated.spot_listings import spot_instruments
-from daemon.simulated.spot_order import SpotOrder
 from daemon.simulated.spot_request import parse_spot_order
-from daemon.simulated.spot_venue import SpotVenue
 from daemon.simulated.venue_errors import VenueError
-from kernels.events import DepthSnapshot, Side, Trade
-from kernels.units import E8, Instrument, from_e8
-
-NOW_MS = 1_700_000_000_000
-BID, ASK = 6_000_000, 6_000_001
-SHOWN = 100_000
-OPENING_QUOTE_E8 = 100_000 * E8
-
-
-def pair() -> Instrument:
-    """Give BTC/USDT with a fee of 10 bps."""
-    return spot_instruments(("BTC/USDT",), first_index=0, maker_fee_bps=10.0, taker_fee_bps=10.0)[0]
-
-
-class Floor:
-    """A venue with one book of ten levels a side, and everything it published."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.instrument = pair()
-        self.venue = SpotVenue((self.instrument,), OPENING_QUOTE_E8, self.events.append)
-        self.venue.apply(
-            DepthSnapshot(
-                instrument=0,
-                event_ns=0,
-                received_ns=0,
-                last_update_id=1,
-                bid_levels_n2=np.array([[BID - i, SHOWN] for i in range(10)], dtype=np.int64),
-                ask_levels_n2=np.array([[ASK + i, SHOWN] for i in range(10)], dtype=np.int64),
-            ),
-            NOW_MS,
-        )
-
-    def place(self, side: str, kind: str, **parameters: object) -> SpotOrder:
-        """Place an order in the words of the wire."""
-        given = {"symbol": "BTCUSDT", "side": side, "type": kind}
-        given |= {name: str(value) for name, value in parameters.items()}
-        if kind == "LIMIT":
-            given.setdefault("timeInForce", "GTC")
-        request = parse_spot_order(given, self.venue.instruments, f"order-{len(self.events)}")
-        return self.venue.desk.place(request, NOW_MS)
-
-    def trade(self, price_ticks: int, lots: int, aggressor: Side) -> None:
-        """Let somebody else trade."""
-        self.venue.apply(
-            Trade(
-                instrument=0,
-                event_ns=0,
-                received_ns=0,
-                trade_id=1,
-                price_ticks=price_ticks,
-                quantity_lots=lots,
-                aggressor=aggressor,
-            ),
-            NOW_MS,
-        )
-
-
-def price(ticks: int) -> str:
-    """Print ticks for the wire."""
-    return from_e8(ticks * 1_000_000)
+from kernels.events import Side
+from kernels.units import E8, from_e8
+from tests.fakes.spot_floor import ASK, BID, NOW_MS, OPENING_QUOTE_E8, SHOWN, Floor, price
 
 
 def test_market_purchase_walks_the_levels_and_pays_in_base() -> None:
@@ -120,6 +56,9 @@ def test_resting_order_locks_and_a_better_fill_gives_back() -> None:
     assert holdings.locked_e8["USDT"] == 0
 
 
+STOP = {"quantity": "1", "stopPrice": price(ASK + 500)}
+
+
 @pytest.mark.parametrize(
     ("side", "kind", "parameters", "code", "words"),
     [
@@ -136,7 +75,24 @@ def test_resting_order_locks_and_a_better_fill_gives_back() -> None:
         ("BUY", "LIMIT", {"quantity": "1", "price": "60000.000000001"}, -1111, "precision"),
         ("BUY", "MARKET", {"quantity": "1", "price": price(ASK)}, -1106, "price"),
         ("BUY", "MARKET", {}, -1128, "Combination"),
-        ("BUY", "STOP_LOSS", {"quantity": "1"}, -1116, "orderType"),
+        ("BUY", "OCO", {"quantity": "1"}, -1116, "orderType"),
+        ("BUY", "STOP_LOSS", {"quantity": "1"}, -1102, "stopPrice"),
+        ("BUY", "STOP_LOSS", {"quantity": "1", "trailingDelta": "9"}, -2010, "Trailing"),
+        ("BUY", "STOP_LOSS", {"stopPrice": price(ASK + 9)}, -1102, "quantity"),
+        ("BUY", "STOP_LOSS", {**STOP, "price": price(ASK)}, -1106, "price"),
+        ("BUY", "STOP_LOSS", {**STOP, "timeInForce": "GTC"}, -1106, "timeInForce"),
+        ("BUY", "STOP_LOSS", {**STOP, "quoteOrderQty": "9"}, -1106, "quoteOrderQty"),
+        ("BUY", "STOP_LOSS", {**STOP, "stopPrice": "60000.001"}, -1013, "PRICE_FILTER"),
+        ("BUY", "STOP_LOSS", {**STOP, "quantity": "0.00001"}, -1013, "NOTIONAL"),
+        ("BUY", "STOP_LOSS", {**STOP, "quantity": "2"}, -2010, "insufficient"),
+        ("SELL", "TAKE_PROFIT", STOP, -2010, "insufficient"),
+        ("BUY", "STOP_LOSS", {**STOP, "stopPrice": price(BID)}, -2010, "Stop price would trigger"),
+        ("SELL", "STOP_LOSS", STOP, -2010, "Stop price would trigger"),
+        ("BUY", "TAKE_PROFIT", STOP, -2010, "Stop price would trigger"),
+        ("BUY", "STOP_LOSS_LIMIT", {**STOP, "price": price(ASK)}, -1102, "timeInForce"),
+        ("BUY", "STOP_LOSS_LIMIT", {**STOP, "timeInForce": "GTC"}, -1102, "'price'"),
+        ("BUY", "LIMIT", {"quantity": "1", "price": price(BID), **STOP}, -1106, "stopPrice"),
+        ("BUY", "MARKET", STOP, -1106, "stopPrice"),
         ("HOLD", "MARKET", {"quantity": "1"}, -1117, "side"),
     ],
 )
@@ -182,7 +138,9 @@ def test_own_orders_do_not_trade_with_each_other() -> None:
 
 
 NUMBERS = st.sampled_from(["0", "1", "0.1", "-1", "1e5", "9" * 20, "0.00000001", "NaN", "", "٣"])
-WORDS = st.text(max_size=6) | st.sampled_from(["BUY", "SELL", "LIMIT", "MARKET", "GTC", "BTCUSDT"])
+WORDS = st.text(max_size=6) | st.sampled_from(
+    ["BUY", "SELL", "LIMIT", "MARKET", "STOP_LOSS", "TAKE_PROFIT_LIMIT", "GTC", "BTCUSDT"]
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -194,6 +152,7 @@ WORDS = st.text(max_size=6) | st.sampled_from(["BUY", "SELL", "LIMIT", "MARKET",
             "price": NUMBERS | WORDS,
             "quantity": NUMBERS | WORDS,
             "quoteOrderQty": NUMBERS,
+            "stopPrice": NUMBERS,
             "newClientOrderId": st.text(max_size=40),
             "newOrderRespType": WORDS,
         },
@@ -212,7 +171,12 @@ def test_any_order_is_placed_or_refused(terms: dict[str, str]) -> None:
 
 orders = st.tuples(
     st.sampled_from(["BUY", "SELL"]),
-    st.sampled_from(["LIMIT", "IOC", "FOK", "LIMIT_MAKER", "MARKET", "SPEND", "TRADE", "CANCEL"]),
+    st.sampled_from(
+        [
+            *("LIMIT", "IOC", "FOK", "LIMIT_MAKER", "MARKET", "SPEND", "TRADE", "CANCEL"),
+            *("STOP_LOSS", "TAKE_PROFIT", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT"),
+        ]
+    ),
     st.integers(-12, 12),
     st.integers(1, 150_000),
 )
@@ -236,6 +200,11 @@ def test_balances_are_conserved(steps: list[tuple[str, str, int, int]]) -> None:
                         desk.cancel(order, "c", NOW_MS)
                 case "MARKET":
                     floor.place(side, kind, quantity=quantity)
+                case "STOP_LOSS" | "TAKE_PROFIT":
+                    floor.place(side, kind, quantity=quantity, stopPrice=limit)
+                case "STOP_LOSS_LIMIT" | "TAKE_PROFIT_LIMIT":
+                    terms = {"stopPrice": limit, "price": price(BID - offset)}
+                    floor.place(side, kind, quantity=quantity, timeInForce="GTC", **terms)
                 case "SPEND":
                     floor.place(side, "MARKET", quoteOrderQty=from_e8(lots * E8 // 10))
                 case "LIMIT_MAKER":
@@ -254,7 +223,7 @@ def test_balances_are_conserved(steps: list[tuple[str, str, int, int]]) -> None:
     needs = {"USDT": 0, "BTC": 0}
     for order in desk.working_orders():
         if order.request.side is Side.BUY:
-            needs["USDT"] += order.open_lots * order.request.price_ticks * 10
+            needs["USDT"] += order.open_lots * order.lock_ticks * 10
         else:
             needs["BTC"] += order.open_lots * 1_000
     assert holdings.locked_e8 == needs

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from daemon.simulated.signing import sign
-from tests.fakes.fault_rig import CLOCK, Answer, FaultRig, Stream, fault_rig
+from tests.fakes.fault_rig import Answer, FaultRig, Stream, fault_rig
 from tests.fakes.recording import NAMES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -22,21 +20,6 @@ async def rig() -> AsyncIterator[FaultRig]:
     """One exchange with a pair and contracts."""
     async with fault_rig((*NAMES, PAIR)) as running:
         yield running
-
-
-@asynccontextmanager
-async def spot_users(rig: FaultRig) -> AsyncIterator[Stream]:
-    """Subscribe to spot's user stream by signature."""
-    access = rig.exchange.access
-    async with rig.stream("/ws-api/v3") as stream:
-        words = {"apiKey": access.api_key, "timestamp": str(CLOCK.now_ns() // 1_000_000)}
-        text = "&".join(f"{name}={words[name]}" for name in sorted(words))
-        words["signature"] = sign(access.api_secret, text)
-        await stream.websocket.send_json(
-            {"id": "1", "method": "userDataStream.subscribe.signature", "params": words}
-        )
-        assert (await stream.event())["status"] == 200
-        yield stream
 
 
 async def bid(rig: FaultRig) -> float:
@@ -79,7 +62,7 @@ async def reports(users: Stream, count: int) -> list[tuple[str, int]]:
 async def test_spot_duplicate_fill(rig: FaultRig) -> None:
     """One trade id arrives twice; the balance has it once."""
     before = await free(rig, "BTC")
-    async with spot_users(rig) as users, rig.armed("duplicate_fill", target="twice"):
+    async with rig.spot_user_stream() as users, rig.armed("duplicate_fill", target="twice"):
         await place(rig, "twice")
         (new, _), first, second = await reports(users, 3)
     assert (new, first[0]) == ("NEW", "TRADE")
@@ -89,7 +72,7 @@ async def test_spot_duplicate_fill(rig: FaultRig) -> None:
 
 async def test_spot_fill_before_acknowledgement(rig: FaultRig) -> None:
     """The fill is told before NEW."""
-    async with spot_users(rig) as users, rig.armed("fill_before_ack", target="hasty"):
+    async with rig.spot_user_stream() as users, rig.armed("fill_before_ack", target="hasty"):
         await place(rig, "hasty")
         assert [kind for kind, _ in await reports(users, 2)] == ["TRADE", "NEW"]
 
@@ -98,7 +81,7 @@ async def test_spot_fill_after_cancel(rig: FaultRig) -> None:
     """REST and stream say cancelled, then the order is filled and the coin is there."""
     price = f"{await bid(rig) * 0.97:.2f}"
     before = await free(rig, "BTC")
-    async with spot_users(rig) as users, rig.armed("fill_after_cancel", target="undead"):
+    async with rig.spot_user_stream() as users, rig.armed("fill_after_cancel", target="undead"):
         await place(rig, "undead", type="LIMIT", timeInForce="GTC", price=price)
         words = {"symbol": "BTCUSDT", "origClientOrderId": "undead"}
         answer = await rig.call("DELETE", "/api/v3/order", words)
@@ -113,7 +96,10 @@ async def test_spot_fill_after_cancel(rig: FaultRig) -> None:
 
 async def test_spot_overfill(rig: FaultRig) -> None:
     """A second fill goes beyond the quantity, once; the history agrees with it."""
-    async with spot_users(rig) as users, rig.armed("overfill", target="greedy", lots=300, count=0):
+    async with (
+        rig.spot_user_stream() as users,
+        rig.armed("overfill", target="greedy", lots=300, count=0),
+    ):
         await place(rig, "greedy")
         assert [kind for kind, _ in await reports(users, 3)] == ["NEW", "TRADE", "TRADE"]
     found = await order(rig, "greedy")
@@ -126,7 +112,7 @@ async def test_spot_balance_changed_from_outside(rig: FaultRig, is_told: bool) -
     before = await free(rig, "USDT")
     futures_before = float((await rig.account())["totalWalletBalance"])
     async with (
-        spot_users(rig) as users,
+        rig.spot_user_stream() as users,
         rig.armed("change_balance", target="spot", amount_quote=-250.0, is_told=is_told),
     ):
         if is_told:
