@@ -1,7 +1,7 @@
 """The README's reference tables, made from what the program itself goes by.
 
 ``python -m daemon.reference`` writes them anew between their marks; a test holds the file to them,
-so that no setting, log code or metric can be added, renamed or dropped without a word.
+so that no setting, log code, metric or fault can be added, renamed or dropped without a word.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from config.changes import is_hot
+from config.fault_specs import FAULT_KINDS
 from config.section import Section
 from config.settings import Settings
 from daemon.log_events import EVENTS
 from daemon.metric_families import CATALOGUE
+from daemon.simulated.fault_proofs import FAULT_PROOFS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 MARK = re.compile(
@@ -56,10 +58,25 @@ def metric_table() -> str:
     return "\n".join(["| metric | kind | labels | |", "|---|---|---|---|", *rows])
 
 
+def fault_table() -> str:
+    """Return every fault with what it takes and the tests that show it on the wire."""
+    rows = [
+        f"| `{name}` | {kind.site} | {_taken(kind.parameters)} | {_cell(kind.sentence)} "
+        f"| {_proofs(FAULT_PROOFS[name])} |"
+        for name, kind in FAULT_KINDS.items()
+    ]
+    head = [
+        "| fault | strikes | takes (default) | | seen on the wire by |",
+        "|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *rows])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "codes": log_table,
     "metrics": metric_table,
+    "faults": fault_table,
 }
 
 
@@ -71,6 +88,22 @@ def rewritten(text: str) -> str:
     return MARK.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n\n{match[3]}", text)
 
 
+def _taken(parameters: Mapping[str, Any]) -> str:
+    """Print a fault's parameters; texts, which are whole sentences, by name alone."""
+    return ", ".join(
+        name if name == "message" else f"{name} ({_value(value)})"
+        for name, value in parameters.items()
+    )
+
+
+def _proofs(proofs: Iterable[tuple[str, str]]) -> str:
+    """Print tests by file: ``file`` test, test; ``file`` test."""
+    by_file: dict[str, list[str]] = {}
+    for file, test in proofs:
+        by_file.setdefault(file, []).append(test)
+    return "; ".join(f"`{file}`: {', '.join(tests)}" for file, tests in by_file.items())
+
+
 def _leaves(model: type[Section], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
@@ -80,7 +113,10 @@ def _leaves(model: type[Section], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _default(field: Any) -> str:
-    value = field.get_default(call_default_factory=True)
+    return _value(field.get_default(call_default_factory=True))
+
+
+def _value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

@@ -1,16 +1,20 @@
-"""The README says every command, setting, log code and metric that there is, and no other."""
+"""The README says every command, setting, code, metric and fault that there is, and no other."""
 
 from __future__ import annotations
 
+import ast
+import functools
 import re
 
 import pytest
 
 from config.changes import leaves
+from config.fault_specs import FAULT_KINDS
 from config.settings import Settings
 from daemon import cli, reference
 from daemon.log_events import EVENTS
 from daemon.metric_families import CATALOGUE
+from daemon.simulated.fault_proofs import FAULT_PROOFS
 from tests.house.house_rules import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,10 +33,38 @@ def test_tables_hold_everything_with_a_sentence() -> None:
         (reference.settings_table(), keys),
         (reference.log_table(), list(EVENTS)),
         (reference.metric_table(), [spec.name for spec in CATALOGUE.values()]),
+        (reference.fault_table(), list(FAULT_KINDS)),
     ):
         rows = table.splitlines()[2:]
         assert sorted(re.findall(r"`([\w.]+)`", row)[0] for row in rows) == sorted(names)
         assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def test_every_fault_has_its_test() -> None:
+    """Each fault of the code names tests that are there, and each of them arms that fault."""
+    assert list(FAULT_PROOFS) == list(FAULT_KINDS)
+    for kind, proofs in FAULT_PROOFS.items():
+        assert proofs, f"{kind} has no test"
+        for file, name in proofs:
+            source = functions(file).get(f"test_{name}")
+            assert source is not None, f"{kind}: there is no test_{name} in {file}"
+            assert f'"{kind}"' in source, f"{kind}: test_{name} does not arm it"
+
+
+@functools.cache
+def functions(file: str) -> dict[str, str]:
+    """Return the tests of a file of the exchange's by name, decorators included."""
+    text = (ROOT / "tests/daemon/simulated" / f"{file}.py").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    return {
+        node.name: "\n".join(lines[_first_line(node) - 1 : node.end_lineno])
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+def _first_line(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return min(each.lineno for each in (node, *node.decorator_list))
 
 
 def test_missing_mark_is_found() -> None:
