@@ -21,7 +21,8 @@ class Site(StrEnum):
     """Where in the exchange a fault strikes, and so what its target names."""
 
     FRAME = "frame"
-    """One message of a stream; the target is a stream's name, or ``user``."""
+    """One message of a stream; the target is a stream's name, or ``user``, on spot
+    ``spot/btcusdt@trade`` and ``spot/user``."""
     USER = "user"
     """One event of the user stream; the target is a client order id."""
     REST = "rest"

@@ -9,18 +9,23 @@ from collections.abc import Mapping
 
 FRAMES, REST = "test_frame_faults", "test_rest_faults"
 ACCOUNT, SPOT = "test_account_faults", "test_spot_user_faults"
+SPOT_FRAMES = (SPOT, "spot_user_events_are_lost_repeated_and_late")
 
 FAULT_PROOFS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "drop_frames": (
         (FRAMES, "dropped_frames_are_those_of_the_seed"),
         (ACCOUNT, "lost_and_repeated_user_events"),
+        SPOT_FRAMES,
     ),
-    "duplicate_frames": ((FRAMES, "duplicated_frames_come_twice"),),
-    "reorder_frames": ((FRAMES, "reordered_frames_swap_places"),),
-    "delay_frames": ((FRAMES, "delayed_frame_comes_late_and_whole"),),
-    "corrupt_frames": ((FRAMES, "corrupt_frames_are_no_json"),),
+    "duplicate_frames": ((FRAMES, "duplicated_frames_come_twice"), SPOT_FRAMES),
+    "reorder_frames": ((FRAMES, "reordered_frames_swap_places"), SPOT_FRAMES),
+    "delay_frames": ((FRAMES, "delayed_frame_comes_late_and_whole"), SPOT_FRAMES),
+    "corrupt_frames": (
+        (FRAMES, "corrupt_frames_are_no_json"),
+        (SPOT, "spot_user_event_is_corrupt"),
+    ),
     "depth_gap": ((FRAMES, "depth_gap_breaks_the_chain_once"),),
-    "stall_stream": ((FRAMES, "stalled_stream_is_silent_on_a_live_socket"),),
+    "stall_stream": ((FRAMES, "stalled_stream_is_silent_on_a_live_socket"), SPOT_FRAMES),
     "cross_book": ((FRAMES, "false_book_shows_and_heals"), (FRAMES, "false_quotes")),
     "empty_book": ((FRAMES, "false_book_shows_and_heals"), (FRAMES, "false_quotes")),
     "duplicate_fill": ((ACCOUNT, "duplicate_fill"), (SPOT, "spot_duplicate_fill")),

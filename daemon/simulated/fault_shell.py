@@ -15,11 +15,12 @@ from daemon.simulated.spot_intrusions import SpotIntrusions
 from daemon.simulated.spot_request import SpotRequest
 from daemon.simulated.spot_venue import SpotVenue
 from daemon.simulated.stream_connection import GOING_AWAY, StreamConnection
-from daemon.simulated.streams import USER_STREAM, StreamHub
+from daemon.simulated.streams import SPOT_USER_STREAM, USER_STREAM, StreamHub
 from daemon.simulated.user_faults import UserFaults
 from daemon.simulated.venue import Venue
 from daemon.simulated.venue_clock import VenueClock
 from daemon.simulated.venue_errors import VenueError
+from daemon.simulated.ws_api import SpotUsers
 from kernels.matching import TimeInForce
 from kernels.units import E8
 
@@ -38,6 +39,7 @@ class FaultShell:
         venue: Venue,
         spot: SpotVenue,
         hub: StreamHub,
+        users: SpotUsers,
         clock: VenueClock,
         connections: Iterable[StreamConnection],
         send_user: Callable[[Document], None],
@@ -48,6 +50,7 @@ class FaultShell:
         self._venue = venue
         self._spot = spot
         self._hub = hub
+        self._stream_users = users
         self._clock = clock
         self._connections = connections
         self._send_user = send_user
@@ -69,7 +72,7 @@ class FaultShell:
         """Arm a fault, and let it strike at once where it should; ValueError as of the board."""
         fault = self.board.arm(spec, self.now_s())
         if spec.site is Site.FRAME:
-            self._hub.tamper = self._tamper
+            self._hub.tamper = self._stream_users.tamper = self._tamper
         self.tick()
         return fault
 
@@ -126,6 +129,8 @@ class FaultShell:
     def _put_late(self, stream: str, payload: bytes) -> None:
         if stream == USER_STREAM:
             self._hub.put_user(payload)
+        elif stream == SPOT_USER_STREAM:
+            self._stream_users.put_user(payload)
         else:
             self._hub.put(stream, payload)
             self._hub.flush()

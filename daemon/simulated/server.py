@@ -64,6 +64,18 @@ def _latency(settings: SimulatedSettings, connection: int) -> OrderLatency:
     )
 
 
+def _meters(settings: SimulatedSettings) -> tuple[WeightMeter, WeightMeter]:
+    """Return the counts of futures and of spot."""
+    futures = WeightMeter(settings.weight_1m_max, settings.orders_10s_max, settings.orders_1m_max)
+    spot = WeightMeter(
+        settings.spot_weight_1m_max,
+        settings.spot_orders_10s_max,
+        settings.spot_orders_1d_max,
+        PER_DAY,
+    )
+    return futures, spot
+
+
 class UserLine:
     """The way of user events to the client: one latency long, never out of order."""
 
@@ -129,17 +141,18 @@ class ExchangeServer:
             line.send_last,
         )
         self.faults = FaultShell(
-            self.venue, self.spot, self._hub, clock, self._connections, line.send, spot_line.send
+            self.venue,
+            self.spot,
+            self._hub,
+            self._users,
+            clock,
+            self._connections,
+            line.send,
+            spot_line.send,
         )
         floor = TradingFloor(self.venue, self.spot)
         self.player = Player(source, floor, self._hub, clock, settings.speed)
-        meter = WeightMeter(settings.weight_1m_max, settings.orders_10s_max, settings.orders_1m_max)
-        spot_meter = WeightMeter(
-            settings.spot_weight_1m_max,
-            settings.spot_orders_10s_max,
-            settings.spot_orders_1d_max,
-            PER_DAY,
-        )
+        meter, spot_meter = _meters(settings)
         self._rest = RestApi(
             self.venue,
             self.player,

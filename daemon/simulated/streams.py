@@ -17,6 +17,9 @@ from daemon.simulated.spot_listings import STREAM_PREFIX
 USER_STREAM = "user"
 """Name of the user stream where streams are counted or aimed at."""
 
+SPOT_USER_STREAM = f"{STREAM_PREFIX}{USER_STREAM}"
+"""The same of spot, whose user events travel on ws-api."""
+
 TEXT_FRAME_HEAD = 0x81
 """Final frame, text."""
 

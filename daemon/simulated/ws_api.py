@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
@@ -23,7 +23,7 @@ from websockets.protocol import OPEN
 from daemon.simulated import signing, spot_errors, venue_errors
 from daemon.simulated.rest import Access, RestApi, RouteKey
 from daemon.simulated.stream_connection import POLICY_VIOLATION, StreamConnection
-from daemon.simulated.streams import StreamHub, text_frame
+from daemon.simulated.streams import SPOT_USER_STREAM, StreamHub, text_frame
 from daemon.simulated.venue_errors import VenueError
 from daemon.simulated.ws_methods import (
     FUTURES_METHODS,
@@ -53,6 +53,9 @@ class _Call(msgspec.Struct):
 _CALL = msgspec.json.Decoder(_Call, float_hook=str)  # keeps decimals as the client signed them
 
 
+Tamper = Callable[[str, bytes], Sequence[bytes]]
+
+
 class SpotUsers:
     """Connections with a user data stream; takes what ``UserLine`` delivers."""
 
@@ -60,6 +63,8 @@ class SpotUsers:
         """Start without connections."""
         self._subscriptions: dict[ApiConnection, int] = {}
         self.sent_count = 0
+        self.tamper: Tamper | None = None
+        """What leaves instead of an event, while faults are at work."""
 
     def subscribe(self, connection: ApiConnection, subscription_id: int) -> None:
         """Open the stream of a connection (-2035 when it has one)."""
@@ -77,6 +82,12 @@ class SpotUsers:
 
     def publish_user(self, payload: bytes) -> None:
         """Send one event to every stream, wrapped with the subscription's id."""
+        passed = [payload] if self.tamper is None else self.tamper(SPOT_USER_STREAM, payload)
+        for each in passed:
+            self.put_user(each)
+
+    def put_user(self, payload: bytes) -> None:
+        """Send one event past all faults."""
         for connection, subscription_id in list(self._subscriptions.items()):
             connection.send(b'{"subscriptionId":%d,"event":%b}' % (subscription_id, payload))
             self.sent_count += 1

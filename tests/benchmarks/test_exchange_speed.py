@@ -1,10 +1,11 @@
 """Speed of the simulated exchange over real sockets; run by ``make bench``.
 
-The goal is that a client in another process sees a quote 200 us after the exchange wrote it
-(median). It is printed as met or MISSED, with TLS and without. On small virtual machines it cannot
-be judged alone: bare sockets, timed in the same run, took 217 us there. What is asserted is only
-what is ours: the plain way may add no more than 200 us to that floor. A recording must replay at 20
-times real time without falling behind.
+A client in another process is to see a quote 200 us after the exchange wrote it (median). Asserted
+is this for a client whose loop never sleeps, in plain text: then nothing but the way is timed. A
+client that sleeps between two quotes is woken first, which takes a small virtual machine as long as
+the whole bar: bare sockets, timed in the same run, took 200 us there. For it, with TLS and without,
+the bar is printed as met or MISSED, and asserted is what is ours: the plain way may add no more
+than 200 us to that floor. A recording must replay at 20 times real time without falling behind.
 """
 
 from __future__ import annotations
@@ -36,8 +37,17 @@ LAG_MS_MAX = 250.0
 """What a frame of the replay may be late at worst; 5 s of the recording's own time."""
 
 
-async def receive(port: int, context: ssl.SSLContext | None, count: int) -> dict[int, int]:
+def stay_awake() -> None:
+    """Keep the running loop from ever sleeping: it looks at its sockets without end."""
+    asyncio.get_running_loop().call_soon(stay_awake)
+
+
+async def receive(
+    port: int, context: ssl.SSLContext | None, count: int, *, is_awake: bool = False
+) -> dict[int, int]:
     """Return when each quote was in the client's hands, by update id."""
+    if is_awake:
+        stay_awake()
     scheme = "wss" if context else "ws"
     url = f"{scheme}://localhost:{port}/public/ws/btcusdt@bookTicker"
     seen: list[tuple[str, int]] = []
@@ -72,8 +82,8 @@ async def bare_us(port: int) -> float:
     return statistics.median(client.took_us)
 
 
-def test_exchange_adds_less_than_200_us_to_bare_sockets() -> None:
-    """Median from the exchange's write to the client's hands, less that of bare sockets."""
+def test_client_sees_a_quote_within_200_us() -> None:
+    """Median from the exchange's write to the client's hands, beside that of bare sockets."""
     command = [sys.executable, "-m", "tests.fakes.stamping_exchange"]
     with subprocess.Popen(
         command,
@@ -89,12 +99,19 @@ def test_exchange_adds_less_than_200_us_to_bare_sockets() -> None:
         context = ssl.create_default_context(cafile=ports["ca_pem_path"])
         floor_us = uvloop.run(bare_us(ports["bare_port"]))
         plain = uvloop.run(receive(ports["plain_port"], None, QUOTES_SEEN))
+        awake = uvloop.run(receive(ports["plain_port"], None, QUOTES_SEEN, is_awake=True))
+        awake_secure = uvloop.run(receive(ports["port"], context, QUOTES_SEEN, is_awake=True))
         secure = uvloop.run(receive(ports["port"], context, QUOTES_SEEN))
         exchange.stdin.close()
         sent = dict(json.loads(exchange.stdout.readline()))
         assert exchange.wait(10) == 0
     medians = {}
-    for name, seen in (("plain", plain), ("TLS", secure)):
+    for name, seen in (
+        ("plain", plain),
+        ("TLS", secure),
+        ("plain, awake", awake),
+        ("TLS, awake", awake_secure),
+    ):
         took_us = sorted((at_ns - sent[update_id]) / 1_000 for update_id, at_ns in seen.items())
         medians[name] = statistics.median(took_us)
         verdict = "met" if medians[name] <= TICK_US_MAX else "MISSED"
@@ -106,6 +123,7 @@ def test_exchange_adds_less_than_200_us_to_bare_sockets() -> None:
         assert took_us[0] > 0.0
     print(f"bare sockets: p50 {floor_us:.0f} us")
     assert medians["plain"] - floor_us <= TICK_US_MAX
+    assert medians["plain, awake"] <= TICK_US_MAX
 
 
 async def replay() -> tuple[float, dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 import pytest_asyncio
 
@@ -104,6 +105,50 @@ async def test_spot_overfill(rig: FaultRig) -> None:
         assert [kind for kind, _ in await reports(users, 3)] == ["NEW", "TRADE", "TRADE"]
     found = await order(rig, "greedy")
     assert (float(found["origQty"]), float(found["executedQty"])) == (0.01, 0.013)
+
+
+async def spoken(users: Stream) -> tuple[str, str]:
+    """Return kind and execution type of the next user event."""
+    event = (await users.event())["event"]
+    return event["e"], event.get("x", "")
+
+
+NEW, TRADE = ("executionReport", "NEW"), ("executionReport", "TRADE")
+HELD = ("outboundAccountPosition", "")
+"""What a market order makes the user stream say: NEW, HELD, TRADE, HELD."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "skip", "heard"),
+    [
+        ("drop_frames", 2, [NEW, HELD, HELD]),
+        ("duplicate_frames", 2, [NEW, HELD, TRADE, TRADE, HELD]),
+        ("reorder_frames", 1, [NEW, TRADE, HELD, HELD]),
+        ("delay_frames", 0, [HELD, TRADE, HELD, NEW]),
+        ("stall_stream", 1, [NEW]),
+    ],
+)
+async def test_spot_user_events_are_lost_repeated_and_late(
+    rig: FaultRig, kind: str, skip: int, heard: list[tuple[str, str]]
+) -> None:
+    """An event of spot's user stream meets what a frame of any other stream meets."""
+    async with (
+        rig.spot_user_stream() as users,
+        rig.armed(kind, target="spot/user", skip=skip),
+    ):
+        await place(rig, f"frames-{kind}")
+        assert [await spoken(users) for _ in heard] == heard
+        assert await users.is_silent(0.1)
+    assert (await order(rig, f"frames-{kind}"))["status"] == "FILLED"
+
+
+async def test_spot_user_event_is_corrupt(rig: FaultRig) -> None:
+    """The report cannot be read; what follows on the same socket can."""
+    async with rig.spot_user_stream() as users, rig.armed("corrupt_frames", target="spot/user"):
+        await place(rig, "corrupt")
+        with pytest.raises(orjson.JSONDecodeError):
+            orjson.loads(await users.text())
+        assert [await spoken(users) for _ in range(3)] == [HELD, TRADE, HELD]
 
 
 @pytest.mark.parametrize("is_told", [True, False])
