@@ -63,6 +63,7 @@ class Refusal:
     code: int
     message: str
     retry_after_s: int
+    retry_at_ms: int
 
 
 class _Window:
@@ -83,9 +84,13 @@ class _Window:
             self.count = 0
         return self.count
 
+    def left_ms(self, now_ms: int) -> int:
+        """Return the time to the next window."""
+        return self._length_ms - now_ms % self._length_ms
+
     def left_s(self, now_ms: int) -> int:
         """Return the seconds to the next window, rounded up."""
-        return -(-(self._length_ms - now_ms % self._length_ms) // 1000)
+        return -(-self.left_ms(now_ms) // 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,9 +147,7 @@ class WeightMeter:
                 f"Too many requests; current limit is {self._weight_max} request weight per 1 "
                 "MINUTE. Please use the websocket for live updates to avoid polling the API."
             )
-            return Refusal(
-                status=429, code=-1003, message=text, retry_after_s=self._weight.left_s(now_ms)
-            )
+            return _too_much(-1003, text, self._weight, now_ms)
         return self._order_refusal(now_ms) if is_order else None
 
     def count_order(self, now_ms: int) -> None:
@@ -173,6 +176,16 @@ class WeightMeter:
             for kind, unit, count, limit in rows
         ]
 
+    def counts(self, is_order: bool, now_ms: int) -> list[dict[str, object]]:
+        """Render the limits that a ws-api request touches, with what is used up of each."""
+        weight, *orders = self.limits()
+        rows = [weight | {"count": self._weight.turn(now_ms)}]
+        if is_order:
+            windows = (self._orders_10s, self._orders_period)
+            used = [{"count": window.turn(now_ms)} for window in windows]
+            rows = [row | count for row, count in zip(orders, used, strict=True)] + rows
+        return rows
+
     def _order_refusal(self, now_ms: int) -> Refusal | None:
         for window, most, words in (
             (self._orders_10s, self._orders_10s_max, "10 SECOND"),
@@ -180,8 +193,7 @@ class WeightMeter:
         ):
             if window.turn(now_ms) >= most:
                 text = f"Too many new orders; current limit is {most} orders per {words}."
-                retry_after_s = window.left_s(now_ms)
-                return Refusal(status=429, code=-1015, message=text, retry_after_s=retry_after_s)
+                return _too_much(-1015, text, window, now_ms)
         return None
 
     def _banned(self, now_ms: int) -> Refusal:
@@ -189,5 +201,20 @@ class WeightMeter:
             f"Way too many requests; IP(127.0.0.1) banned until {self._banned_until_ms}. Please "
             "use the websocket for live updates to avoid bans."
         )
-        left_s = -(-(self._banned_until_ms - now_ms) // 1000)
-        return Refusal(status=418, code=-1003, message=text, retry_after_s=left_s)
+        return Refusal(
+            status=418,
+            code=-1003,
+            message=text,
+            retry_after_s=-(-(self._banned_until_ms - now_ms) // 1000),
+            retry_at_ms=self._banned_until_ms,
+        )
+
+
+def _too_much(code: int, message: str, window: _Window, now_ms: int) -> Refusal:
+    return Refusal(
+        status=429,
+        code=code,
+        message=message,
+        retry_after_s=window.left_s(now_ms),
+        retry_at_ms=now_ms + window.left_ms(now_ms),
+    )

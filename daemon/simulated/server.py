@@ -164,14 +164,15 @@ class ExchangeServer:
             more_routes=SpotCalls(self.spot, self.player, spot_meter.limits()).routes(),
             key_can_withdraw=settings.key_can_withdraw,
         )
+        guard = WeightGuard(meter, spot_meter, self._rest.handle, clock)
         self._api = ApiDesk(
             self._rest,
             self._users,
+            guard,
             lambda: clock.now_ns() // NS_PER_MS,
             api_key=keys.api_key,
             api_secret=keys.api_secret,
         )
-        guard = WeightGuard(meter, spot_meter, self._rest.handle, clock)
         faulty = RestFaults(self.faults.board, guard.handle, self.faults.now_s)
         self._api.meddle = faulty.perform
         self._http = web.Server(faulty.handle, access_log=None, logger=http_logger())

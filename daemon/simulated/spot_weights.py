@@ -1,4 +1,4 @@
-"""What Binance spot's REST requests weigh, and which of them count as new orders. Pure.
+"""What Binance spot's requests weigh, and which of them count as new orders. Pure.
 
 Source of the weights: the public documentation of each call.
 """
@@ -10,6 +10,9 @@ from collections.abc import Mapping
 SPOT_DEPTH_LIMIT_DEFAULT = "100"
 SPOT_DEPTH_WEIGHTS = ((100, 5), (500, 25), (1000, 50))
 SPOT_DEPTH_WEIGHT_MAX = 250
+
+SESSION = ("WS", "/ws-api/v3")
+"""Stands for the methods of ws-api that belong to the connection and to no REST call."""
 
 SPOT_WEIGHTS: Mapping[tuple[str, str], tuple[int, int]] = {
     # with a symbol, without one
@@ -28,6 +31,7 @@ SPOT_WEIGHTS: Mapping[tuple[str, str], tuple[int, int]] = {
     ("GET", "/api/v3/order"): (4, 4),
     ("GET", "/api/v3/openOrders"): (6, 80),
     ("GET", "/api/v3/allOrders"): (20, 20),
+    SESSION: (2, 2),
 }
 OWN_TRADES_OF_ORDER_WEIGHT = 5
 SPOT_ORDER_CALLS = frozenset({("POST", "/api/v3/order"), ("POST", "/api/v3/order/cancelReplace")})

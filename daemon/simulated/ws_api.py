@@ -21,10 +21,12 @@ from websockets.http11 import Request
 from websockets.protocol import OPEN
 
 from daemon.simulated import signing, spot_errors, venue_errors
-from daemon.simulated.rest import Access, RestApi, RouteKey
+from daemon.simulated.rest import Access, RestApi, Route, RouteKey
+from daemon.simulated.spot_weights import SESSION
 from daemon.simulated.stream_connection import POLICY_VIOLATION, StreamConnection
 from daemon.simulated.streams import SPOT_USER_STREAM, StreamHub, text_frame
 from daemon.simulated.venue_errors import VenueError
+from daemon.simulated.weight_guard import WeightGuard
 from daemon.simulated.ws_methods import (
     FUTURES_METHODS,
     FUTURES_PATH,
@@ -102,6 +104,9 @@ Meddler = Callable[[str, Callable[[], Awaitable[object]]], Awaitable[object]]
 """Takes ``WS method`` and the deed, and may leave it undone or fail after it."""
 
 
+Limits = Callable[[], list[dict[str, object]]]
+
+
 class ApiDesk:
     """What every ws-api connection shares: the calls, the key, the user streams."""
 
@@ -109,6 +114,7 @@ class ApiDesk:
         self,
         rest: RestApi,
         users: SpotUsers,
+        guard: WeightGuard,
         now_ms: Callable[[], int],
         *,
         api_key: str,
@@ -116,6 +122,7 @@ class ApiDesk:
     ) -> None:
         """Answer for one account under one key."""
         self.users = users
+        self.guard = guard
         self.now_ms = now_ms
         self.requests: Counter[str] = Counter()
         self._rest = rest
@@ -153,9 +160,12 @@ class ApiDesk:
         route = self._rest.route(key)
         if route is None:
             raise spot_errors.unknown_method(method)
-        self.admit(route.access, parameters)
-        deed = partial(self._rest.perform, route, parameters)
+        deed = partial(self.guard.perform, key, parameters, partial(self._do, route, parameters))
         return await (self.meddle(f"WS {method}", deed) if self.meddle else deed())
+
+    async def _do(self, route: Route, parameters: Parameters) -> object:
+        self.admit(route.access, parameters)
+        return await self._rest.perform(route, parameters)
 
 
 class ApiConnection(StreamConnection):
@@ -172,6 +182,7 @@ class ApiConnection(StreamConnection):
         super().__init__(hub, lambda key: False, connections, now_s)
         self._desk = desk
         self._is_spot = False
+        self._are_limits_told = True
         self._methods: Mapping[str, RouteKey] = {}
         self._under_way: set[asyncio.Task[None]] = set()
         self._next_subscription_id = 0
@@ -187,7 +198,9 @@ class ApiConnection(StreamConnection):
         super().connection_lost(error)
 
     def _handshake(self, request: Request) -> None:
-        path = urlsplit(request.path).path.rstrip("/")
+        address = urlsplit(request.path)
+        path = address.path.rstrip("/")
+        self._are_limits_told = "returnRateLimits=false" not in address.query.split("&")
         if path in (FUTURES_PATH, SPOT_PATH):
             self._is_spot = path == SPOT_PATH
             self._methods = SPOT_METHODS if self._is_spot else FUTURES_METHODS
@@ -225,21 +238,32 @@ class ApiConnection(StreamConnection):
         task.add_done_callback(self._under_way.discard)
 
     async def _answer_call(self, call: _Call, parameters: Parameters) -> None:
+        default = "true" if self._are_limits_told else "false"
+        are_told = parameters.get("returnRateLimits", default) != "false"
+        key = self._key(call.method)
+        limits = partial(self._desk.guard.told, key) if key and are_told else None
         try:
-            result = await self._result(call.method, parameters)
+            result = await self._result(call.method, key, parameters)
         except VenueError as error:
-            self._refuse(call.id, error)
+            self._refuse(call.id, error, limits)
             return
-        self.send(orjson.dumps({"id": call.id, "status": 200, "result": result, "rateLimits": []}))
+        self._reply({"id": call.id, "status": 200, "result": result}, limits)
 
-    async def _result(self, method: str, parameters: Parameters) -> object:
-        key = self._methods.get(method)
-        if key is not None:
-            self._desk.requests[f"ws {method}"] += 1
-            return await self._desk.call(key, parameters, method)
-        if not self._is_spot or method not in (SUBSCRIBE, UNSUBSCRIBE, SUBSCRIPTIONS):
+    def _key(self, method: str) -> RouteKey | None:
+        if self._is_spot and method in (SUBSCRIBE, UNSUBSCRIBE, SUBSCRIPTIONS):
+            return SESSION
+        return self._methods.get(method)
+
+    async def _result(self, method: str, key: RouteKey | None, parameters: Parameters) -> object:
+        if key is None:
             raise spot_errors.unknown_method(method)
         self._desk.requests[f"ws {method}"] += 1
+        if key == SESSION:
+            deed = partial(self._session, method, parameters)
+            return await self._desk.guard.perform(key, parameters, deed)
+        return await self._desk.call(key, parameters, method)
+
+    async def _session(self, method: str, parameters: Parameters) -> object:
         users = self._desk.users
         if method == SUBSCRIBE:
             self._desk.admit(Access.SIGNED, parameters)
@@ -255,14 +279,15 @@ class ApiConnection(StreamConnection):
         users.drop(self)
         return {}
 
-    def _refuse(self, request_id: int | str | None, error: VenueError) -> None:
-        document: Document = {
-            "id": request_id,
-            "status": error.status,
-            "error": error.document(),
-            "rateLimits": [],
-        }
-        self.send(orjson.dumps(document))
+    def _refuse(
+        self, request_id: int | str | None, error: VenueError, limits: Limits | None = None
+    ) -> None:
+        document = {"id": request_id, "status": error.status, "error": error.document()}
+        self._reply(document, limits)
+
+    def _reply(self, document: Document, limits: Limits | None) -> None:
+        """Send an answer, with what is used up of the limits where the client wants to know."""
+        self.send(orjson.dumps(document | {"rateLimits": limits()} if limits else document))
 
 
 def _texts(parameters: Mapping[str, Any]) -> Parameters:

@@ -199,16 +199,22 @@ class FaultRig:
     @asynccontextmanager
     async def spot_user_stream(self) -> AsyncIterator[Stream]:
         """Subscribe to spot's user stream by signature."""
-        access = self.exchange.access
         async with self.stream("/ws-api/v3") as stream:
-            words = {"apiKey": access.api_key, "timestamp": str(CLOCK.now_ns() // 1_000_000)}
-            text = "&".join(f"{name}={words[name]}" for name in sorted(words))
-            words["signature"] = sign(access.api_secret, text)
-            await stream.websocket.send_json(
-                {"id": "1", "method": "userDataStream.subscribe.signature", "params": words}
-            )
-            assert (await stream.event())["status"] == 200
+            answer = await self.ask(stream, "userDataStream.subscribe.signature", {})
+            assert answer["status"] == 200
             yield stream
+
+    async def ask(self, stream: Stream, method: str, words: Document | None = None) -> Document:
+        """Ask over ws-api, signed where there are words, and return what comes next."""
+        request: Document = {"id": "1", "method": method}
+        if words is not None:
+            access = self.exchange.access
+            full = {name: str(value) for name, value in words.items()}
+            full |= {"apiKey": access.api_key, "timestamp": str(CLOCK.now_ns() // 1_000_000)}
+            text = "&".join(f"{name}={full[name]}" for name in sorted(full))
+            request["params"] = full | {"signature": sign(access.api_secret, text)}
+        await stream.websocket.send_json(request)
+        return await stream.event()
 
 
 @asynccontextmanager

@@ -186,3 +186,49 @@ async def test_spot_limits_on_the_wire(rig: FaultRig) -> None:
         assert int(answer.headers["X-MBX-USED-WEIGHT-1M"]) >= 25
     assert list(dict.fromkeys(seen)) in ([200, 429, 418], [429, 418])
     assert int(answer.headers["Retry-After"]) > 100
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_limits_over_ws_api() -> None:
+    """ws-api and REST fill the same windows; answers and refusals tell how far and until when."""
+    async with (
+        fault_rig(("BTC/USDT",), spot_weight_1m_max=120, spot_orders_10s_max=3) as rig,
+        rig.stream("/ws-api/v3") as line,
+        production_client(
+            rig.exchange.access, {"fetchMarkets": {"types": ["spot"]}}, "binance"
+        ) as (
+            client,
+            _,
+        ),
+    ):
+        await client.load_markets()
+        words = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001"}
+        answers = [await rig.ask(line, "order.place", words) for _ in range(7)]
+        assert [row["intervalNum"] for row in answers[0]["rateLimits"]] == [10, 1, 1]
+        accepted = [answer for answer in answers if answer["status"] == 200]
+        assert [answer["rateLimits"][1]["count"] for answer in accepted] == [
+            number + 1 for number in range(len(accepted))
+        ]
+        refused = next(answer for answer in answers if answer["status"] == 429)
+        times = refused["error"]["data"]
+        assert refused["error"]["code"] == -1015
+        assert 0 < times["retryAfter"] - times["serverTime"] <= 10_000
+        quiet = await rig.ask(line, "order.place", words | {"returnRateLimits": "false"})
+        assert "rateLimits" not in quiet
+        async with rig.stream("/ws-api/v3?returnRateLimits=false") as other:
+            assert "rateLimits" not in await rig.ask(other, "time")
+        session = await rig.ask(line, "session.subscriptions")
+        used = await rig.call("GET", "/api/v3/time", is_signed=False)
+        used_before = session["rateLimits"][0]["count"]
+        assert int(used.headers["X-MBX-USED-WEIGHT-1M"]) in (used_before + 1, 1)
+        statuses: list[int] = []
+        while not statuses or statuses[-1] != 418:
+            account = await rig.ask(line, "account.status", {})
+            statuses.append(account["status"])
+            assert len(statuses) < 60
+        assert list(dict.fromkeys(statuses)) in ([200, 429, 418], [429, 418])
+        times = account["error"]["data"]
+        assert times["retryAfter"] - times["serverTime"] > 60_000
+        with pytest.raises(ccxt.RateLimitExceeded):
+            await client.fetch_balance_ws()
+        assert (await rig.call("GET", "/api/v3/time", is_signed=False)).status == 418
