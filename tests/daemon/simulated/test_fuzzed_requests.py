@@ -47,6 +47,7 @@ FIELDS = (
 )
 LIKELY = (
     *("BTCUSDT", "ETHUSDT", "BUY", "SELL", "LIMIT", "MARKET", "STOP_MARKET", "GTC", "IOC", "FOK"),
+    *("STOP_LOSS", "TAKE_PROFIT_LIMIT", "50000"),
     *("60000", "60000.1", "0.010", "1e9", "-1", "0", "NaN", "inf", "true", "null", "9" * 30, ""),
     *("CONDITIONAL", "MARK_PRICE", "1000", "500", "%", "\x00", "١٢", "a" * 400, "[]", "{}"),
 )
@@ -126,7 +127,7 @@ def target() -> Iterator[Target]:
         spot_orders_1d_max=10**9,
     )
     with tempfile.TemporaryFile() as stderr, asyncio.Runner() as runner:
-        exchange = runner.run(start(chosen, NAMES, is_plain=True, stderr=stderr))
+        exchange = runner.run(start(chosen, (*NAMES, "BTC/USDT"), is_plain=True, stderr=stderr))
         yield Target(exchange, stderr)
         runner.run(exchange.stop())
         assert exchange.exit_code == 0
