@@ -13,6 +13,7 @@ import pytest_asyncio
 from daemon.simulated.spot_documents import order_document
 from daemon.simulated.spot_stops import STOP_ORDERS_MAX
 from daemon.simulated.venue_errors import VenueError
+from daemon.simulated.venue_market import RESTING_ORDERS_MAX
 from kernels.events import Side
 from kernels.units import E8
 from tests.fakes.exchange_client import production_client
@@ -136,6 +137,33 @@ def test_no_more_than_five_wait_on_a_pair() -> None:
     floor.venue.desk.cancel(orders[0], "gone", NOW_MS)
     floor.place("BUY", "STOP_LOSS", **terms)
     assert floor.venue.holdings.locked_e8["USDT"] < 6_000 * E8
+
+
+def test_full_book_refuses_a_stop_and_expires_one_that_comes_too_late() -> None:
+    """Waiting orders count among MAX_NUM_ORDERS; a limit released onto a full book expires."""
+    floor = Floor()
+    stop = {"quantity": "0.001", "stopPrice": price(ASK + 5), "timeInForce": "GTC"}
+    late = floor.place("BUY", "STOP_LOSS_LIMIT", price=price(BID - 9), **stop)
+    for _ in range(RESTING_ORDERS_MAX):
+        floor.place("BUY", "LIMIT", quantity="0.0001", price=price(BID - 50))
+    with pytest.raises(VenueError, match="MAX_NUM_ORDERS"):
+        floor.place("BUY", "STOP_LOSS_LIMIT", price=price(BID - 9), **stop)
+    locked_e8 = floor.venue.holdings.locked_e8["USDT"]
+    floor.trade(ASK + 5, 1, Side.BUY)
+    assert (late.status, late.working_ms) == ("EXPIRED", 0)
+    assert locked_e8 - floor.venue.holdings.locked_e8["USDT"] == 100 * (BID - 9) * TICK_LOT_E8
+
+
+def test_released_stop_does_not_trade_with_our_own_order() -> None:
+    """It expires in match, as an order sent then would, and gives back what it had set aside."""
+    floor = Floor()
+    floor.place("BUY", "MARKET", quantity="0.1")
+    own = floor.place("SELL", "LIMIT", quantity="0.05", price=price(ASK))
+    terms = {"quantity": "1", "stopPrice": price(ASK + 5), "timeInForce": "GTC"}
+    stop = floor.place("BUY", "STOP_LOSS_LIMIT", price=price(ASK + 9), **terms)
+    floor.trade(ASK + 5, 1, Side.SELL)
+    assert (stop.status, own.status) == ("EXPIRED_IN_MATCH", "NEW")
+    assert floor.venue.holdings.locked_e8["USDT"] == 0
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
