@@ -42,13 +42,13 @@ class Credentials:
 
 
 def load_credentials(settings: Settings, environ: Mapping[str, str]) -> Credentials | None:
-    """Return the credentials of this run, None in mode sim, which has none.
+    """Return the credentials of this run, None in modes sim and paper, which have none.
 
     ``$CREDENTIALS_DIRECTORY/exchange-key`` and ``exchange-secret`` (systemd) come before
     METAENSEMBLE_API_KEY and METAENSEMBLE_API_SECRET. Raises ConfigError when one is missing, is not
     plain text without spaces, or lies in a file that everybody may read. No message holds a value.
     """
-    if settings.mode == "sim":
+    if settings.mode in ("sim", "paper"):
         return None
     directory = environ.get("CREDENTIALS_DIRECTORY", "")
     found = dict.fromkeys(_FILES, "")

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from config.safety import AlertSettings, BreakerSettings, GuardSettings, ViewSettings
 from config.section import Frac, PositiveFloat, PositiveInt, Section
+from config.simulation import PaperSettings as PaperSettings
 from config.simulation import SimulatedSettings as SimulatedSettings
 
 LimitInt = Annotated[int, Field(ge=0)]
@@ -411,8 +412,10 @@ class Settings(Section):
         "balanced",
         description="the values under all others: a file of `config/presets/`, or custom",
     )
-    mode: Literal["sim", "testnet", "live"] = Field(
-        "sim", description="the built-in exchange, the venue's testnet, or the venue: real money"
+    mode: Literal["sim", "paper", "testnet", "live"] = Field(
+        "sim",
+        description="the built-in exchange, the venue's public feed with fills simulated here, its "
+        "testnet, or the venue: real money",
     )
     venue: Annotated[str, Field(pattern=r"^(sim|binanceusdm|ccxt:[a-z0-9]{2,40})$")] = Field(
         "sim", description="sim, binanceusdm, or ccxt:NAME, which can be watched but not traded"
@@ -435,15 +438,16 @@ class Settings(Section):
     recovery: RecoverySettings = RecoverySettings()
     log: LogSettings = LogSettings()
     simulated: SimulatedSettings = SimulatedSettings()
+    paper: PaperSettings = PaperSettings()
     live: LiveSettings = LiveSettings()
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        if (self.venue == "sim") != (self.mode == "sim"):
+        if self.mode != "paper" and (self.venue == "sim") != (self.mode == "sim"):
             raise ValueError(f"venue {self.venue} and mode {self.mode} do not belong together")
         if self.mode == "live" and not self.live.armed:
             raise ValueError("mode live needs live.armed: true")
-        if self.mode != "sim" and not self.guard.enabled:
+        if self.mode in ("testnet", "live") and not self.guard.enabled:
             raise ValueError(f"mode {self.mode} needs guard.enabled: true")
         if len(set(self.instruments)) != len(self.instruments):
             raise ValueError("instruments lists one symbol twice")

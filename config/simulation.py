@@ -9,6 +9,24 @@ from pydantic import Field
 from config.section import PositiveFloat, PositiveInt, Section
 
 
+class PaperSettings(Section):
+    """Mode paper: the live public feed, and an account that exists here only."""
+
+    wallet_quote: PositiveFloat = Field(
+        100_000.0, description="opening balance; the account outlives the run"
+    )
+    latency: Literal["measured", "drawn"] = Field(
+        "measured", description="round trips of orders: as pings to the venue take, or drawn"
+    )
+    round_trip_ms: Annotated[float, Field(ge=0.0, le=60_000.0)] = Field(
+        50.0, description="median of drawn round trips, also before five are measured"
+    )
+    round_trip_sigma: Annotated[float, Field(ge=0.0, le=3.0)] = Field(
+        0.3, description="of the logarithm of drawn round trips; 0: constant"
+    )
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(7, description="of the draws")
+
+
 class SimulatedSettings(Section):
     """The built-in exchange, used when venue is sim."""
 

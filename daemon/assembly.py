@@ -49,6 +49,7 @@ from daemon.venues.feeds import Feed
 from daemon.venues.key_rights import KeyRefusedError, check_key
 from daemon.venues.order_socket import OrderSocket
 from daemon.venues.orders import OrderGateway
+from daemon.venues.paper import PaperBinanceUsdm, PaperLanes
 from daemon.venues.reconcile import ReconcileError, fetch_account
 from daemon.venues.supervision import Supervisor
 from daemon.venues.tap import TapBinanceUsdm
@@ -58,6 +59,9 @@ from kernels.units import Instrument
 from kernels.warmup import warm_up
 from risk.breaker import Breaker, BreakerState
 from strategy.bundle import Bundle, BundleError
+
+PAPER_ACCOUNT = "paper-account.log"
+"""File of mode paper, beside the journal."""
 
 VENUE_ERRORS = (VenueError, ReconcileError, OSError)
 """What talking to the venue may raise beside TimeoutError."""
@@ -105,7 +109,9 @@ class Parts:
         return self.exchange is None or self.exchange.exit_code is None
 
     def exchange_report(self) -> dict[str, Any] | None:
-        """Return what the simulated exchange counted, once it was stopped; None without one."""
+        """Return what the venue counted that fills orders here, once stopped; None without one."""
+        if isinstance(self.venue, PaperBinanceUsdm):
+            return self.venue.paper.report()
         if self.exchange is None:
             return None
         try:
@@ -219,6 +225,8 @@ async def _open(site: _Site) -> Parts:
     keeper.spawn_forever("keep warm", parts.gateway.keep_warm)
     volumes = DayVolumes(venue, instruments, parts.lanes.put, site.clock)
     keeper.spawn_forever("day volumes", volumes.keep)
+    if isinstance(venue, PaperBinanceUsdm):
+        keeper.spawn_forever("paper venue", venue.paper.keep_house)
     if parts.gateway.socket is not None:
         keeper.spawn_forever("order socket", parts.gateway.socket.keep)
     await parts.feed.start()
@@ -248,12 +256,12 @@ async def _wire(
     settings, clock = site.settings, site.clock
     shelf, metrics = Shelf(model, bundle), Metrics()
     send_watch, probe = SendWatch(metrics), StageProbe(clock, metrics)
-    lanes = Lanes(len(instruments), settings.feed.lane_events_max)
+    lanes, socket = _open_ways(site, venue, instruments, journal)
     gateway = OrderGateway(
         *(venue, instruments, lanes, clock, site.log.note, metrics.record),
         generator=site.generator,
         on_sent=send_watch.sent,
-        socket=OrderSocket(venue, clock, site.log.note, generator=site.generator),
+        socket=socket,
     )
     gateway.use(settings.execution)
     site.stack.push_async_callback(gateway.close)
@@ -306,6 +314,19 @@ async def _wire(
     )
 
 
+def _open_ways(
+    site: _Site, venue: TapBinanceUsdm, instruments: tuple[Instrument, ...], journal: Journal
+) -> tuple[Lanes, OrderSocket | None]:
+    """Make the lanes, and the socket for orders; on paper the lanes move the account's market."""
+    size = (len(instruments), site.settings.feed.lane_events_max)
+    if not isinstance(venue, PaperBinanceUsdm):
+        return Lanes(*size), OrderSocket(venue, site.clock, site.log.note, generator=site.generator)
+    path = journal.path.parent / PAPER_ACCOUNT
+    paper = venue.open_account(instruments, site.settings.paper, site.clock, path)
+    site.stack.callback(paper.close)
+    return PaperLanes(*size, paper), None
+
+
 def _take_over_latch(site: _Site, journal: Journal, engine: Engine) -> None:
     """Let the engine start where an earlier run was stopped by its breaker."""
     directory = journal.path.parent
@@ -355,7 +376,7 @@ def _open_event_log(
             runtime=runtime,
             instruments=instruments,
             opening=opening,
-            account=account_fingerprint(str(venue.apiKey or "")),
+            account=account_fingerprint(venue.account_id),
             started_ns=site.clock.now_ns(),
         )
     except OSError as error:

@@ -32,7 +32,7 @@ def examine_venue(settings: Settings, environ: Mapping[str, str]) -> Iterator[Ro
     access, credentials = None, None
     try:
         credentials = load_credentials(settings, environ)
-        if settings.mode == "sim" and settings.simulated.attach:
+        if settings.venue == "sim" and settings.simulated.attach:
             access = attach(Path(settings.simulated.attach)).access
     except (ConfigError, ExchangeError) as error:
         yield Row(name="keys", state="fail", finding=str(error), advice="see README, Configuration")
@@ -40,7 +40,7 @@ def examine_venue(settings: Settings, environ: Mapping[str, str]) -> Iterator[Ro
     if credentials is not None:
         finding = f"found, fingerprint {credentials.fingerprint}"
         yield Row(name="keys", state="ok", finding=finding)
-    if settings.mode != "sim" or access is not None:
+    if settings.venue != "sim" or access is not None:
         yield from _ask_venue(settings, credentials, access)
     yield judge_alerts(settings, environ)
     yield judge_guard(settings)
@@ -64,7 +64,7 @@ def _ask_venue(
     yield Row(name="instruments", state="ok", finding=f"traded there: {', '.join(found.symbols)}")
     if found.rights_problem:
         yield Row(name="key rights", state="fail", finding=found.rights_problem)
-    else:
+    elif settings.mode != "paper":
         yield judge_rights(found.rights)
 
 
@@ -77,6 +77,7 @@ def judge_mode(settings: Settings) -> Row:
         )
     finding = {
         "sim": "the built-in exchange: no key, no network, no money",
+        "paper": "the venue's public feed, orders filled here: no key, no money",
         "testnet": "orders go to the venue's testnet: no money",
     }[settings.mode]
     return Row(name="mode", state="ok", finding=finding)
@@ -131,6 +132,8 @@ def judge_alerts(settings: Settings, environ: Mapping[str, str]) -> Row:
 def judge_guard(settings: Settings) -> Row:
     """Judge who acts when the daemon cannot."""
     guard = settings.guard
+    if settings.mode == "paper":
+        return Row(name="guard", state="ok", finding="none: paper orders end with the daemon")
     if not guard.enabled:
         return Row(name="guard", state="warn", finding="none", advice="set guard.enabled: true")
     who = "run starts it" if guard.start == "child" else "metaensemble-guard.service"

@@ -43,6 +43,8 @@ def _run(settings: Settings) -> int:
     from daemon.venues.emergency import Loopback
 
     loopback = None
+    if settings.mode == "paper":
+        return _refuse("mode paper has no guard: its orders end with the daemon")
     try:
         if settings.mode == "sim":
             if not settings.simulated.attach:

@@ -19,13 +19,13 @@ SERVICE_DIRECTORY = "metaensemble-guard"
 
 
 async def open_guard(parts: Parts, credentials: Credentials | None) -> GuardLink | None:
-    """Start the guard, or find the service; None where the settings want none.
+    """Start the guard, or find the service; None where the settings want none and on paper.
 
     The link is not connected yet: the child loads while the daemon warms up. GuardError when the
     process cannot be started.
     """
     settings = parts.settings
-    if not settings.guard.enabled:
+    if not settings.guard.enabled or settings.mode == "paper":
         return None
     state_directory = parts.journal.path.parent
     directory = socket_directory(state_directory, os.environ)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-MODES = ("sim", "testnet", "live")
+MODES = ("sim", "paper", "testnet", "live")
 CONTROL_SOCKET = "control.sock"
 GUARD_SOCKET = "guard.sock"
 RUN_DIRECTORY = Path("/run")

@@ -80,7 +80,7 @@ def _find(parts: Parts) -> Earlier | None:
     try:
         return find_earlier(
             parts.journal.path.parent,
-            account=account_fingerprint(str(parts.venue.apiKey or "")),
+            account=account_fingerprint(parts.venue.account_id),
             instruments=parts.instruments,
             model=model,
             bundle=named(parts.bundle),

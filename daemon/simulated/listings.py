@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kernels.units import Instrument, to_e8
+from kernels.units import Instrument, from_e8, to_e8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,23 @@ def find_listing(name: str) -> Listing:
             return listing
     known = ", ".join(listing.symbol for listing in LISTINGS)
     raise ValueError(f"{name} is not listed on the simulated exchange (listed: {known})")
+
+
+def price_decimals(instrument: Instrument) -> int:
+    """Count the decimals of a contract's prices on the wire; of one not listed here, its grid's."""
+    return _decimals(instrument, "tick_size", instrument.tick_size_e8)
+
+
+def quantity_decimals(instrument: Instrument) -> int:
+    """Count the decimals of a contract's quantities on the wire, as ``price_decimals``."""
+    return _decimals(instrument, "lot_size", instrument.lot_size_e8)
+
+
+def _decimals(instrument: Instrument, name: str, grid_e8: int) -> int:
+    for listing in LISTINGS:
+        if listing.venue_id == instrument.venue_id:
+            return len(str(getattr(listing, name)).partition(".")[2])
+    return len(from_e8(grid_e8).rstrip("0").partition(".")[2])
 
 
 def listed_instruments(

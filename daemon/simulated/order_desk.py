@@ -303,6 +303,19 @@ class OrderDesk:
         self._retire(order)
         return order
 
+    def remember(self, order: VenueOrder) -> None:
+        """Take an order of an earlier life, ended or to be ended, into the history."""
+        if order.order_id not in self._by_id:
+            self._by_id[order.order_id] = order
+            self._by_client_id[order.request.client_order_id] = order
+            self._retire(order)
+        self._next_order_id = max(self._next_order_id, order.order_id + 1)
+
+    def remember_fill(self, record: VenueFill) -> None:
+        """Take an execution of an earlier life into the history; nothing is booked."""
+        self.fills.append(record)
+        self._next_trade_id = max(self._next_trade_id, record.fill.trade_id + 1)
+
     def _reducers(self, instrument: int, side: Side) -> list[VenueOrder]:
         return [
             order

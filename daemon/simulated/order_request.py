@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from daemon.simulated import venue_errors
-from daemon.simulated.listings import find_listing
+from daemon.simulated.listings import price_decimals, quantity_decimals
 from kernels.events import Side
 from kernels.matching import TimeInForce
 from kernels.units import Instrument, to_e8
@@ -167,7 +167,7 @@ def read_price_ticks(
 ) -> int:
     """Read a mandatory price and hold it against PRICE_FILTER (-1102, -1111, -4014, -4001)."""
     text = _decimal(parameters, name)
-    if decimal_places(text) > decimal_places(find_listing(instrument.venue_id).tick_size):
+    if decimal_places(text) > price_decimals(instrument):
         raise venue_errors.too_precise()
     ticks, rest = divmod(to_e8(text), instrument.tick_size_e8)
     if rest:
@@ -179,7 +179,7 @@ def read_price_ticks(
 
 def _quantity_lots(parameters: Mapping[str, str], instrument: Instrument) -> int:
     text = _decimal(parameters, "quantity")
-    if decimal_places(text) > decimal_places(find_listing(instrument.venue_id).lot_size):
+    if decimal_places(text) > quantity_decimals(instrument):
         raise venue_errors.too_precise()
     lots, rest = divmod(to_e8(text), instrument.lot_size_e8)
     if rest:

@@ -94,7 +94,7 @@ class RestApi:
         self._key_can_withdraw = key_can_withdraw
         self.requests: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
-        self._routes = self._public_routes() | self._private_routes(PrivateCalls(venue))
+        self._routes = self._public_routes() | private_routes(PrivateCalls(venue))
         self._routes |= self._conditional_routes(ConditionalCalls(venue))
         self._routes |= more_routes or {}
 
@@ -177,45 +177,6 @@ class RestApi:
             ("GET", "/sapi/v1/margin/allPairs"): Route(self._margin_pairs, Access.SIGNED),
             ("GET", "/sapi/v1/margin/isolated/allPairs"): Route(self._margin_pairs, Access.SIGNED),
             ("GET", "/dapi/v1/exchangeInfo"): Route(self._no_coin_contracts),
-        }
-
-    @staticmethod
-    def _private_routes(calls: PrivateCalls) -> dict[RouteKey, Route]:
-        def signed(call: Call) -> Route:
-            return Route(call, Access.SIGNED)
-
-        def order(call: Call) -> Route:
-            return Route(call, Access.SIGNED, is_order=True)
-
-        def keyed(call: Call) -> Route:
-            return Route(call, Access.KEYED)
-
-        return {
-            ("GET", "/fapi/v2/account"): signed(calls.account_v2),
-            ("GET", "/fapi/v3/account"): signed(calls.account_v3),
-            ("GET", "/fapi/v2/balance"): signed(calls.balance),
-            ("GET", "/fapi/v3/balance"): signed(calls.balance),
-            ("GET", "/fapi/v2/positionRisk"): signed(calls.position_risk_v2),
-            ("GET", "/fapi/v3/positionRisk"): signed(calls.position_risk_v3),
-            ("GET", "/fapi/v1/leverageBracket"): signed(calls.leverage_brackets),
-            ("GET", "/fapi/v1/commissionRate"): signed(calls.commission_rate),
-            ("GET", "/fapi/v1/positionSide/dual"): signed(calls.position_side),
-            ("POST", "/fapi/v1/positionSide/dual"): signed(calls.set_position_side),
-            ("POST", "/fapi/v1/marginType"): signed(calls.set_margin_type),
-            ("POST", "/fapi/v1/leverage"): signed(calls.set_leverage),
-            ("POST", "/fapi/v1/countdownCancelAll"): signed(calls.countdown),
-            ("GET", "/fapi/v1/userTrades"): signed(calls.user_trades),
-            ("POST", "/fapi/v1/listenKey"): keyed(calls.open_listen_key),
-            ("PUT", "/fapi/v1/listenKey"): keyed(calls.extend_listen_key),
-            ("DELETE", "/fapi/v1/listenKey"): keyed(calls.close_listen_key),
-            ("POST", "/fapi/v1/order"): order(calls.place_order),
-            ("PUT", "/fapi/v1/order"): order(calls.amend_order),
-            ("GET", "/fapi/v1/order"): order(calls.query_order),
-            ("DELETE", "/fapi/v1/order"): order(calls.cancel_order),
-            ("GET", "/fapi/v1/openOrder"): order(calls.query_open_order),
-            ("GET", "/fapi/v1/openOrders"): order(calls.open_orders),
-            ("GET", "/fapi/v1/allOrders"): order(calls.all_orders),
-            ("DELETE", "/fapi/v1/allOpenOrders"): order(calls.cancel_all),
         }
 
     @staticmethod
@@ -315,6 +276,47 @@ class RestApi:
 
     def _market(self, parameters: Parameters) -> VenueMarket:
         return self._venue.markets[find_instrument(parameters, self._venue.instruments).index]
+
+
+def private_routes(calls: PrivateCalls) -> dict[RouteKey, Route]:
+    """Map the calls about the account and its orders; also those of a venue without sockets."""
+
+    def signed(call: Call) -> Route:
+        return Route(call, Access.SIGNED)
+
+    def order(call: Call) -> Route:
+        return Route(call, Access.SIGNED, is_order=True)
+
+    def keyed(call: Call) -> Route:
+        return Route(call, Access.KEYED)
+
+    return {
+        ("GET", "/fapi/v2/account"): signed(calls.account_v2),
+        ("GET", "/fapi/v3/account"): signed(calls.account_v3),
+        ("GET", "/fapi/v2/balance"): signed(calls.balance),
+        ("GET", "/fapi/v3/balance"): signed(calls.balance),
+        ("GET", "/fapi/v2/positionRisk"): signed(calls.position_risk_v2),
+        ("GET", "/fapi/v3/positionRisk"): signed(calls.position_risk_v3),
+        ("GET", "/fapi/v1/leverageBracket"): signed(calls.leverage_brackets),
+        ("GET", "/fapi/v1/commissionRate"): signed(calls.commission_rate),
+        ("GET", "/fapi/v1/positionSide/dual"): signed(calls.position_side),
+        ("POST", "/fapi/v1/positionSide/dual"): signed(calls.set_position_side),
+        ("POST", "/fapi/v1/marginType"): signed(calls.set_margin_type),
+        ("POST", "/fapi/v1/leverage"): signed(calls.set_leverage),
+        ("POST", "/fapi/v1/countdownCancelAll"): signed(calls.countdown),
+        ("GET", "/fapi/v1/userTrades"): signed(calls.user_trades),
+        ("POST", "/fapi/v1/listenKey"): keyed(calls.open_listen_key),
+        ("PUT", "/fapi/v1/listenKey"): keyed(calls.extend_listen_key),
+        ("DELETE", "/fapi/v1/listenKey"): keyed(calls.close_listen_key),
+        ("POST", "/fapi/v1/order"): order(calls.place_order),
+        ("PUT", "/fapi/v1/order"): order(calls.amend_order),
+        ("GET", "/fapi/v1/order"): order(calls.query_order),
+        ("DELETE", "/fapi/v1/order"): order(calls.cancel_order),
+        ("GET", "/fapi/v1/openOrder"): order(calls.query_open_order),
+        ("GET", "/fapi/v1/openOrders"): order(calls.open_orders),
+        ("GET", "/fapi/v1/allOrders"): order(calls.all_orders),
+        ("DELETE", "/fapi/v1/allOpenOrders"): order(calls.cancel_all),
+    }
 
 
 def _respond(document: object, status: int) -> web.Response:

@@ -80,6 +80,7 @@ class Venue:
         self._publish_user = publish_user
         self._end_user_streams = end_user_streams
         self._cancel_at_ms: dict[int, int] = {}
+        self.funding_rates_e8 = [FUNDING_RATE_E8 for _ in instruments]
         self._funding_at_ms = next_funding_ms(now_ms)
 
     def apply(self, event: SourceEvent, now_ms: int) -> None:
@@ -133,15 +134,19 @@ class Venue:
             self._end_user_streams(key, document)
 
     def pay_funding(
-        self, now_ms: int, rate_e8: int = FUNDING_RATE_E8, instrument: int | None = None
+        self, now_ms: int, rate_e8: int | None = None, instrument: int | None = None
     ) -> None:
-        """Charge every position, or one, its funding; ``rate_e8`` of its value, longs pay."""
+        """Charge every position, or one, its funding; longs pay.
+
+        ``rate_e8`` is the share of the position's value; None is each contract's current rate.
+        """
         for market in self.markets:
             index = market.instrument.index
             notional_e8 = self.account.notional_e8(index)
             if notional_e8 == 0 or instrument not in (None, index):
                 continue
-            amount_e8 = -notional_e8 * rate_e8 // E8
+            applied_e8 = self.funding_rates_e8[index] if rate_e8 is None else rate_e8
+            amount_e8 = -notional_e8 * applied_e8 // E8
             funding = Funding(
                 instrument=index,
                 event_ns=now_ms * NS_PER_MS,

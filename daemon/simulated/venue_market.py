@@ -83,6 +83,10 @@ class VenueMarket:
         self._mark_half_ticks = bid_ticks + ask_ticks
         return True
 
+    def set_mark(self, mark_ticks: int) -> None:
+        """Take the mark price from elsewhere, in ticks."""
+        self._mark_half_ticks = 2 * mark_ticks
+
     @property
     def mark_ticks(self) -> int:
         """Mark price to the nearest tick, halves up; 0 before the first book."""

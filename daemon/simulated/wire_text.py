@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.simulated.listings import find_listing
-from daemon.simulated.order_request import decimal_places
+from daemon.simulated.listings import price_decimals, quantity_decimals
 from kernels.units import E8, Instrument, from_e8
 
 ASSET = "USDT"
@@ -17,14 +16,12 @@ def decimal_text(amount_e8: int, decimals: int) -> str:
 
 def price_wire(instrument: Instrument, ticks: int) -> str:
     """Print a price such as ``61800.20``."""
-    decimals = decimal_places(find_listing(instrument.venue_id).tick_size)
-    return decimal_text(ticks * instrument.tick_size_e8, decimals)
+    return decimal_text(ticks * instrument.tick_size_e8, price_decimals(instrument))
 
 
 def quantity_wire(instrument: Instrument, lots: int) -> str:
     """Print a quantity such as ``0.014``."""
-    decimals = decimal_places(find_listing(instrument.venue_id).lot_size)
-    return decimal_text(lots * instrument.lot_size_e8, decimals)
+    return decimal_text(lots * instrument.lot_size_e8, quantity_decimals(instrument))
 
 
 def average_price_wire(notional_e8: int, lots: int, instrument: Instrument) -> str:

@@ -1,7 +1,8 @@
 """Opens the venue of a mode: which hosts, which keys, which grid.
 
 sim talks to production addresses that a resolver leads to our own loopback server under a
-throw-away certificate authority; testnet talks to the venue's demo hosts; live to production. Every
+throw-away certificate authority; paper reads the public feed of the venue, or of the simulated
+exchange, without a key; testnet talks to the venue's demo hosts; live to production. Every
 mode has a list of the hosts it may talk to, checked before the first request and at each one.
 """
 
@@ -27,6 +28,7 @@ from daemon.venues.hosts import (
     VenueError,
 )
 from daemon.venues.orders import RECV_WINDOW_MS
+from daemon.venues.paper import PaperBinanceUsdm
 from daemon.venues.tap import TapBinanceUsdm, make_trace, refusal_of
 from kernels.units import Instrument, to_e8
 
@@ -83,7 +85,7 @@ async def connect(
 ) -> TapBinanceUsdm:
     """Open the venue of ``settings.mode`` and load its markets; the caller closes it.
 
-    ``access`` belongs to mode sim and only to it. Raises VenueError when the venue cannot be
+    ``access`` belongs to venue sim and only to it. Raises VenueError when the venue cannot be
     reached or a host is not allowed.
     """
     exchange = build(settings, credentials, access)
@@ -104,8 +106,8 @@ def build(
     settings: Settings, credentials: Credentials | None, access: Access | None
 ) -> TapBinanceUsdm:
     """Make the exchange object of a mode without talking to anyone; needs a running loop."""
-    if (settings.mode == "sim") != (access is not None):
-        raise VenueError(f"mode {settings.mode} and a simulated exchange do not belong together")
+    if (settings.venue == "sim") != (access is not None):
+        raise VenueError(f"venue {settings.venue} and a simulated exchange do not belong together")
     keys = credentials if access is None else access
     if access is not None:
         trust = ssl.create_default_context(cafile=str(access.ca_pem_path))
@@ -134,6 +136,8 @@ def build(
             "ws": {"options": {"compress": 0}},  # inflating a frame costs more than its bytes
         },
     }
+    if settings.mode == "paper":
+        return PaperBinanceUsdm(config, HOSTS_BY_MODE[settings.mode])
     if keys is not None:
         config |= {"apiKey": keys.api_key, "secret": keys.api_secret}
     exchange = TapBinanceUsdm(config, HOSTS_BY_MODE[settings.mode])
@@ -147,7 +151,7 @@ def check_hosts(exchange: TapBinanceUsdm) -> None:
     urls = exchange.urls["api"]
     addresses = [urls[name] for name in _USED_URLS if name in urls]
     addresses += [exchange.get_ws_url("linear", kind) for kind in ("public", "market", "private")]
-    if "ws-api" in urls["ws"]:
+    if "ws-api" in urls["ws"] and not isinstance(exchange, PaperBinanceUsdm):
         addresses.append(urls["ws"]["ws-api"]["linear"])
     for address in addresses:
         exchange.guard(address)

@@ -111,7 +111,7 @@ class Feed:
         self._market = self._link(_MARKET, market_streams(instruments), self.read_public)
         self._user = self._link(_USER, (), self.user_stream.read)
         self.user_stream.attach(self._user)
-        self._has_user_stream = bool(exchange.apiKey)
+        self._has_user_stream = bool(exchange.account_id)
         self._public_once = asyncio.Event()
         self._links = Links(user=not self._has_user_stream)
         self._books = BookLoader(

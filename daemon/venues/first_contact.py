@@ -48,7 +48,9 @@ async def first_contact(
             instruments = load_instruments(exchange, settings.instruments)
             rights, problem = None, ""
             try:
-                rights = None if settings.mode == "testnet" else await read_rights(exchange)
+                rights = (
+                    None if settings.mode in ("testnet", "paper") else await read_rights(exchange)
+                )
             except KeyRefusedError as error:
                 problem = str(error)
     except BaseError as error:

@@ -15,11 +15,15 @@ PRODUCTION_HOSTS = frozenset(
 )
 """The last one only says what the key may do; no order goes there."""
 
+PUBLIC_HOSTS = frozenset({"fapi.binance.com", "fstream.binance.com"})
+"""Of mode paper, which has no key and whose private requests never leave the process."""
+
 DEMO_HOSTS = frozenset(
     {"demo-fapi.binance.com", "fstream.binancefuture.com", "testnet.binancefuture.com"}
 )
 HOSTS_BY_MODE: dict[str, frozenset[str]] = {
     "sim": PRODUCTION_HOSTS,  # names only: the resolver leads every one of them to loopback
+    "paper": PUBLIC_HOSTS,
     "testnet": DEMO_HOSTS,
     "live": PRODUCTION_HOSTS,
 }

@@ -92,11 +92,11 @@ async def read_rights(exchange: TapBinanceUsdm) -> KeyRights:
 
 
 async def check_key(exchange: TapBinanceUsdm, settings: Settings) -> KeyRights | None:
-    """Return the rights of the key in use; None on a testnet, which has no such call.
+    """Return the rights of the key in use; None on a testnet, which has no such call, and on paper.
 
     Raises KeyRefusedError for a key that no run may use.
     """
-    if settings.mode == "testnet":
+    if settings.mode in ("testnet", "paper"):
         return None
     rights = await read_rights(exchange)
     if rights.refusal:

@@ -145,6 +145,11 @@ class TapBinanceUsdm(binanceusdm):  # type: ignore[misc]  # ccxt ships no types
         self._http: aiohttp.ClientSession | None = config.get("session")
         super().__init__(dict(config))
 
+    @property
+    def account_id(self) -> str:
+        """What tells this account from others, empty where there is none."""
+        return str(self.apiKey or "")
+
     def client(self, url: str) -> TapClient:
         """Return ccxt's socket client for this URL, made a tapped one; the host must be allowed."""
         self.guard(url)

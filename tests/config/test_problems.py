@@ -56,7 +56,7 @@ BROKEN: list[tuple[str | bytes, int | None, str]] = [
     ("preset: balanced\nlive:\n  api_secret: 0123456789\n", 3, "credentials do not belong"),
     ("preset: agressive\n", 1, "unknown preset 'agressive'; did you mean aggressive?"),
     # wrong kinds
-    ("mode: demo\n", 1, "mode: must be one of sim, testnet, live, got 'demo'"),
+    ("mode: demo\n", 1, "mode: must be one of sim, paper, testnet, live, got 'demo'"),
     ("decision:\n  trigger: bars\n", 2, "got 'bars'; did you mean bar?"),
     ("limits:\n  leverage_max: lots\n", 2, "must be a number, got 'lots'"),
     ("limits:\n  leverage_max: '1.5'\n", 2, "must be a number, got '1.5'"),
