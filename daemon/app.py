@@ -445,6 +445,7 @@ class Daemon:
                         *(parts.venue, parts.instruments),
                         generator=parts.generator,
                         timeout_s=PROVE_S,
+                        keeps=parts.gateway.spares,
                     )
                 await parts.gateway.drain(PROVE_S)
                 self._turn()

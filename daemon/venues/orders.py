@@ -20,7 +20,15 @@ from daemon.effects import AmendOrder, CancelOrder, Note, SendOrder
 from daemon.lanes import Lanes
 from daemon.venues.order_calls import Call, OrderCalls
 from daemon.venues.order_socket import OrderSocket
-from daemon.venues.outcomes import Outcome, Refusal, read_fill, read_order, to_update
+from daemon.venues.outcomes import (
+    Outcome,
+    Refusal,
+    VenueOrder,
+    read_fill,
+    read_order,
+    to_update,
+)
+from daemon.venues.reconcile import ReconcileError, cancel_everything
 from daemon.venues.supervision import Backoff, Supervisor
 from daemon.venues.tap import TapBinanceUsdm, refusal_of
 from kernels.events import OrderIntent, OrderStatus, OrderType, OrderUpdate, Side
@@ -47,6 +55,7 @@ class OrderGateway:
     ``record`` takes ("send", ns): from ``submit`` to the order's bytes handed to the socket, and
     the round trips of both ways. ``on_sent`` takes (client order id, monotonic ns) when the bytes
     are out. With a ``socket`` (ws-api) orders go over it while it is up, by REST otherwise.
+    ``spares`` says which open orders are somebody else's, to be left when all are cancelled.
     """
 
     def __init__(
@@ -77,6 +86,7 @@ class OrderGateway:
         self._made_ns = clock.now_ns()
         self._sent_ns: OrderedDict[str, int] = OrderedDict()
         self._querying: set[str] = set()
+        self.spares: Callable[[VenueOrder], bool] | None = None
 
     def use(self, settings: ExecutionSettings) -> None:
         """Take the preferred way of orders from these settings from now on."""
@@ -210,6 +220,9 @@ class OrderGateway:
 
     async def _cancel_all(self, instrument: int) -> None:
         """Repeat until the venue says done: cancelling twice does no harm."""
+        if self.spares is not None:
+            await self._cancel_ours(instrument, self.spares)
+            return
         request = {"symbol": self._instruments[instrument].venue_id}
         backoff = Backoff(CANCEL_ALL_MS_MIN, CANCEL_ALL_MS_MAX, self._generator)
         for _ in range(CANCEL_ALL_ATTEMPTS):
@@ -220,6 +233,20 @@ class OrderGateway:
             else:
                 return
             await asyncio.sleep(backoff.next_s())
+
+    async def _cancel_ours(self, instrument: int, spares: Callable[[VenueOrder], bool]) -> None:
+        """Cancel one by one what is not spared, until the venue shows nothing else."""
+        chosen = self._instruments[instrument : instrument + 1]
+        try:
+            left = await cancel_everything(
+                self._exchange, chosen, generator=self._generator, keeps=spares
+            )
+            if not left:
+                return
+            reason = f"{len(left)} stay open"
+        except ReconcileError as error:
+            reason = str(error)
+        self._say("cancel_failed", order=chosen[0].venue_id, venue_code=0, reason=reason)
 
     async def _query_once(self, client_order_id: str, instrument: int) -> None:
         try:

@@ -137,9 +137,10 @@ async def _cancel_others(
     keeps: Callable[[VenueOrder], bool],
 ) -> list[VenueOrder]:
     """Cancel what is not kept and return what of it is still open afterwards."""
+    venue_ids = {each.index: each.venue_id for each in instruments}
     for order in await fetch_open_orders(exchange, instruments):
         if not keeps(order):
-            venue_id = instruments[order.instrument].venue_id
+            venue_id = venue_ids[order.instrument]
             request = {"symbol": venue_id, "orderId": order.venue_order_id}
             # "no such order" is no failure: it may have ended meanwhile, the list below tells
             with contextlib.suppress(ReconcileError):
