@@ -14,7 +14,8 @@ import orjson
 import pytest
 
 from config.settings import PaperSettings, Settings
-from daemon.clock import ManualClock
+from daemon.checklist import examine_venue
+from daemon.clock import ManualClock, SystemClock
 from daemon.simulated import market_documents, paper_log, process
 from daemon.simulated.listings import listed_instruments
 from daemon.simulated.market_source import Frame
@@ -28,7 +29,7 @@ from daemon.simulated.venue_errors import VenueError
 from daemon.venues.connect import build
 from daemon.venues.normalize import Normalizer
 from daemon.venues.tap import ForbiddenHostError
-from kernels.events import DepthSnapshot, FeedStatus, MarkPrice, Verdict
+from kernels.events import DepthDiff, DepthSnapshot, FeedStatus, MarkPrice, Verdict
 from kernels.units import E8, Instrument
 from tests.fakes.daemon_process import replay_run, run_daemon, running_daemon, wait_for_event
 
@@ -299,13 +300,19 @@ async def test_request_that_needs_a_key_cannot_leave() -> None:
         await exchange.close()
 
 
+def access_file(directory: Path, exchange: process.SimulatedExchange) -> Path:
+    """Write down where an exchange serves, with keys that open nothing."""
+    access = exchange.access
+    words = {"url": f"https://{access.host}:{access.port}", "ca_pem_path": access.ca_pem_path}
+    path = directory / "access.json"
+    path.write_text(json.dumps(words | {"api_key": "none", "api_secret": "none", "pid": 1}))
+    return path
+
+
 async def test_paper_run_is_killed_and_goes_on(tmp_path: Path) -> None:
     """The real daemon: trades without a key, is killed, continues its account, and replays."""
     exchange = await process.start(Settings().simulated, Settings().instruments)
-    access = exchange.access
-    attached = tmp_path / "access.json"
-    words = {"url": f"https://{access.host}:{access.port}", "ca_pem_path": access.ca_pem_path}
-    attached.write_text(json.dumps(words | {"api_key": "none", "api_secret": "none", "pid": 1}))
+    attached = access_file(tmp_path, exchange)
     arguments = ("--set", "mode=paper", "--set", f"simulated.attach={attached}")
     try:
         with running_daemon(tmp_path, *arguments, "--set", "decision.warm_up_bars=2") as first:
@@ -313,7 +320,7 @@ async def test_paper_run_is_killed_and_goes_on(tmp_path: Path) -> None:
             await asyncio.sleep(0.2)
             first.send_signal(signal.SIGKILL)
             first.wait()
-        second = await asyncio.to_thread(run_daemon, tmp_path, *arguments, "--for", "8s")
+        second = await asyncio.to_thread(run_daemon, tmp_path, *arguments, "--for", "5s")
     finally:
         await exchange.stop()
     summary = second.summary
@@ -331,3 +338,48 @@ async def test_paper_run_is_killed_and_goes_on(tmp_path: Path) -> None:
     assert report["orders"]["accepted"] == 0
     replayed = await asyncio.to_thread(replay_run, tmp_path / "paper")
     assert replayed["equal"], replayed
+
+
+async def test_order_meets_the_book_that_comes_a_round_trip_later(tmp_path: Path) -> None:
+    """What was offered when the order left is gone when it arrives: it expires unfilled."""
+    settings = PaperSettings(latency="drawn", round_trip_ms=80.0, round_trip_sigma=0.0)
+    paper = PaperVenue(contracts(), settings, SystemClock(), tmp_path / "account.log")
+    none = np.empty((0, 2), dtype=np.int64)
+    times = {"instrument": 0, "event_ns": 0, "received_ns": 0}
+    paper.take(
+        DepthSnapshot(
+            **times,
+            last_update_id=1,
+            bid_levels_n2=np.array([[600_000, 100]], dtype=np.int64),
+            ask_levels_n2=np.array([[600_001, 100], [600_009, 100]], dtype=np.int64),
+        )
+    )
+    words = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "IOC"}
+    words |= {"price": "60000.1", "quantity": "0.010"}
+    sending = asyncio.create_task(paper.answer("POST", "/fapi/v1/order", words))
+    await asyncio.sleep(0.01)
+    gone = np.array([[600_001, 0]], dtype=np.int64)
+    ids = {"first_update_id": 2, "last_update_id": 2, "previous_update_id": 1}
+    paper.take(DepthDiff(**times, **ids, bid_levels_n2=none, ask_levels_n2=gone))
+    order = await sending
+    assert (order["status"], order["executedQty"]) == ("EXPIRED", "0.000")
+    in_time = await paper.answer("POST", "/fapi/v1/order", words | {"price": "60000.9"})
+    assert (in_time["status"], in_time["avgPrice"]) == ("FILLED", "60000.90000")
+    paper.close()
+
+
+async def test_doctor_asks_the_venue_without_a_key(tmp_path: Path) -> None:
+    """Clock and instruments are read from the public feed's host; no right is asked for."""
+    exchange = await process.start(Settings().simulated, Settings().instruments)
+    try:
+        attached = access_file(tmp_path, exchange)
+        simulated = Settings().simulated.model_copy(update={"attach": str(attached)})
+        settings = Settings(mode="paper", simulated=simulated)
+        rows = await asyncio.to_thread(lambda: list(examine_venue(settings, {})))
+    finally:
+        await exchange.stop()
+    found = {row.name: row.state for row in rows}
+    assert {found[name] for name in ("mode", "venue", "venue clock", "instruments", "guard")} == {
+        "ok"
+    }
+    assert not {"keys", "key rights"} & set(found)
