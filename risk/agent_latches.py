@@ -35,7 +35,7 @@ class AgentsState:
 class AgentLatches:
     """Count executions per agent and remember who is disarmed; deterministic."""
 
-    __slots__ = ("_cause", "_executed_ns", "_window_ns", "count_A", "is_any_disarmed")
+    __slots__ = ("_cause", "_executed_ns", "_kept", "_window_ns", "count_A", "is_any_disarmed")
 
     def __init__(self, agent_count: int, limits: RiskLimits) -> None:
         """Start with everybody armed, unless the limit is 0: then nobody is."""
@@ -47,7 +47,7 @@ class AgentLatches:
 
     def set_limits(self, limits: RiskLimits) -> None:
         """Count by other limits from now on; who is disarmed stays so."""
-        kept = limits.agent_executions_max
+        self._kept = kept = limits.agent_executions_max
         self._window_ns = limits.agent_execution_window_ms * NS_PER_MS
         self._executed_ns = [deque(each, maxlen=kept) for each in self._executed_ns]
         if not kept:
@@ -55,13 +55,13 @@ class AgentLatches:
 
     def count(self, shares_A: tuple[float, ...], now_ns: int) -> None:
         """Count one approved order of new risk for everybody who has a share in it."""
-        oldest_ns = now_ns - self._window_ns
+        oldest_ns, kept = now_ns - self._window_ns, self._kept
         for agent, share in enumerate(shares_A):
             if share > 0.0:
                 executed_ns = self._executed_ns[agent]
                 executed_ns.append(now_ns)
-                is_full = len(executed_ns) == executed_ns.maxlen
-                if is_full and (not executed_ns or executed_ns[0] > oldest_ns):
+                is_full = len(executed_ns) == kept
+                if is_full and (not kept or executed_ns[0] > oldest_ns):
                     self.disarm(agent, DisarmCause.EXECUTIONS)
 
     def disarm(self, agent: int, cause: DisarmCause) -> bool:

