@@ -63,9 +63,18 @@ def well_formed(intent: OrderIntent, scene: Scene) -> Denial | None:
     if type(intent.reduce_only) is not bool:
         return _malformed(f"reduce_only is {intent.reduce_only!r}")
     shares = intent.agent_share_A
-    if shares and not _is_whole(shares, scene.memory.agents.count_A):
+    if not shares:
+        return None
+    try:
+        if (
+            abs(sum(shares) - 1.0) <= SHARE_SUM_ERROR_MAX
+            and min(shares) >= 0.0
+            and len(shares) == scene.memory.agents.count_A
+        ):
+            return None
+    except TypeError:  # not numbers at all
         return _malformed(f"shares of the agents are {shares!r}")
-    return None
+    return _malformed(f"shares of the agents are {shares!r}")
 
 
 def sequence_fresh(intent: OrderIntent, scene: Scene) -> Denial | None:
@@ -336,15 +345,6 @@ def reduction_denial(intent: OrderIntent, scene: Scene) -> Denial | None:
         or not_duplicate(intent, scene)
         or message_budget(intent, scene)
     )
-
-
-def _is_whole(shares_A: tuple[float, ...], count: int) -> bool:
-    """Tell whether these are the shares of all agents: not negative, together 1, numbers at all."""
-    try:
-        error = abs(sum(shares_A) - 1.0)
-        return error <= SHARE_SUM_ERROR_MAX and min(shares_A) >= 0.0 and len(shares_A) == count
-    except TypeError:
-        return False
 
 
 def _malformed(detail: str) -> Denial:

@@ -114,10 +114,11 @@ def survey(
             unmarked = other
         oldest_ns = min(oldest_ns, state_S[row + MARK_NS])
         lot_e8 = state_S[row + MARK] * state_S[row + TICK_LOT]
-        worst = max(abs(highest), abs(lowest))
-        gross_e8 = bounded_sum(gross_e8, bounded_value(worst, lot_e8))
-        high_e8 = bounded_sum(high_e8, bounded_value(highest, lot_e8))
-        low_e8 = bounded_sum(low_e8, bounded_value(lowest, lot_e8))
+        most_e8 = bounded_value(highest, lot_e8)
+        least_e8 = bounded_value(lowest, lot_e8)
+        gross_e8 = bounded_sum(gross_e8, max(abs(most_e8), abs(least_e8)))
+        high_e8 = bounded_sum(high_e8, most_e8)
+        low_e8 = bounded_sum(low_e8, least_e8)
     row = TOTALS_COUNT + instrument * ROW_COUNT
     return (
         is_whole,

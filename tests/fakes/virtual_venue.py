@@ -169,7 +169,7 @@ class VirtualVenue:
 
     def __init__(self, recording: Recording, clock: VirtualClock, api_key: str = "") -> None:
         """Serve the recording from the clock's present on."""
-        self.apiKey = api_key
+        self.account_id = api_key
         self.recording = recording
         self.streams: list[_Stream] = []
         self._clock = clock
