@@ -37,6 +37,7 @@ from strategy.controllers import CONTROLLER_NAMES
 from strategy.ensemble import attribute, combine
 from strategy.meta_learner import LearnerState
 from strategy.observation import CLIP
+from strategy.quality import size_factor
 from strategy.runtime import Judgement
 
 BPS_PER_UNIT = 10_000.0
@@ -339,7 +340,11 @@ class Decider:
                 self.agent_count,
             )
             disagreement, outcome = target.disagreement, "decided"
-            size_frac = self._trust(row, disagreement)
+            size_frac = size_factor(
+                self.rollout.active.model.strangeness,
+                self.panel.obs_BF[row, : len(self.feature_names)],
+                disagreement,
+            )
             exposure = target.exposure * self.rollout.size_frac * size_frac
             self._weights_N = weights_N
             wanted = self._size(exposure, market, equity_e8, position.evidence, position.lots)
@@ -367,13 +372,6 @@ class Decider:
             share_J=() if reasons is None else tuple(reasons.share_J.tolist()),
         )
         return entry, shares_A
-
-    def _trust(self, row: int, disagreement: float) -> float:
-        """Return the share of the target that strangeness and disagreement leave, in [0, 1]."""
-        scale = self.rollout.active.model.strangeness
-        features_F = self.panel.obs_BF[row, : len(self.feature_names)]
-        known = 1.0 if scale is None else scale.factor(features_F)
-        return known * (1.0 - min(disagreement, 1.0))
 
     def _report_regime(
         self, regime: int, index: int, judgement: Judgement, row: int, notes: Notes

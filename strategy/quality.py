@@ -5,8 +5,8 @@ Three numbers, each a factor in [0, 1] on size, none of them a switch:
 - *strangeness*: Mahalanobis distance of the normalised row to the training rows, with covariance
   shrunk towards its diagonal; 1 up to the training rows' 99 % point, 0 from three times it on,
   straight in between. Source: Ledoit and Wolf (2004) for shrinking; the weight here is fixed.
-- *disagreement*: spread of the agents' targets in [-1, 1] around their weighted mean; 0 when all
-  want the same, 1 when half want long and half short.
+- *disagreement*: spread of the agents' targets in [-1, 1] around their weighted mean, as
+  ``strategy.ensemble`` finds it; 0 when all want the same, 1 when half want long and half short.
 - *confidence*: an interval that must hold 90 % of the outcomes: a multiple of the recent mean
   score, moved after every outcome (q <- q + step (miss - 0.1)), so that long-run coverage is
   right on any stream on which q stays bounded. Source: Gibbs and Candes
@@ -108,19 +108,6 @@ def false_positive_frac(scale: StrangenessScale, rows_TF: NDArray[np.float32] | 
     return float(np.mean([scale.factor(row_F) < 1.0 for row_F in rows_TF]))
 
 
-def disagreement(exposure_A: Floats, weight_A: Floats) -> float:
-    """Return the weighted standard deviation of targets in [-1, 1]; weights sum to 1; in [0, 1]."""
-    mean = float(weight_A @ exposure_A)
-    return float(np.sqrt(max(float(weight_A @ (exposure_A - mean) ** 2), 0.0)))
-
-
-def agreement_factor(exposure_A: Floats, weight_A: Floats) -> float:
-    """Return what disagreement leaves of the size; targets that are not finite leave nothing."""
-    if not bool(np.isfinite(exposure_A).all() and np.isfinite(weight_A).all()):
-        return 0.0
-    return float(np.clip(1.0 - disagreement(exposure_A, weight_A), 0.0, 1.0))
-
-
 class AdaptiveInterval:
     """A bound on the next score that holds in a given share of bars, whatever the stream does.
 
@@ -163,11 +150,14 @@ def calibrated_confidence(predicted: float, interval: AdaptiveInterval) -> float
 
 
 def size_factor(
-    scale: StrangenessScale | None,
-    row_F: NDArray[np.float32] | Floats,
-    exposure_A: Floats,
-    weight_A: Floats,
+    scale: StrangenessScale | None, row_F: NDArray[np.float32] | Floats, disagreement: float
 ) -> float:
-    """Return the product of the strangeness and agreement factors, in [0, 1]."""
+    """Return the product of the strangeness and agreement factors, in [0, 1].
+
+    ``disagreement`` in [0, 1] is that of ``strategy.ensemble.Target``; ``scale`` is None for a
+    bundle without one.
+    """
+    if not np.isfinite(disagreement):
+        return 0.0
     known = 1.0 if scale is None else scale.factor(row_F)
-    return known * agreement_factor(exposure_A, weight_A)
+    return known * (1.0 - min(disagreement, 1.0))

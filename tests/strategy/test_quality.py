@@ -9,9 +9,7 @@ from kernels.labelled_bars import draw_labelled
 from strategy.quality import (
     AdaptiveInterval,
     StrangenessScale,
-    agreement_factor,
     calibrated_confidence,
-    disagreement,
     false_positive_frac,
     fit_strangeness,
     size_factor,
@@ -59,20 +57,18 @@ def test_numbers_that_are_not_finite_leave_nothing() -> None:
     scale = fit_strangeness(correlated_rows(1))
     row_F = np.zeros(8)
     row_F[2] = np.nan
-    weight_A = np.full(2, 0.5)
     assert scale.factor(row_F) == 0.0
-    assert agreement_factor(np.array([1.0, np.nan]), weight_A) == 0.0
-    assert size_factor(scale, row_F, np.ones(2), weight_A) == 0.0
-    assert size_factor(None, row_F, np.ones(2), weight_A) == 1.0
+    assert size_factor(scale, row_F, 0.0) == 0.0
+    assert size_factor(scale, np.zeros(8), float("nan")) == 0.0
+    assert size_factor(None, row_F, 0.0) == 1.0
     assert calibrated_confidence(np.nan, AdaptiveInterval()) == 0.0
 
 
-def test_disagreement_runs_from_none_to_all() -> None:
-    """All alike 0; half long and half short 1; weights count."""
-    half_A = np.full(2, 0.5)
-    assert disagreement(np.ones(2), half_A) == 0.0
-    assert disagreement(np.array([1.0, -1.0]), half_A) == 1.0
-    assert disagreement(np.array([1.0, -1.0]), np.array([0.99, 0.01])) < 0.25
+def test_disagreement_takes_size_in_proportion() -> None:
+    """All alike leave the whole, half against half nothing, and what lies between its share."""
+    scale = fit_strangeness(correlated_rows(1))
+    left = [size_factor(scale, np.zeros(8), each) for each in (0.0, 0.25, 1.0, 1.5)]
+    assert left == [1.0, 0.75, 0.0, 0.0]
 
 
 def test_tables_give_the_scale_back() -> None:
