@@ -417,8 +417,11 @@ class Settings(Section):
         description="the built-in exchange, the venue's public feed with fills simulated here, its "
         "testnet, or the venue: real money",
     )
-    venue: Annotated[str, Field(pattern=r"^(sim|binanceusdm|ccxt:[a-z0-9]{2,40})$")] = Field(
-        "sim", description="sim, binanceusdm, or ccxt:NAME, which can be watched but not traded"
+    venue: Annotated[str, Field(pattern=r"^(sim|binanceusdm|binance|ccxt:[a-z0-9]{2,40})$")] = (
+        Field(
+            "sim",
+            description="sim, binanceusdm; to be watched, not traded: binance (spot), ccxt:NAME",
+        )
     )
     instruments: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)] = Field(
         ("BTC/USDT:USDT", "ETH/USDT:USDT"), description="what is traded, in ccxt's names; 1 to 64"

@@ -93,7 +93,7 @@ def run(options: RunOptions) -> int:
     if settings.mode == "live" and not options.live_flag:
         print("metaensemble: mode live needs --live on the command line", file=sys.stderr)
         return EXIT_CONFIG
-    if settings.venue.startswith("ccxt:"):
+    if settings.venue not in ("sim", "binanceusdm"):
         print(
             f"metaensemble: venue {settings.venue} has no verified order support; its feed: "
             f"metaensemble watch --venue {settings.venue}",

@@ -36,7 +36,7 @@ def register(tools: CommandTools) -> None:
         "a venue's feed alone, its verdicts and counts; any exchange of ccxt.pro; sends no order",
         "metaensemble watch --venue ccxt:kraken --set 'instruments=[BTC/USD]' --for 10s",
     )
-    venues = "sim, or binanceusdm"
+    venues = "sim, binanceusdm, or binance (spot)"
     for parser, more in ((record, ""), (watch, ", or ccxt:NAME with the guarantees of ccxt.pro")):
         tools.add_configuration(parser)
         tools.add_market(parser)

@@ -19,7 +19,8 @@ from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED
 from daemon.identity import new_run_id
 from daemon.simulated.process import ExchangeError
 from daemon.simulated.process import start as start_exchange
-from daemon.venues.connect import VenueError, connect, load_instruments
+from daemon.venues.connect_spot import connect_feed
+from daemon.venues.hosts import VenueError
 from daemon.venues.recorder import Recorder
 
 
@@ -62,12 +63,11 @@ async def _record(
             exchange = await start_exchange(settings.simulated, settings.instruments)
             stack.push_async_callback(exchange.stop)
             access = exchange.access
-        venue = await connect(settings, None, access)  # public streams ask for no key
+        venue, instruments = await connect_feed(settings, access, present_only=True)
         stack.push_async_callback(venue.close)
-        symbols = tuple(each for each in settings.instruments if each in (venue.markets or {}))
         recorder = Recorder(
             venue,
-            load_instruments(venue, symbols or settings.instruments),
+            instruments,
             path,
             clock,
             log.note,

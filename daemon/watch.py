@@ -25,10 +25,11 @@ from daemon.identity import new_run_id
 from daemon.lanes import Lanes
 from daemon.simulated.process import ExchangeError
 from daemon.simulated.process import start as start_exchange
-from daemon.venues.connect import VenueError, connect, load_instruments
 from daemon.venues.connect_generic import close_generic, open_generic, watched_markets
+from daemon.venues.connect_spot import connect_feed
 from daemon.venues.feeds import Feed
 from daemon.venues.generic import GenericFeed
+from daemon.venues.hosts import VenueError
 from kernels.events import FeedStatus, Verdict
 
 DRAIN_S = 0.1
@@ -111,8 +112,6 @@ async def _open_feed(
         simulated = await start_exchange(settings.simulated, settings.instruments)
         stack.push_async_callback(simulated.stop)
         access = simulated.access
-    venue = await connect(settings, None, access)
+    venue, instruments = await connect_feed(settings, access)
     stack.push_async_callback(venue.close)
-    venue.apiKey = ""  # no account is looked at
-    instruments = load_instruments(venue, settings.instruments)
     return Feed(venue, instruments, lanes, settings.feed, clock, log.note, generator=generator)

@@ -29,17 +29,22 @@ class LevelsError(ValueError):
     """Level text that cannot be represented exactly."""
 
 
-def parse_levels(text: bytes, instrument: Instrument) -> NDArray[np.int64]:
+def parse_levels(
+    text: bytes, instrument: Instrument, *, has_old_lots: bool = False
+) -> NDArray[np.int64]:
     """Read a JSON list of ``["price","quantity"]`` pairs into rows of (price_ticks, quantity_lots).
 
     Raises LevelsError for anything else: other JSON, signs, exponents, a price of zero, values off
-    the instrument's grid or beyond int64. Quantity 0 is kept: it removes a level.
+    the instrument's grid or beyond int64. Quantity 0 is kept: it removes a level. With
+    ``has_old_lots`` a quantity between two lots, of orders older than the lot, becomes the nearest
+    number of them, at least one.
     """
     levels_n2 = np.empty((max(text.count(b"[") - 1, 0), 2), dtype=np.int64)
     count = read_levels(
         np.frombuffer(text, dtype=np.uint8),
         instrument.tick_size_e8,
         instrument.lot_size_e8,
+        has_old_lots,
         levels_n2,
     )
     if count < 0:
@@ -49,7 +54,11 @@ def parse_levels(text: bytes, instrument: Instrument) -> NDArray[np.int64]:
 
 @njit
 def read_levels(
-    text_u8: NDArray[np.uint8], tick_size_e8: int, lot_size_e8: int, out_n2: NDArray[np.int64]
+    text_u8: NDArray[np.uint8],
+    tick_size_e8: int,
+    lot_size_e8: int,
+    has_old_lots: bool,
+    out_n2: NDArray[np.int64],
 ) -> int:
     """Fill ``out_n2`` from JSON text; return the number of levels, which must be all its rows.
 
@@ -78,10 +87,17 @@ def read_levels(
         at = _skip_blanks(text_u8, at)
         if at >= end or text_u8[at] != _CLOSE or price_e8 == 0:
             return MALFORMED
-        if price_e8 % tick_size_e8 != 0 or quantity_e8 % lot_size_e8 != 0:
+        if price_e8 % tick_size_e8 != 0:
             return OFF_GRID
+        lots = quantity_e8 // lot_size_e8
+        rest_e8 = quantity_e8 - lots * lot_size_e8
+        if rest_e8 != 0:
+            if not has_old_lots:
+                return OFF_GRID
+            if lots == 0 or 2 * rest_e8 >= lot_size_e8:
+                lots += 1
         out_n2[count, 0] = price_e8 // tick_size_e8
-        out_n2[count, 1] = quantity_e8 // lot_size_e8
+        out_n2[count, 1] = lots
         count += 1
         at = _skip_blanks(text_u8, at + 1)
         if at < end and text_u8[at] == _COMMA:

@@ -63,7 +63,7 @@ class SpotCalls:
             ("GET", "/api/v3/exchangeInfo"): Route(self.exchange_information),
             ("GET", "/api/v3/depth"): Route(self.depth),
             ("GET", "/api/v3/trades"): Route(self.trades),
-            ("GET", "/api/v3/historicalTrades"): Route(self.trades),
+            ("GET", "/api/v3/historicalTrades"): Route(self.historical_trades),
             ("GET", "/api/v3/aggTrades"): Route(self.aggregates),
             ("GET", "/api/v3/klines"): Route(self.klines),
             ("GET", "/api/v3/ticker/24hr"): Route(self.day_ticker),
@@ -116,6 +116,13 @@ class SpotCalls:
         """GET /api/v3/trades."""
         limit = min(integer(parameters, "limit", TRADES_LIMIT_DEFAULT), TRADES_LIMIT_MAX)
         return spot_market_documents.trades_document(self._market(parameters), limit)
+
+    async def historical_trades(self, parameters: Parameters, now_ms: int) -> object:
+        """GET /api/v3/historicalTrades: the newest, or from ``fromId`` on."""
+        limit = min(integer(parameters, "limit", TRADES_LIMIT_DEFAULT), TRADES_LIMIT_MAX)
+        from_id = integer(parameters, "fromId", -1)
+        chosen = None if from_id < 0 else from_id
+        return spot_market_documents.trades_document(self._market(parameters), limit, chosen)
 
     async def aggregates(self, parameters: Parameters, now_ms: int) -> object:
         """GET /api/v3/aggTrades: the newest."""

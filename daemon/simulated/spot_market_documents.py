@@ -156,10 +156,13 @@ def average_document(market: VenueMarket, now_ms: int) -> Document:
     return {"mins": AVERAGE_MINUTES, "price": from_e8(market.mark_e8), "closeTime": now_ms}
 
 
-def trades_document(market: VenueMarket, limit: int) -> list[Document]:
-    """Render the newest public trades, oldest first."""
-    newest = list(islice(reversed(market.trades), limit))
-    return [_trade_document(market.instrument, *row) for row in reversed(newest)]
+def trades_document(market: VenueMarket, limit: int, from_id: int | None = None) -> list[Document]:
+    """Render public trades, oldest first: the newest, or from an id on as far back as is kept."""
+    if from_id is None:
+        chosen = list(islice(reversed(market.trades), limit))[::-1]
+    else:
+        chosen = list(islice((row for row in market.trades if row[0].trade_id >= from_id), limit))
+    return [_trade_document(market.instrument, *row) for row in chosen]
 
 
 def _trade_document(instrument: Instrument, trade: Trade, time_ms: int) -> Document:

@@ -18,7 +18,7 @@ from daemon.clock import Clock
 from daemon.venues.integrity import HELD_TRADES_MAX, InstrumentTrack
 from daemon.venues.normalize import EmptyTrade
 from daemon.venues.supervision import Backoff
-from daemon.venues.tap import TapBinanceUsdm, refusal_of
+from daemon.venues.tap import Tap, refusal_of
 from daemon.venues.wire import TradeAnswer
 from kernels.events import Side, Trade
 
@@ -62,7 +62,7 @@ class TradeBackfill:
 
     def __init__(
         self,
-        exchange: TapBinanceUsdm,
+        exchange: Tap,
         clock: Clock,
         *,
         make_backoff: Callable[[], Backoff],
@@ -165,9 +165,9 @@ class TradeBackfill:
     async def _fetch(self, track: InstrumentTrack, before_id: int | None) -> _Found | None:
         """Ask for the trades after the last one passed on; None when the venue does not answer."""
         first_id = track.last_trade_id + 1
-        request = {"symbol": track.instrument.venue_id, "limit": NEWEST_TRADES}
+        venue_id, rules = track.instrument.venue_id, self._exchange.rules
         try:
-            newest = self._read(await self._exchange.fapiPublicGetTrades(request), track)
+            newest = self._read(await rules.newest_trades(venue_id, NEWEST_TRADES), track)
             if not newest:
                 return _Found(first_id - 1, first_id)
             oldest_id = min(newest)
@@ -192,12 +192,10 @@ class TradeBackfill:
         for _ in range(PAGES_MAX):
             if found.told_until + 1 >= until_id:
                 return
-            request = {
-                "symbol": track.instrument.venue_id,
-                "fromId": found.told_until + 1,
-                "limit": PAGE_TRADES,
-            }
-            page = self._read(await self._exchange.fapiPublicGetHistoricalTrades(request), track)
+            answer = await self._exchange.rules.trades_from(
+                track.instrument.venue_id, found.told_until + 1, PAGE_TRADES
+            )
+            page = self._read(answer, track)
             if not page or max(page) <= found.told_until:
                 return
             found.trades |= page

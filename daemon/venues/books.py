@@ -13,7 +13,7 @@ from daemon.clock import Clock
 from daemon.venues.integrity import InstrumentTrack
 from daemon.venues.normalize import FrameRefusedError, Normalizer
 from daemon.venues.supervision import Backoff, Supervisor
-from daemon.venues.tap import TapBinanceUsdm, refusal_of
+from daemon.venues.tap import Tap, refusal_of
 from kernels.events import DepthSnapshot
 
 AUDIT_WAIT_S = 3.0
@@ -56,7 +56,7 @@ class BookLoader:
     def __init__(
         self,
         *,
-        exchange: TapBinanceUsdm,
+        exchange: Tap,
         normalizer: Normalizer,
         clock: Clock,
         settings: FeedSettings,
@@ -129,9 +129,8 @@ class BookLoader:
 
     async def _ask(self, track: InstrumentTrack) -> DepthSnapshot | None:
         venue_id = track.instrument.venue_id
-        request = {"symbol": venue_id, "limit": self._settings.snapshot_levels}
         try:
-            answer = await self._exchange.fapiPublicGetDepth(request)
+            answer = await self._exchange.rules.depth(venue_id, self._settings.snapshot_levels)
             return self._normalizer.snapshot(answer, venue_id, self._clock.now_ns())
         except FrameRefusedError as refusal:
             self._owner.on_refused(refusal, self._clock.now_ns())

@@ -9,7 +9,7 @@ mode has a list of the hosts it may talk to, checked before the first request an
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -106,9 +106,22 @@ def build(
     settings: Settings, credentials: Credentials | None, access: Access | None
 ) -> TapBinanceUsdm:
     """Make the exchange object of a mode without talking to anyone; needs a running loop."""
+    config = ccxt_config(settings, access)
+    if settings.mode == "paper":
+        return PaperBinanceUsdm(config, HOSTS_BY_MODE[settings.mode])
+    keys = credentials if access is None else access
+    if keys is not None:
+        config |= {"apiKey": keys.api_key, "secret": keys.api_secret}
+    exchange = TapBinanceUsdm(config, HOSTS_BY_MODE[settings.mode])
+    if settings.mode == "testnet":
+        exchange.enable_demo_trading(True)
+    return exchange
+
+
+def ccxt_config(settings: Settings, access: Access | None, kind: str = "linear") -> dict[str, Any]:
+    """Configure ccxt for one kind of market, with a session of its own; needs a running loop."""
     if (settings.venue == "sim") != (access is not None):
         raise VenueError(f"venue {settings.venue} and a simulated exchange do not belong together")
-    keys = credentials if access is None else access
     if access is not None:
         trust = ssl.create_default_context(cafile=str(access.ca_pem_path))
         resolver: AbstractResolver | None = LoopbackResolver(access.host, access.port)
@@ -122,7 +135,7 @@ def build(
         cookie_jar=aiohttp.DummyCookieJar(),
         trace_configs=[make_trace()],
     )
-    config: dict[str, Any] = {
+    return {
         "session": session,
         "timeout": REQUEST_TIMEOUT_MS,
         "enableRateLimit": False,  # the gate has its own budget, with a reserve for cancels
@@ -130,20 +143,12 @@ def build(
         "streaming": {"keepAlive": settings.feed.keepalive_ms, "maxPingPongMisses": 2},
         "options": {
             "fetchCurrencies": False,
-            "fetchMarkets": {"types": ["linear"]},
+            "fetchMarkets": {"types": [kind]},
             "adjustForTimeDifference": True,
             "recvWindow": RECV_WINDOW_MS,
             "ws": {"options": {"compress": 0}},  # inflating a frame costs more than its bytes
         },
     }
-    if settings.mode == "paper":
-        return PaperBinanceUsdm(config, HOSTS_BY_MODE[settings.mode])
-    if keys is not None:
-        config |= {"apiKey": keys.api_key, "secret": keys.api_secret}
-    exchange = TapBinanceUsdm(config, HOSTS_BY_MODE[settings.mode])
-    if settings.mode == "testnet":
-        exchange.enable_demo_trading(True)
-    return exchange
 
 
 def check_hosts(exchange: TapBinanceUsdm) -> None:
@@ -169,6 +174,16 @@ def _instrument(exchange: TapBinanceUsdm, index: int, symbol: str) -> Instrument
     market = (exchange.markets or {}).get(symbol)
     if market is None or not market.get("linear") or not market.get("swap"):
         raise VenueError(f"{symbol} is no linear perpetual of this venue")
+    return read_grid(index, symbol, market, "MIN_NOTIONAL", "notional")
+
+
+def read_grid(
+    index: int, symbol: str, market: Mapping[str, Any], least_filter: str, least_name: str
+) -> Instrument:
+    """Read a market's grid from its filters; the least notional stands where the venue puts it.
+
+    Raises VenueError where the venue does not state the grid.
+    """
     try:
         filters = {row["filterType"]: row for row in market["info"]["filters"]}
         lot_size_e8 = to_e8(filters["LOT_SIZE"]["stepSize"])
@@ -180,7 +195,7 @@ def _instrument(exchange: TapBinanceUsdm, index: int, symbol: str) -> Instrument
             lot_size_e8=lot_size_e8,
             lots_min=-(-to_e8(filters["LOT_SIZE"]["minQty"]) // lot_size_e8),
             lots_max=to_e8(filters["LOT_SIZE"]["maxQty"]) // lot_size_e8,
-            notional_min_quote_e8=to_e8(filters["MIN_NOTIONAL"]["notional"]),
+            notional_min_quote_e8=to_e8(filters[least_filter][least_name]),
             maker_fee_frac=float(market["maker"]),
             taker_fee_frac=float(market["taker"]),
         )

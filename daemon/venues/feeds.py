@@ -1,8 +1,10 @@
 """The feed: every market and account event of all instruments, proven before it is believed.
 
-One public socket carries depth, trades and best bid/ask, one market socket the mark price, one user
-socket our own orders. A book is trusted from the snapshot that joins its updates until the first
-that does not join; whatever is wrong becomes a verdict in the lanes, before the events after it.
+One public socket carries depth, trades and best bid/ask, one market socket the mark price where
+there is one, one user socket our own orders. What a market does its own way is asked of its rules
+(``market_rules``); all else is one for USD-M and spot. A book is trusted from the snapshot that
+joins its updates until the first that does not join; whatever is wrong becomes a verdict in the
+lanes, before the events after it.
 """
 
 from __future__ import annotations
@@ -20,16 +22,12 @@ from daemon.venues.backfill import TradeBackfill
 from daemon.venues.books import BookLoader
 from daemon.venues.feed_counters import FeedCounters, count
 from daemon.venues.integrity import InstrumentTrack, Links, SkewEstimate
-from daemon.venues.links import Link, LinkPlan, OnUserConnect, market_streams, public_streams
-from daemon.venues.normalize import (
-    ColdFrame,
-    EmptyTrade,
-    FrameRefusedError,
-    Normalizer,
-    warm_up,
-)
+from daemon.venues.links import Link, LinkPlan, OnUserConnect
+from daemon.venues.market_rules import market_streams, public_streams
+from daemon.venues.normalize import ColdFrame, EmptyTrade, FrameRefusedError, warm_up
+from daemon.venues.refusals import Refusals
 from daemon.venues.supervision import Backoff, Supervisor
-from daemon.venues.tap import TapBinanceUsdm
+from daemon.venues.tap import Tap
 from daemon.venues.user_stream import UserStream
 from kernels.book import Continuity
 from kernels.events import DepthDiff, DepthSnapshot, FeedStatus, MarkPrice, Quote, Trade, Verdict
@@ -47,8 +45,8 @@ CROSSED_NS_MAX = 1_000_000_000
 BACKFILL_MS_MIN, BACKFILL_MS_MAX = 50, 1_000
 """Pauses between two questions for the same missing trades."""
 
-REFUSAL_NOTE_INTERVAL_NS = 1_000_000_000
-"""At most one note a second about frames that cannot be read; all are counted."""
+STAND_IN_MARK_NS = 1_000_000_000
+"""How often the middle of the quote is told as the mark price of a market that streams none."""
 
 _PUBLIC, _MARKET, _USER = "public", "market", "user"
 
@@ -63,7 +61,7 @@ class Feed:
 
     def __init__(
         self,
-        exchange: TapBinanceUsdm,
+        exchange: Tap,
         instruments: Sequence[Instrument],
         lanes: Lanes,
         settings: FeedSettings,
@@ -82,18 +80,20 @@ class Feed:
         self._note = note
         self._generator = generator
         self._record = record or _forget
-        self._normalizer = Normalizer(instruments)
+        self._rules = rules = exchange.rules
+        self._quotes_tell_time = rules.quotes_tell_time
+        self._normalizer = rules.normalizer(instruments)
         self._tracks = tuple(
-            InstrumentTrack(each, settings, clock.now_ns()) for each in instruments
+            InstrumentTrack(each, settings, clock.now_ns(), quotes_tell_time=rules.quotes_tell_time)
+            for each in instruments
         )
         self._skew = SkewEstimate()
         self._supervisor = Supervisor(clock, note, generator)
-        self._closed_ns = 0
+        self._closed_ns = self._last_frame_ns = 0
         self._fillings: dict[int, asyncio.Task[None]] = {}
-        self._last_frame_ns = 0
-        self._refusal_noted_ns = 0
         self._depth_count = self._trade_count = self._quote_count = 0
-        self._mark_count = self._refused_count = self._overflow_lost_count = 0
+        self._mark_count = self._overflow_lost_count = 0
+        self._refusals = Refusals(self.say)
         self.user_stream = UserStream(
             exchange=exchange,
             normalizer=self._normalizer,
@@ -105,11 +105,10 @@ class Feed:
             on_refused=self.on_refused,
             say=self.say,
         )
-        self._public = self._link(
-            _PUBLIC, public_streams(instruments, settings.depth_rate), self.read_public
-        )
-        self._market = self._link(_MARKET, market_streams(instruments), self.read_public)
-        self._user = self._link(_USER, (), self.user_stream.read)
+        streams = public_streams(instruments, rules.depth_rate or settings.depth_rate)
+        self._public = self._link(_PUBLIC, self.read_public, streams)
+        self._market = self._link(_MARKET, self.read_public, market_streams(instruments))
+        self._user = self._link(_USER, self.user_stream.read)
         self.user_stream.attach(self._user)
         self._has_user_stream = bool(exchange.account_id)
         self._public_once = asyncio.Event()
@@ -139,7 +138,8 @@ class Feed:
         for track in self._tracks:
             self._emit_verdict(track)
         self._supervisor.spawn_forever("feed public", self._public.keep)
-        self._supervisor.spawn_forever("feed market", self._keep_market)
+        if self._rules.has_marks:
+            self._supervisor.spawn_forever("feed market", self._keep_market)
         if self._has_user_stream:
             self._supervisor.spawn_forever("feed user", self._user.keep)
             self._supervisor.spawn_forever("listen key", self.user_stream.keep_listen_key)
@@ -173,7 +173,7 @@ class Feed:
             quote_count=self._quote_count,
             mark_count=self._mark_count,
             user_count=self.user_stream.event_count,
-            refused_count=self._refused_count,
+            refused_count=self._refusals.count,
             overflow_lost_count=self._overflow_lost_count,
             reconnect_count=sum(link.reconnect_count for link in links),
             skew_ns=self._skew.lag_ns,
@@ -209,14 +209,17 @@ class Feed:
 
     def _on_quote(self, quote: Quote) -> None:
         track = self._tracks[quote.instrument]
-        received_ns = quote.received_ns
-        lag_ns = received_ns - quote.event_ns
-        self._last_frame_ns = received_ns
-        self._skew.observe(lag_ns, received_ns)
+        self._last_frame_ns = received_ns = quote.received_ns
         self._quote_count += 1
+        if self._quotes_tell_time:
+            lag_ns = received_ns - quote.event_ns
+            self._skew.observe(lag_ns, received_ns)
+            delay_ns = self._skew.delay_ns(lag_ns)
+        else:
+            delay_ns = track.depth_delay(received_ns)
         if track.is_late(quote):
             return
-        if track.on_quote(quote, self._skew.delay_ns(lag_ns)):
+        if track.on_quote(quote, delay_ns):
             if track.audit_reason:
                 self._distrust(track, track.audit_reason, received_ns)
             self._judge(track, received_ns)
@@ -259,7 +262,10 @@ class Feed:
         self._depth_count += 1
         was_synchronised = track.sequence.is_synchronised
         was_crossed = track.proof.is_crossed
-        continuity = track.on_diff(diff, self._skew.delay_ns(received_ns - diff.event_ns))
+        lag_ns = received_ns - diff.event_ns
+        if not self._quotes_tell_time:
+            self._skew.observe(lag_ns, received_ns)
+        continuity = track.on_diff(diff, self._skew.delay_ns(lag_ns))
         if continuity is Continuity.NEXT or continuity is Continuity.BRIDGE:
             if track.audit_reason:
                 self._distrust(track, track.audit_reason, received_ns)
@@ -296,17 +302,7 @@ class Feed:
 
     def on_refused(self, refusal: FrameRefusedError, received_ns: int) -> None:
         """Count and note what could not be read; a book that lost an update is loaded anew."""
-        self._refused_count += 1
-        if received_ns - self._refusal_noted_ns >= REFUSAL_NOTE_INTERVAL_NS:
-            self._refusal_noted_ns = received_ns
-            self.say(
-                "feed_frame_refused",
-                received_ns,
-                kind=refusal.kind,
-                instrument=refusal.venue_id[:40],
-                reason=refusal.reason,
-                refused=self._refused_count,
-            )
+        self._refusals.add(refusal, received_ns)
         if refusal.kind != "depthUpdate":
             return  # a lost trade or depth update shows in the numbering of the next
         for track in self._tracks:
@@ -387,11 +383,19 @@ class Feed:
                     track.has_gap = True
                     track.forget_book()
                     self._books.load(track)
+                if not self._rules.has_marks:
+                    self._stand_in_mark(track, now_ns)
                 self._watch_crossing(track, now_ns)
                 self._judge(track, now_ns)
             heard_ns = max(self._last_frame_ns, self._public.opened_ns)
             if self._public.is_up and now_ns - heard_ns > SILENCE_NS_MAX:
                 await self._public.drop("nothing came for too long")
+
+    def _stand_in_mark(self, track: InstrumentTrack, now_ns: int) -> None:
+        """Tell the middle of the quote as the mark price, as old as that quote is."""
+        if track.quote_ns and not track.is_crossed and now_ns - track.mark_ns >= STAND_IN_MARK_NS:
+            self._on_mark(track.middle(now_ns))
+            track.mark_ns = track.quote_ns
 
     def _watch_crossing(self, track: InstrumentTrack, now_ns: int) -> None:
         if not track.proof.is_crossed:
@@ -431,9 +435,8 @@ class Feed:
 
     async def url_of(self, link: Link) -> str:
         """Return a link's address."""
-        if link is self._user:
-            return await self.user_stream.url()
-        return f"{self._exchange.get_ws_url('linear', link.name)}/0"
+        rules = self._rules
+        return await rules.user_url() if link is self._user else rules.stream_url(link.name)
 
     async def on_link_up(self, link: Link) -> None:
         """Catch up: books after the public link, the account after the user link."""
@@ -469,9 +472,10 @@ class Feed:
         for track in self._tracks:
             self._judge(track, now_ns)
 
-    def _link(self, name: str, streams: Sequence[str], read: Callable[[str], bool]) -> Link:
+    def _link(self, name: str, read: Callable[[str], bool], streams: Sequence[str] = ()) -> Link:
+        request = self._rules.user_request if name == _USER else None
         return Link(
-            plan=LinkPlan(name=name, streams=streams),
+            plan=LinkPlan(name=name, streams=streams, request=request),
             exchange=self._exchange,
             owner=self,
             read=read,

@@ -27,6 +27,21 @@ HOSTS_BY_MODE: dict[str, frozenset[str]] = {
     "testnet": DEMO_HOSTS,
     "live": PRODUCTION_HOSTS,
 }
+SPOT_PRODUCTION_HOSTS = frozenset({"api.binance.com", "stream.binance.com", "ws-api.binance.com"})
+SPOT_TESTNET_HOSTS = frozenset(
+    {"testnet.binance.vision", "stream.testnet.binance.vision", "ws-api.testnet.binance.vision"}
+)
+SPOT_HOSTS_BY_MODE: dict[str, frozenset[str]] = {
+    "sim": SPOT_PRODUCTION_HOSTS,
+    "paper": SPOT_PRODUCTION_HOSTS,
+    "testnet": SPOT_TESTNET_HOSTS,
+    "live": SPOT_PRODUCTION_HOSTS,
+}
+"""Of spot, which is watched and recorded in every mode, and traded in none.
+
+Mode paper asks production for public data, as on USD-M; no key is given to it.
+"""
+
 REST_HOST_BY_MODE: dict[str, str] = {
     "sim": "fapi.binance.com",
     "testnet": "demo-fapi.binance.com",

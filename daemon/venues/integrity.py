@@ -12,7 +12,7 @@ from config.settings import FeedSettings
 from daemon.venues.audit import BookProof, Top
 from daemon.venues.normalize import EmptyTrade
 from kernels.book import Continuity, DepthSequence
-from kernels.events import DepthDiff, DepthSnapshot, Quote, Trade, Verdict
+from kernels.events import DepthDiff, DepthSnapshot, MarkPrice, Quote, Trade, Verdict
 from kernels.units import Instrument
 
 NS_PER_MS = 1_000_000
@@ -22,6 +22,12 @@ BUFFERED_DIFFS_MAX = 5_000
 
 HELD_TRADES_MAX = 20_000
 """Live trades kept back while older ones are fetched; beyond, the missing ones are given up."""
+
+RENUMBERED_QUOTES = 3
+"""Ascending ids in a row, all below the newest, that make the newest the misread one."""
+
+DEPTH_DELAY_VALID_NS = 1_000_000_000
+"""How long the delay of a depth update tells that of the quotes beside it."""
 
 SKEW_WINDOW_NS = 5_000_000_000
 """The clock estimate is the smallest lag of the last one to two windows."""
@@ -89,7 +95,14 @@ class InstrumentTrack:
     ``audit_count``, ``audit_failed_count``, ``not_ok_ns`` (time per verdict other than OK).
     """
 
-    def __init__(self, instrument: Instrument, settings: FeedSettings, now_ns: int) -> None:
+    def __init__(
+        self,
+        instrument: Instrument,
+        settings: FeedSettings,
+        now_ns: int,
+        *,
+        quotes_tell_time: bool = True,
+    ) -> None:
         """Start WARMING at ``now_ns``."""
         self.instrument = instrument
         self.sequence = DepthSequence()
@@ -108,6 +121,9 @@ class InstrumentTrack:
         self.is_link_fresh = False
         self._quote_id = -1
         self._quote_event_ns = self._depth_event_ns = 0
+        self._quotes_tell_time = quotes_tell_time
+        self._low_quote_id, self._low_quote_count = -1, 0
+        self._depth_delay_ns = self._depth_delay_at_ns = 0
         self._quote_top: Top = (0, 0, 0, 0)
         self._snapshot_id = -1
         self.lost_trade_count = self.recovered_trade_count = self.repeated_trade_count = 0
@@ -122,17 +138,47 @@ class InstrumentTrack:
     def is_late(self, quote: Quote) -> bool:
         """Say whether a newer quote came before this one; it is counted and must not pass.
 
-        Ids that step back while the venue's time goes on are a new numbering, not a late frame.
+        Ids that step back while the venue's time goes on are a new numbering, not a late frame;
+        without a time of the venue, ids that go on rising below the newest one are.
         """
-        if quote.update_id >= self._quote_id or quote.event_ns > self._quote_event_ns:
+        if quote.update_id >= self._quote_id:
+            return False
+        if self._quotes_tell_time:
+            if quote.event_ns > self._quote_event_ns:
+                return False
+        elif self._is_renumbered(quote.update_id):
             return False
         self.late_quote_count += 1
         return True
+
+    def _is_renumbered(self, update_id: int) -> bool:
+        """Count ascending ids below the newest; True when there are too many to be late ones."""
+        is_rising = update_id > self._low_quote_id
+        self._low_quote_count = self._low_quote_count + 1 if is_rising else 1
+        self._low_quote_id = update_id
+        return self._low_quote_count >= RENUMBERED_QUOTES
+
+    def depth_delay(self, now_ns: int) -> int:
+        """Return how long the newest depth update was under way, 0 where that was too long ago."""
+        is_fresh = now_ns - self._depth_delay_at_ns <= DEPTH_DELAY_VALID_NS
+        return self._depth_delay_ns if is_fresh else 0
+
+    def middle(self, now_ns: int) -> MarkPrice:
+        """Return the middle of the newest quote as a mark price, rounded up to a tick."""
+        bid_ticks, _, ask_ticks, _ = self._quote_top
+        return MarkPrice(
+            instrument=self.instrument.index,
+            event_ns=self._quote_event_ns,
+            received_ns=now_ns,
+            mark_ticks=(bid_ticks + ask_ticks + 1) // 2,
+            funding_rate_frac=0.0,
+        )
 
     def on_quote(self, quote: Quote, delay_ns: int = 0) -> bool:
         """Note a best bid and ask; True when the verdict must be judged anew."""
         self.quote_ns = quote.received_ns - delay_ns
         self._quote_id, self._quote_event_ns = quote.update_id, quote.event_ns
+        self._low_quote_count = 0
         self._quote_top = (quote.bid_ticks, quote.bid_lots, quote.ask_ticks, quote.ask_lots)
         is_crossed = 0 < quote.ask_ticks <= quote.bid_ticks
         has_changed = is_crossed is not self.is_crossed
@@ -161,6 +207,7 @@ class InstrumentTrack:
         A book that contradicts the quote of the same id sets ``audit_reason``.
         """
         was_synchronised = self.sequence.is_synchronised
+        self._depth_delay_ns, self._depth_delay_at_ns = delay_ns, diff.received_ns
         continuity = self._check(diff)
         is_later = diff.event_ns > self._depth_event_ns
         if continuity is Continuity.OLD and was_synchronised and is_later:

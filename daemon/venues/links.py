@@ -7,7 +7,7 @@ the moment the socket goes, whoever closed it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,8 +17,7 @@ from daemon.clock import Clock
 from daemon.effects import Note
 from daemon.venues.normalize import ColdFrame
 from daemon.venues.supervision import Backoff
-from daemon.venues.tap import Stream, StreamLostError, TapBinanceUsdm, refusal_of
-from kernels.units import Instrument
+from daemon.venues.tap import Stream, StreamLostError, Tap, refusal_of
 
 ACKNOWLEDGE_TIMEOUT_S = 5.0
 """A subscription that is not answered in this time counts as a lost connection."""
@@ -45,10 +44,14 @@ class LinkOwner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkPlan:
-    """What one socket is for: its name in notes and the streams it subscribes, if any."""
+    """What one socket is for: its name in notes, and what it asks for once it is open, if anything.
+
+    ``request`` takes the id of the request; without it the streams are subscribed by name.
+    """
 
     name: str
     streams: Sequence[str]
+    request: Callable[[int], Mapping[str, Any] | None] | None = None
 
 
 class Link:
@@ -58,7 +61,7 @@ class Link:
         self,
         *,
         plan: LinkPlan,
-        exchange: TapBinanceUsdm,
+        exchange: Tap,
         owner: LinkOwner,
         read: Callable[[str], bool],
         backoff: Backoff,
@@ -144,8 +147,10 @@ class Link:
         return why
 
     async def _serve(self, stream: Stream) -> None:
-        if self._plan.streams:
-            await self._subscribe(stream)
+        self._request_id += 1
+        words = self._words()
+        if words is not None:
+            await self._subscribe(stream, words)
         self._say("feed_connected", streams=len(self._plan.streams))
         try:
             await self._owner.on_link_up(self)
@@ -156,14 +161,17 @@ class Link:
             raise StreamLostError(f"catching up failed: {detail}") from error
         self.is_up = True
 
-    async def _subscribe(self, stream: Stream) -> None:
-        self._request_id += 1
+    def _words(self) -> Mapping[str, Any] | None:
+        """Return the request that opens the streams; None where the address alone does."""
+        if self._plan.request is not None:
+            return self._plan.request(self._request_id)
+        if not self._plan.streams:
+            return None
+        streams = list(self._plan.streams)
+        return {"method": "SUBSCRIBE", "params": streams, "id": self._request_id}
+
+    async def _subscribe(self, stream: Stream, words: Mapping[str, Any]) -> None:
         self._answer = asyncio.get_running_loop().create_future()
-        words: dict[str, Any] = {
-            "method": "SUBSCRIBE",
-            "params": list(self._plan.streams),
-            "id": self._request_id,
-        }
         await stream.send(words)
         lost = asyncio.ensure_future(stream.lost())
         try:
@@ -186,14 +194,3 @@ class Link:
 
 OnUserConnect = Callable[[], Awaitable[None]]
 """Reconciles after every connection of the user stream, which repeats nothing it missed."""
-
-
-def public_streams(instruments: Sequence[Instrument], depth_rate: str) -> tuple[str, ...]:
-    """Name the streams of depth, trades and best bid/ask of every instrument."""
-    kinds = (f"depth@{depth_rate}", "trade", "bookTicker")
-    return tuple(f"{each.venue_id.lower()}@{kind}" for each in instruments for kind in kinds)
-
-
-def market_streams(instruments: Sequence[Instrument]) -> tuple[str, ...]:
-    """Name the mark price streams of every instrument."""
-    return tuple(f"{each.venue_id.lower()}@markPrice@1s" for each in instruments)

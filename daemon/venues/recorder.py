@@ -21,22 +21,18 @@ from ccxt.base.errors import BaseError
 from config.settings import FeedSettings
 from daemon.clock import Clock
 from daemon.effects import Note
-from daemon.venues.links import Link, LinkPlan, public_streams
+from daemon.venues.links import Link, LinkPlan
+from daemon.venues.market_rules import public_streams
 from daemon.venues.normalize import ColdFrame
 from daemon.venues.supervision import Backoff, Supervisor
-from daemon.venues.tap import TapBinanceUsdm, refusal_of
+from daemon.venues.tap import Tap, refusal_of
 from kernels.units import Instrument
 
 DEPTH_RATE = "0ms"
-"""The depth stream of every capture: the one that carries each change."""
+"""The depth stream of a capture: the one that carries each change, where the market has it."""
 
 SNAPSHOT_LEVELS = 1_000
 PART_SUFFIX = ".part"
-STREAM_BY_EVENT = {
-    "depthUpdate": f"depth@{DEPTH_RATE}",
-    "trade": "trade",
-    "bookTicker": "bookTicker",
-}
 
 
 class _Outline(msgspec.Struct):
@@ -46,8 +42,19 @@ class _Outline(msgspec.Struct):
     s: str = ""
     id: int | None = None
     error: msgspec.Raw | None = None
+    U: int = 0
     pu: int = -1
     u: int = -1
+
+    @property
+    def kind(self) -> str:
+        """Name the event; spot leaves that out of its best bid/ask."""
+        return self.e or ("bookTicker" if self.u >= 0 else "")
+
+    @property
+    def previous_id(self) -> int:
+        """Give the id that this update continues; spot says only where it begins."""
+        return self.pu if self.pu >= 0 else self.U - 1
 
 
 class Recorder:
@@ -60,7 +67,7 @@ class Recorder:
 
     def __init__(
         self,
-        exchange: TapBinanceUsdm,
+        exchange: Tap,
         instruments: Sequence[Instrument],
         path: Path,
         clock: Clock,
@@ -85,8 +92,14 @@ class Recorder:
         self._names = {each.venue_id for each in self._instruments}
         self._last_ids: dict[str, int] = {}
         self._supervisor = Supervisor(clock, note, generator)
+        rate = exchange.rules.depth_rate or DEPTH_RATE
+        self._stream_by_kind = {
+            "depthUpdate": f"depth@{rate}",
+            "trade": "trade",
+            "bookTicker": "bookTicker",
+        }
         self._link = Link(
-            plan=LinkPlan(name="public", streams=public_streams(self._instruments, DEPTH_RATE)),
+            plan=LinkPlan(name="public", streams=public_streams(self._instruments, rate)),
             exchange=exchange,
             owner=self,
             read=self.read,
@@ -117,12 +130,12 @@ class Recorder:
             has_error = outline.error is not None
             self._link.on_answer(ColdFrame(event="", request_id=outline.id, is_error=has_error))
             return True
-        kind = STREAM_BY_EVENT.get(outline.e)
+        kind = self._stream_by_kind.get(outline.kind)
         if kind is None or outline.s not in self._names or "\n" in frame_text:
             self.refused_count += 1
             return True
         if outline.e == "depthUpdate":
-            if self._last_ids.get(outline.s, outline.pu) != outline.pu:
+            if self._last_ids.get(outline.s, outline.previous_id) != outline.previous_id:
                 self.gap_count += 1
             self._last_ids[outline.s] = outline.u
         stream = f"{outline.s.lower()}@{kind}"
@@ -135,7 +148,7 @@ class Recorder:
 
     async def url_of(self, link: Link) -> str:
         """Return the address of the public streams."""
-        return f"{self._exchange.get_ws_url('linear', link.name)}/0"
+        return self._exchange.rules.stream_url(link.name)
 
     async def on_link_up(self, link: Link) -> None:
         """Ask for the books, while the changes they join are already being written."""
@@ -156,9 +169,8 @@ class Recorder:
             while instrument.venue_id not in self._last_ids:
                 await asyncio.sleep(0.01)
             first_id = self._last_ids[instrument.venue_id]
-            request = {"symbol": instrument.venue_id, "limit": SNAPSHOT_LEVELS}
             try:
-                answer = await self._exchange.fapiPublicGetDepth(request)
+                answer = await self._exchange.rules.depth(instrument.venue_id, SNAPSHOT_LEVELS)
             except BaseError as error:
                 fields = {
                     "kind": "snapshot",

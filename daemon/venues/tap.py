@@ -1,6 +1,6 @@
 """ccxt's own connection with a tap in front: hot frames are seen as raw text, before its JSON.
 
-``TapBinanceUsdm`` is ccxt's client for URLs, signing, markets and REST. Its sockets hand every text
+A ``Tap`` is ccxt's client for URLs, signing, markets and REST. Its sockets hand every text
 frame to our reader first; what the reader does not consume goes on to ccxt. Errors of REST calls
 carry the venue's code and the HTTP status, because ccxt's exception classes do not tell what an
 order needs to know. Every host is checked against an allow-list before a byte goes out.
@@ -16,10 +16,12 @@ from typing import Any, ClassVar
 
 import aiohttp
 from aiohttp import WSMsgType
+from ccxt.async_support.base.exchange import Exchange
 from ccxt.async_support.base.ws.client import Client
 from ccxt.base.errors import BaseError, ExchangeError, NetworkError
 from ccxt.pro.binanceusdm import binanceusdm
 
+from daemon.venues.market_rules import MarketRules, UsdmRules
 from daemon.venues.outcomes import Outcome, Refusal, classify
 
 FrameReader = Callable[[str], bool]
@@ -130,12 +132,14 @@ class Stream:
             future.cancel()
 
 
-class TapBinanceUsdm(binanceusdm):  # type: ignore[misc]  # ccxt ships no types
-    """Binance USD-M through ccxt, with tapped sockets, judged errors and guarded hosts.
+class Tap(Exchange):  # type: ignore[misc]  # ccxt ships no types
+    """One market through ccxt, with tapped sockets, judged errors and guarded hosts.
 
-    ``allowed_hosts`` None means that the resolver of the session is the guard (loopback).
+    Stands before ccxt's class of the market among the bases. ``allowed_hosts`` None means that the
+    resolver of the session is the guard (loopback). ``rules`` say what the market does its own way.
     """
 
+    rules: MarketRules
     clients: dict[str, TapClient]
     timeout_on_exit = 0  # ours is closed after its streams, nothing lingers
 
@@ -236,6 +240,15 @@ class TapBinanceUsdm(binanceusdm):  # type: ignore[misc]  # ccxt ships no types
         host = url.split("/", 3)[2].partition(":")[0].partition("?")[0]
         if host not in self.allowed_hosts:
             raise ForbiddenHostError(f"host {host} is not allowed in this mode")
+
+
+class TapBinanceUsdm(Tap, binanceusdm):  # type: ignore[misc]  # ccxt ships no types
+    """Binance USD-M through ccxt."""
+
+    def __init__(self, config: Mapping[str, Any], allowed_hosts: frozenset[str] | None) -> None:
+        """Configure ccxt; the session in ``config`` belongs to this object and is closed by it."""
+        super().__init__(config, allowed_hosts)
+        self.rules = UsdmRules(self)
 
 
 def refusal_of(error: BaseException) -> Refusal:

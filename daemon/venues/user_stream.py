@@ -14,13 +14,14 @@ from ccxt.base.errors import BaseError
 from daemon.clock import Clock
 from daemon.lanes import Lanes
 from daemon.venues.links import Link, OnUserConnect
+from daemon.venues.market_rules import LISTEN_KEY_REFRESH_S
 from daemon.venues.normalize import AccountReport, ColdFrame, FrameRefusedError, Normalizer
 from daemon.venues.supervision import Supervisor
-from daemon.venues.tap import TapBinanceUsdm, refusal_of
+from daemon.venues.tap import Tap, refusal_of
 from kernels.events import Funding
 
-LISTEN_KEY_REFRESH_S = 1_200.0
-"""The venue ends a user stream whose key was not renewed for 60 minutes."""
+STREAM_ENDED = frozenset({"listenKeyExpired", "eventStreamTerminated"})
+"""How the venue says that nothing more will come: on USD-M, on spot."""
 
 Say = Callable[..., None]
 """Takes an event name, optionally its time, and fields."""
@@ -36,7 +37,7 @@ class UserStream:
     def __init__(
         self,
         *,
-        exchange: TapBinanceUsdm,
+        exchange: Tap,
         normalizer: Normalizer,
         instrument_count: int,
         lanes: Lanes,
@@ -65,23 +66,17 @@ class UserStream:
         """Take the link whose frames come here; it is dropped when its key expires."""
         self._link = link
 
-    async def url(self) -> str:
-        """Get a fresh listen key and return the address of its stream."""
-        answer = await self._exchange.fapiPrivatePostListenKey()
-        key = str(answer.get("listenKey", "")) if isinstance(answer, dict) else ""
-        return str(self._exchange.get_private_ws_url("linear", key))
-
     async def reconcile(self) -> None:
         """Let the owner of the account state catch up by REST."""
         if self._on_connect is not None:
             await self._on_connect()
 
     async def keep_listen_key(self) -> None:
-        """Renew the listen key for ever; a key the venue refuses means a new connection."""
+        """Keep the stream open for ever; what the venue refuses to renew means a new connection."""
         while True:
             await asyncio.sleep(LISTEN_KEY_REFRESH_S)
             try:
-                await self._exchange.fapiPrivatePutListenKey()
+                await self._exchange.rules.renew_user_stream()
             except BaseError as error:
                 self._expired(refusal_of(error).reason)
 
@@ -97,8 +92,10 @@ class UserStream:
                 self._reconciling = self._supervisor.spawn("reconcile", self.reconcile())
             return True
         if isinstance(events, ColdFrame):
-            if events.event == "listenKeyExpired":
-                self._expired("listen key expired")
+            if events.event in STREAM_ENDED:
+                self._expired(events.event)
+            elif events.request_id is not None and self._link is not None:
+                self._link.on_answer(events)
             return True
         self.event_count += 1
         for event in events:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -259,6 +261,42 @@ def test_skew_is_a_recent_minimum(frames: list[tuple[int, int]]) -> None:
     longer = [lag for at, lag in seen if now_ns - at <= 2 * SKEW_WINDOW_NS]
     assert skew.lag_ns >= min(longer)
     assert skew.lag_ns <= max(recent)
+
+
+@pytest.mark.parametrize(
+    ("update_ids", "late_ids"),
+    [
+        ([10, 12, 11, 13], [11]),  # two that changed places
+        ([10, 12, 10, 11, 13], [10, 11]),  # two late ones in a row
+        ([10, 99, 11, 12, 13, 14], [11, 12]),  # one misread: the third below it is believed
+        ([10, 99, 12, 11, 13, 12, 14], [12, 11, 13, 12, 14]),  # no run of three that rises
+    ],
+)
+def test_without_a_time_of_the_venue_order_is_told_by_ids(
+    update_ids: list[int], late_ids: list[int]
+) -> None:
+    """Spot: a lower id is late, until three rise in a row below a newest that was misread."""
+    track = InstrumentTrack(BTC, FeedSettings(), NOW_NS, quotes_tell_time=False)
+    late = []
+    for at, update_id in enumerate(update_ids):
+        quote = replace(
+            _quote(), update_id=update_id, received_ns=NOW_NS + at, event_ns=NOW_NS + at
+        )
+        if track.is_late(quote):
+            late.append(update_id)
+        else:
+            track.on_quote(quote)
+    assert late == late_ids
+    assert track.late_quote_count == len(late_ids)
+
+
+def test_a_quote_without_time_is_as_old_as_the_depth_beside_it() -> None:
+    """The delay of the newest depth update counts for a second, then nothing is known."""
+    track = InstrumentTrack(BTC, FeedSettings(), NOW_NS, quotes_tell_time=False)
+    track.on_snapshot(_snapshot(10))
+    track.on_diff(_diff(9, 12, 8), 700)
+    assert track.depth_delay(NOW_NS + 1_000_000_000) == 700
+    assert track.depth_delay(NOW_NS + 1_000_000_001) == 0
 
 
 def test_time_not_ok_is_accounted() -> None:

@@ -18,10 +18,11 @@ from daemon.effects import Note
 from daemon.simulated import process
 from daemon.simulated.capture_source import CaptureSource
 from daemon.simulated.listings import listed_instruments
-from daemon.venues.connect import connect, load_instruments
+from daemon.simulated.spot_capture import is_spot_capture
+from daemon.venues.connect_spot import connect_feed
 from daemon.venues.recorder import Recorder
 from tests.fakes.mutation_runs import false_alarms
-from tests.fakes.recording import btc
+from tests.fakes.recording import btc, spot_btc
 from tests.fakes.virtual_venue import read_recording
 
 SYMBOLS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
@@ -34,10 +35,10 @@ async def _record(path: Path, symbols: tuple[str, ...], line_count: int) -> dict
     notes: list[Note] = []
     try:
         settings = Settings(instruments=symbols, simulated=simulated)
-        exchange = await connect(settings, None, venue.access)
+        exchange, instruments = await connect_feed(settings, venue.access)
         recorder = Recorder(
             exchange,
-            load_instruments(exchange, symbols),
+            instruments,
             path,
             SystemClock(),
             notes.append,
@@ -79,6 +80,19 @@ async def test_a_recording_of_ours_raises_no_alarm(tmp_path: Path) -> None:
     await _record(path, SYMBOLS[:1], 500)
     lines = gzip.decompress(path.read_bytes()).splitlines()
     recording = read_recording(lines, btc())
+    alarms, replayed = await asyncio.to_thread(false_alarms, recording)
+    assert not alarms
+    assert replayed.witness.decision_count > 0
+    assert not replayed.witness.wrong_decisions
+
+
+async def test_a_recording_of_spot_raises_no_alarm(tmp_path: Path) -> None:
+    """Pairs are recorded in spot's dialect, told as such, and prove themselves when sent again."""
+    path = tmp_path / "spot.gz"
+    await _record(path, ("BTC/USDT",), 500)
+    assert is_spot_capture(path)
+    lines = gzip.decompress(path.read_bytes()).splitlines()
+    recording = read_recording(lines, spot_btc())
     alarms, replayed = await asyncio.to_thread(false_alarms, recording)
     assert not alarms
     assert replayed.witness.decision_count > 0

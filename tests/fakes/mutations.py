@@ -17,7 +17,7 @@ from config.settings import FeedSettings
 from daemon.venues.normalize import EmptyTrade, FrameRefusedError, Normalizer
 from kernels.events import DepthDiff, Quote, Trade
 from kernels.units import Instrument
-from tests.fakes.virtual_venue import Sent
+from tests.fakes.virtual_venue import Sent, normalizer_of
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -163,7 +163,7 @@ def corrupt(
     frames: Sequence[Sent], generator: np.random.Generator, instrument: Instrument
 ) -> Mutated:
     """Replace one character of one frame in a thousand."""
-    normalizer = Normalizer((instrument,))
+    normalizer = normalizer_of(instrument)
     sent = list(frames)
     injections = []
     for at in _chosen(frames, generator):

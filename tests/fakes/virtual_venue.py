@@ -20,8 +20,12 @@ from daemon.effects import Note
 from daemon.instrument_state import InstrumentState
 from daemon.lanes import Lanes
 from daemon.venues.feeds import Feed
+from daemon.venues.market_rules import UsdmRules
 from daemon.venues.normalize import Normalizer
-from daemon.venues.tap import FrameReader, TapBinanceUsdm
+from daemon.venues.spot_normalize import SpotNormalizer
+from daemon.venues.spot_rules import SpotRules
+from daemon.venues.spot_tap import TapBinanceSpot
+from daemon.venues.tap import FrameReader, Tap, TapBinanceUsdm
 from kernels.book import Book
 from kernels.events import (
     DepthDiff,
@@ -80,7 +84,7 @@ class Recording:
 
 def read_recording(lines: Sequence[bytes], instrument: Instrument) -> Recording:
     """Read the lines of a capture; ValueError when it holds no snapshot."""
-    normalizer = Normalizer((instrument,))
+    normalizer = normalizer_of(instrument)
     first_ns = int(lines[0][:19])
     frames: list[Sent] = []
     diffs: list[tuple[int, DepthDiff]] = []
@@ -96,13 +100,13 @@ def read_recording(lines: Sequence[bytes], instrument: Instrument) -> Recording:
             continue
         text = document[document.index('"data":') + 7 :].strip()[:-1]
         event = normalizer.market(text, received_ns)
-        kind = words["data"]["e"]
+        kind = words["data"].get("e", "bookTicker")
         frames.append(Sent(due_ns=due_ns, text=text, kind=kind, at=len(frames)))
         if isinstance(event, DepthDiff):
             diffs.append((due_ns, event))
         elif isinstance(event, Trade):
             trades.append((due_ns, event))
-        if isinstance(event, Quote):
+        if isinstance(event, DepthDiff if is_pair(instrument) else Quote):
             lag_ns = min(lag_ns, received_ns - event.event_ns)
     if snapshot is None:
         raise ValueError("the recording holds no snapshot")
@@ -117,6 +121,16 @@ def read_recording(lines: Sequence[bytes], instrument: Instrument) -> Recording:
     )
     _fold(recording)
     return recording
+
+
+def is_pair(instrument: Instrument) -> bool:
+    """Tell a spot pair from a contract by its unified name."""
+    return ":" not in instrument.symbol
+
+
+def normalizer_of(instrument: Instrument) -> Normalizer:
+    """Make the reader of an instrument's frames."""
+    return SpotNormalizer((instrument,)) if is_pair(instrument) else Normalizer((instrument,))
 
 
 def _fold(recording: Recording) -> None:
@@ -170,6 +184,12 @@ class VirtualVenue:
     def __init__(self, recording: Recording, clock: VirtualClock, api_key: str = "") -> None:
         """Serve the recording from the clock's present on."""
         self.account_id = api_key
+        self.urls = {"api": {"ws": {"spot": "wss://venue/public/ws"}}}
+        self.rules: UsdmRules | SpotRules = (
+            SpotRules(cast(TapBinanceSpot, self))
+            if is_pair(recording.instrument)
+            else UsdmRules(cast(TapBinanceUsdm, self))
+        )
         self.recording = recording
         self.streams: list[_Stream] = []
         self._clock = clock
@@ -234,6 +254,9 @@ class VirtualVenue:
         rows = [self._row(trade) for _, trade in self.recording.trades[first:known]]
         await asyncio.sleep(REST_S / 2)
         return rows
+
+    publicGetDepth = fapiPublicGetDepth
+    publicGetTrades = fapiPublicGetTrades
 
     def book(self) -> Book:
         """Return the true book of now."""
@@ -334,7 +357,7 @@ async def replay(
         state=InstrumentState(recording.instrument, DEFAULT_FEATURE_NAMES, 1_000_000_000),
     )
     feed = Feed(
-        cast(TapBinanceUsdm, venue),
+        cast(Tap, venue),
         (recording.instrument,),
         lanes,
         FeedSettings(audit_interval_s=audit_interval_s, reconnect_ms_min=50, reconnect_ms_max=400),

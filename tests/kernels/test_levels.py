@@ -107,6 +107,19 @@ def test_refuses(text: bytes) -> None:
         parse_levels(text, INSTRUMENT)
 
 
+_ODD_QUANTITIES = st.integers(0, 10**9).map(lambda e8: f"{e8 // 10**6}.{e8 % 10**6:06d}")
+
+
+@settings(max_examples=100, deadline=None)
+@given(levels=st.lists(st.tuples(_PRICES, _ODD_QUANTITIES), max_size=20))
+def test_old_lots_become_the_nearest_and_at_least_one(levels: list[tuple[str, str]]) -> None:
+    """Where told so, a quantity between two lots is rounded as the twin does, never to nothing."""
+    text = json.dumps(levels).encode()
+    rows = parse_levels(text, INSTRUMENT, has_old_lots=True)
+    twin = parse_levels_naive(text, INSTRUMENT, has_old_lots=True)
+    assert [tuple(row) for row in rows.tolist()] == twin
+
+
 def test_empty_list_is_no_levels() -> None:
     """An empty side of an update is valid."""
     assert parse_levels(b"[]", INSTRUMENT).shape == (0, 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -20,73 +19,17 @@ from daemon.simulated.spot_capture import is_spot_capture
 from daemon.simulated.spot_listings import spot_instruments
 from daemon.simulated.spot_streams import SpotDepthWindow
 from daemon.simulated.streams import Route
-from daemon.simulated.synthetic_source import SyntheticSource
-from kernels.book import Book
-from kernels.events import DepthDiff, DepthSnapshot, Side
+from kernels.events import DepthDiff
 from tests.fakes.exchange_client import production_client
-from tests.fakes.recording import NAMES, recording_lines, write_recording
+from tests.fakes.recording import NAMES, recording_lines, spot_recording_lines, write_recording
 
-FIRST_NS = 1_723_161_255_030_314_667
 PAIR = "BTC/USDT"
 CAPTURES = Path(__file__).resolve().parents[4] / "shared" / "data" / "captures"
 
 
-def spot_lines(frame_count: int, seed: int = 3) -> list[bytes]:
-    """Write a synthetic pair as a recording: the snapshot comes after the change it bridges."""
-    item = spot_instruments((PAIR,), first_index=0, maker_fee_bps=10.0, taker_fee_bps=10.0)[0]
-    book, window, lines = Book(), SpotDepthWindow(item, 100_000_000), []
-    windows = 0
-    for frame in SyntheticSource((item,), "volatile", seed).frames():
-        received_ns = FIRST_NS + frame.due_ns
-        now_ms = received_ns // 1_000_000
-
-        def record(stream: str, payload: str, received_ns: int = received_ns) -> bytes:
-            return f'{received_ns} {{"stream":"btcusdt@{stream}","data":{payload}}}\n'.encode()
-
-        if isinstance(frame.event, DepthSnapshot):
-            book.load(frame.event)
-            continue
-        closed = window.close(frame.due_ns, now_ms)
-        if closed is not None:
-            lines.append(record("depth@100ms", compact(closed)))
-            windows += 1
-            if windows == 2:
-                lines.append(f"{received_ns} {compact(snapshot(book))}\n".encode())
-        if isinstance(frame.event, DepthDiff):
-            book.apply(frame.event)
-            window.add(frame.event, frame.due_ns)
-        else:
-            channel = frame.stream.partition("@")[2]
-            lines.append(record(channel, frame.render(now_ms).decode()))
-        if len(lines) >= frame_count:
-            return lines
-    raise AssertionError("a synthetic market has no end")
-
-
-def compact(document: object) -> str:
-    """Print JSON as the venue does, without blanks."""
-    return json.dumps(document, separators=(",", ":"))
-
-
-def snapshot(book: Book) -> dict[str, object]:
-    """Write a book as the REST answer of spot, which names no symbol."""
-
-    def rows(side: Side) -> list[list[str]]:
-        return [
-            [f"{ticks / 100:.8f}", f"{lots / 100_000:.8f}"]
-            for ticks, lots in book.levels(side, 1000).tolist()
-        ]
-
-    return {
-        "lastUpdateId": book.last_update_id,
-        "bids": rows(Side.BUY),
-        "asks": rows(Side.SELL),
-    }
-
-
 def test_records_tell_the_dialect(tmp_path: Path) -> None:
     """The same stream names, and yet the records differ."""
-    assert is_spot_capture(write_recording(tmp_path / "a.gz", spot_lines(200)))
+    assert is_spot_capture(write_recording(tmp_path / "a.gz", spot_recording_lines(200)))
     assert not is_spot_capture(write_recording(tmp_path / "b.gz", recording_lines(200)))
     with pytest.raises(CaptureError, match=r"bad\.gz line 1: "):
         is_spot_capture(write_recording(tmp_path / "bad.gz", [b"no capture\n"]))
@@ -94,7 +37,7 @@ def test_records_tell_the_dialect(tmp_path: Path) -> None:
 
 def test_source_lists_the_pairs_of_a_spot_capture(tmp_path: Path) -> None:
     """Contracts are left out, streams get spot's prefix; naming no pair is refused."""
-    path = write_recording(tmp_path / "spot.gz", spot_lines(300))
+    path = write_recording(tmp_path / "spot.gz", spot_recording_lines(300))
     source = make_source(SimulatedSettings(capture=str(path)), (*NAMES, PAIR, "ETH/USDT"))
     assert [(item.symbol, item.index) for item in source.instruments] == [(PAIR, 0)]
     streams = {frame.stream for frame in source.frames()}
@@ -133,7 +76,7 @@ async def replayed(path: Path, speed: float) -> tuple[int, float]:
 
 async def test_ccxt_follows_a_replayed_spot_capture(tmp_path: Path) -> None:
     """ccxt's check of U == previous u + 1 holds over a recording."""
-    path = write_recording(tmp_path / "spot.gz", spot_lines(3_000))
+    path = write_recording(tmp_path / "spot.gz", spot_recording_lines(3_000))
     count, bid = await replayed(path, 4.0)
     assert (count, bid > 1_000) == (20, True)
 
@@ -150,7 +93,7 @@ async def test_real_recording_is_followed() -> None:
 
 async def test_futures_names_alone_are_refused_in_one_line(tmp_path: Path) -> None:
     """The child says what the file holds before it serves anything."""
-    path = write_recording(tmp_path / "spot.gz", spot_lines(300))
+    path = write_recording(tmp_path / "spot.gz", spot_recording_lines(300))
     with pytest.raises(ExchangeError, match="spot streams of BTCUSDT") as caught:
         await start(SimulatedSettings(capture=str(path)), NAMES)
     assert caught.value.is_refused
