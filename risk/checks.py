@@ -180,9 +180,10 @@ def last_price_known(intent: OrderIntent, scene: Scene) -> Denial | None:
 def quote_fresh(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk on an old quote; one stamped later than now proves nothing either."""
     received_ns = scene.quote_received_ns
-    age_ns, limit_ms = scene.now_ns - received_ns, scene.limits.quote_age_ms_max
-    if received_ns and 0 <= age_ns <= limit_ms * NS_PER_MS:
+    age_ns = scene.now_ns - received_ns
+    if received_ns and 0 <= age_ns <= scene.bounds.quote_age_ns:
         return None
+    limit_ms = scene.limits.quote_age_ms_max
     return beyond(DenialCode.QUOTE_STALE, limit_ms, age_ns / NS_PER_MS, "ms, age of the quote")
 
 
@@ -193,7 +194,7 @@ def collar_mid(intent: OrderIntent, scene: Scene) -> Denial | None:
         return None  # new risk was denied by price_known; a reduction is held by its own collar
     # twice the mid, to stay with whole numbers
     price, reference = 2 * intent.price_ticks, bid_ticks + ask_ticks
-    if abs(price - reference) * BPS_PER_UNIT <= scene.limits.price_collar_bps * reference:
+    if abs(price - reference) * BPS_PER_UNIT <= scene.bounds.price_collar_bps * reference:
         return None
     return _outside_collar(DenialCode.COLLAR_MID, price, reference, scene)
 
@@ -203,7 +204,7 @@ def collar_mark(intent: OrderIntent, scene: Scene) -> Denial | None:
     price, reference = intent.price_ticks, scene.mark_ticks
     if not reference:
         return None  # denied by marks_known
-    if abs(price - reference) * BPS_PER_UNIT <= scene.limits.price_collar_bps * reference:
+    if abs(price - reference) * BPS_PER_UNIT <= scene.bounds.price_collar_bps * reference:
         return None
     return _outside_collar(DenialCode.COLLAR_MARK, price, reference, scene)
 
@@ -235,7 +236,7 @@ def no_self_trade(intent: OrderIntent, scene: Scene) -> Denial | None:
 def depth_share(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk that is too large a part of what the other side of the book displays."""
     depth_lots = scene.ask_depth_lots if intent.side > 0 else scene.bid_depth_lots
-    limit = scene.limits.order_depth_frac_max
+    limit = scene.bounds.order_depth_frac
     if intent.quantity_lots <= limit * depth_lots:
         return None
     observed = intent.quantity_lots / depth_lots if depth_lots else float("inf")
@@ -244,17 +245,18 @@ def depth_share(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def day_volume_known(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk while nobody has lately said how much of this is traded in a day."""
-    received_ns, limit_ms = scene.day_volume_received_ns, scene.limits.day_volume_age_ms_max
+    received_ns = scene.day_volume_received_ns
     age_ns = scene.now_ns - received_ns
-    if received_ns and 0 <= age_ns <= limit_ms * NS_PER_MS:
+    if received_ns and 0 <= age_ns <= scene.bounds.day_volume_age_ns:
         return None
+    limit_ms = scene.limits.day_volume_age_ms_max
     detail = "ms, age of the day's volume"
     return beyond(DenialCode.DAY_VOLUME_STALE, limit_ms, age_ns / NS_PER_MS, detail)
 
 
 def day_volume_share(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk that is too large a part of what is traded in a day (RTS 6, 15(1)(c))."""
-    volume_lots, limit = scene.day_volume_lots, scene.limits.order_day_volume_frac_max
+    volume_lots, limit = scene.day_volume_lots, scene.bounds.order_day_volume_frac
     if intent.quantity_lots <= limit * volume_lots:
         return None
     observed = intent.quantity_lots / volume_lots if volume_lots else float("inf")
@@ -272,9 +274,9 @@ def fate_known(intent: OrderIntent, scene: Scene) -> Denial | None:
 def not_duplicate(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny the same side, price and quantity again within the window, reductions included."""
     approved_ns = scene.memory.approved_ns_by_key.get(scene.duplicate_key)
-    window_ms = scene.limits.duplicate_window_ms
-    if approved_ns is None or scene.now_ns - approved_ns >= window_ms * NS_PER_MS:
+    if approved_ns is None or scene.now_ns - approved_ns >= scene.bounds.duplicate_window_ns:
         return None
+    window_ms = scene.limits.duplicate_window_ms
     age_ms = (scene.now_ns - approved_ns) / NS_PER_MS
     return beyond(DenialCode.DUPLICATE, window_ms, age_ms, "ms since the same order")
 

@@ -35,10 +35,11 @@ def marks_fresh(intent: OrderIntent, scene: Scene) -> Denial | None:
     oldest_ns = scene.mark_received_ns
     if scene.unmarked == NOBODY and scene.oldest_mark_ns < oldest_ns:
         oldest_ns = scene.oldest_mark_ns
-    age_ns, limit_ms = scene.now_ns - oldest_ns, scene.limits.mark_age_ms_max
+    age_ns = scene.now_ns - oldest_ns
     is_early = scene.mark_received_ns > scene.now_ns  # a stamp later than now proves nothing
-    if oldest_ns > 0 and age_ns <= limit_ms * NS_PER_MS and not is_early:
+    if oldest_ns > 0 and age_ns <= scene.bounds.mark_age_ns and not is_early:
         return None
+    limit_ms = scene.limits.mark_age_ms_max
     return beyond(DenialCode.MARK_STALE, limit_ms, age_ns / NS_PER_MS, "ms, oldest mark in use")
 
 
@@ -53,39 +54,43 @@ def equity_known(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def order_notional(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny a single order of new risk that is too large."""
-    limit, value_e8 = scene.limits.order_notional_quote_max, scene.asked_value_e8
-    if value_e8 <= limit * E8:
+    value_e8 = scene.asked_value_e8
+    if value_e8 <= scene.bounds.order_notional_e8:
         return None
+    limit = scene.limits.order_notional_quote_max
     return beyond(DenialCode.ORDER_NOTIONAL, limit, value_e8 / E8, "quote, one order")
 
 
 def position_notional(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk when the instrument's worst position would be too large."""
-    limit, worst_e8 = scene.limits.position_notional_quote_max, scene.asked_worst_e8
-    if worst_e8 <= limit * E8:
+    worst_e8 = scene.asked_worst_e8
+    if worst_e8 <= scene.bounds.position_notional_e8:
         return None
+    limit = scene.limits.position_notional_quote_max
     return beyond(DenialCode.POSITION_NOTIONAL, limit, worst_e8 / E8, "quote, worst position")
 
 
 def gross_notional(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk when the worst positions together would be too large."""
-    limit, gross_e8 = scene.limits.gross_notional_quote_max, scene.asked_gross_e8
-    if gross_e8 <= limit * E8:
+    gross_e8 = scene.asked_gross_e8
+    if gross_e8 <= scene.bounds.gross_notional_e8:
         return None
+    limit = scene.limits.gross_notional_quote_max
     return beyond(DenialCode.GROSS_NOTIONAL, limit, gross_e8 / E8, "quote, worst gross")
 
 
 def net_notional(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk when the account could end up too far on one side of the market."""
-    limit, net_e8 = scene.limits.net_notional_quote_max, scene.asked_net_e8
-    if net_e8 <= limit * E8:
+    net_e8 = scene.asked_net_e8
+    if net_e8 <= scene.bounds.net_notional_e8:
         return None
+    limit = scene.limits.net_notional_quote_max
     return beyond(DenialCode.NET_NOTIONAL, limit, net_e8 / E8, "quote, worst net")
 
 
 def leverage(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk when worst gross notional over equity would be too high."""
-    limit, gross_e8, equity_e8 = scene.limits.leverage_max, scene.asked_gross_e8, scene.equity_e8
+    limit, gross_e8, equity_e8 = scene.bounds.leverage, scene.asked_gross_e8, scene.equity_e8
     if gross_e8 <= limit * equity_e8:
         return None
     observed = gross_e8 / equity_e8 if equity_e8 > 0 else float("inf")
@@ -94,18 +99,18 @@ def leverage(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def margin(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk when the initial margin of the worst case would bind too much of equity."""
-    limits = scene.limits
-    needed_e8 = scene.asked_gross_e8 * limits.initial_margin_frac
-    if needed_e8 <= limits.margin_use_frac_max * scene.equity_e8:
+    bounds = scene.bounds
+    needed_e8 = scene.asked_gross_e8 * bounds.initial_margin_frac
+    if needed_e8 <= bounds.margin_use_frac * scene.equity_e8:
         return None
     observed = needed_e8 / scene.equity_e8 if scene.equity_e8 > 0 else float("inf")
     detail = "share of equity bound as initial margin"
-    return beyond(DenialCode.MARGIN, limits.margin_use_frac_max, observed, detail)
+    return beyond(DenialCode.MARGIN, bounds.margin_use_frac, observed, detail)
 
 
 def daily_loss(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk once the day has lost its share, marked to market."""
-    limit, observed = scene.limits.daily_loss_frac_max, _lost(scene.day_start_e8, scene.equity_e8)
+    limit, observed = scene.bounds.daily_loss_frac, _lost(scene.day_start_e8, scene.equity_e8)
     if observed < limit:
         return None
     return beyond(DenialCode.DAILY_LOSS, limit, observed, "share of the day's first equity")
@@ -113,7 +118,7 @@ def daily_loss(intent: OrderIntent, scene: Scene) -> Denial | None:
 
 def drawdown(intent: OrderIntent, scene: Scene) -> Denial | None:
     """Deny new risk once the loss from the peak of equity is too large, marked to market."""
-    limit, observed = scene.limits.drawdown_frac_max, _lost(scene.peak_e8, scene.equity_e8)
+    limit, observed = scene.bounds.drawdown_frac, _lost(scene.peak_e8, scene.equity_e8)
     if observed < limit:
         return None
     return beyond(DenialCode.DRAWDOWN, limit, observed, "share of the peak of equity")

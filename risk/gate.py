@@ -27,7 +27,8 @@ from kernels.events import AGENTS, OrderIntent
 from kernels.ledger import Ledger, new_state
 from kernels.units import Instrument
 from risk.agent_latches import AgentLatches, AgentsState
-from risk.breaker import NS_PER_MS, BreakerState
+from risk.bounds import Bounds
+from risk.breaker import BreakerState
 from risk.checks import new_risk_denial, reduction_denial, shape_denial
 from risk.reasons import Denial, DenialCode, beyond
 from risk.scene import DuplicateKey, Memory, Scene
@@ -108,6 +109,7 @@ class Gate:
         scene.instruments = instruments
         scene.tick_lot_quote_e8 = tuple(each.tick_lot_quote_e8 for each in instruments)
         scene.limits = limits
+        scene.bounds = Bounds(limits)
         self._memory = scene.memory = Memory(
             throttle=Throttle.full(
                 rate_per_s=limits.messages_per_s_max,
@@ -151,7 +153,7 @@ class Gate:
         scene.now_ns = now_ns
         memory = self._memory
         memory.throttle = memory.throttle.refill(now_ns)
-        self._forget(now_ns - scene.limits.duplicate_window_ms * NS_PER_MS)
+        self._forget(now_ns - scene.bounds.duplicate_window_ns)
         if len(intents) == 1:
             return (self._judge(intents[0], scene),)
         answers: list[Approved | Denied] = []
@@ -174,6 +176,7 @@ class Gate:
         """Judge by other limits from now on; what was spent stays spent, who is disarmed too."""
         memory = self._memory
         self._scene.limits = limits
+        self._scene.bounds = Bounds(limits)
         memory.agents.set_limits(limits)
         memory.throttle = memory.throttle.limited(
             rate_per_s=limits.messages_per_s_max,

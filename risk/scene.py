@@ -13,6 +13,7 @@ from config.settings import RiskLimits
 from kernels.events import OrderIntent, OrderType, Side, Verdict
 from kernels.units import Instrument
 from risk.agent_latches import AgentLatches
+from risk.bounds import Bounds
 from risk.breaker import BreakerState
 from risk.survey import survey
 from risk.throttle import Throttle
@@ -64,6 +65,7 @@ class Scene:
         "bid_depth_lots",
         "bid_lots",
         "bid_ticks",
+        "bounds",
         "breaker",
         "buy_lots",
         "day_start_e8",
@@ -101,6 +103,7 @@ class Scene:
     instruments: tuple[Instrument, ...]
     tick_lot_quote_e8: tuple[int, ...]
     limits: RiskLimits
+    bounds: Bounds
     memory: Memory
     market: MarketView
     model: Sequence[ModelVerdict] | None
