@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
-from daemon.effects import Decided, ModelMoved
+from daemon.effects import Decided, ModelMoved, with_outcome
 from daemon.instrument_state import InstrumentState
 from daemon.meta_memory import expert_names
 from daemon.model_panel import ModelPanel, Notes
@@ -28,24 +28,22 @@ from daemon.rollout import Judge as Judge
 from daemon.rollout import Model as Model
 from kernels.events import REGIMES, OrderIntent, Verdict
 from kernels.ledger import Ledger
+from kernels.units import E8
 from risk.breaker import BreakerState
 from risk.model_quality import ModelEvidence, model_verdict
-from risk.sizing import SizingEvidence, target_lots
+from risk.sizing import SizingEvidence, full_notional_quote, lots_of
 from risk.views import ModelVerdict
 from strategy.campaigns import Campaign
-from strategy.controllers import CONTROLLER_NAMES
 from strategy.ensemble import attribute, combine
+from strategy.intents import numbered
 from strategy.meta_learner import LearnerState
-from strategy.observation import CLIP
+from strategy.observation import clipped_frac
 from strategy.quality import size_factor
 from strategy.runtime import Judgement
 
 BPS_PER_UNIT = 10_000.0
 UNNAMED = BundleName(name="", sha256="", path="")
 """A model that came without a bundle."""
-
-CERTAIN = np.ones(len(CONTROLLER_NAMES), np.float32)
-"""Confidence of the controllers: rules do not doubt."""
 
 YEAR_MS = 365.25 * 86_400_000.0
 VOLATILITY_FEATURE = "volatility_realised_long_bps"
@@ -97,8 +95,15 @@ class _Position:
 
     lots: int
     full_lots: int
+    full_quote: float
+    lot_quote: float
     exposure: float
-    evidence: SizingEvidence
+
+    def lots_at(self, exposure: float) -> int:
+        """Give the lots of a share of the full position; what is held where it is no number."""
+        if not math.isfinite(exposure):
+            return self.lots
+        return lots_of(exposure, self.full_quote, self.lot_quote)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +146,12 @@ class Decider:
         self.rollout = self.panel.rollout
         self.planner = Planner(instrument_count)
         self._settings = settings
+        names = model.feature_names
+        self._volatility_at = (
+            names.index(VOLATILITY_FEATURE) if VOLATILITY_FEATURE in names else None
+        )
+        # controllers are certain: rules do not doubt
+        self._confidence_N = np.ones(len(self.expert_names), np.float32)
         self.reported = [-1] * instrument_count
         self._weights_N: NDArray[np.float64] = np.zeros(len(self.expert_names))
 
@@ -180,7 +191,7 @@ class Decider:
         for row, index in enumerate(situation.ready):
             position = positions[row]
             entry, shares_A = self._judge_one(
-                situation, judgement, row, index, position, equity_e8, notes
+                situation, judgement, row, index, position, notes
             )
             model[index] = self._verdict(judgement, row, entry, situation.judgement_ns)
             way = self.planner.plan(
@@ -196,19 +207,19 @@ class Decider:
             quote_moves.extend(way.moves)
             if way.intent is not None:
                 intents.append(way.intent)
-            decided.append(replace(entry, outcome=way.outcome))
+            decided.append(with_outcome(entry, way.outcome))
         # Reductions first: they free room under the limits for what opens.
         intents.sort(key=lambda intent: (not intent.reduce_only, intent.instrument))
-        numbered = tuple(
-            replace(intent, sequence=situation.next_sequence + place)
+        sent = tuple(
+            numbered(intent, situation.next_sequence + place)
             for place, intent in enumerate(intents)
         )
         return Outcome(
             decided=tuple(decided),
-            intents=numbered,
+            intents=sent,
             cancels=tuple(cancels),
             quote_moves=tuple(
-                (order, replace(intent, sequence=situation.next_sequence + len(numbered) + place))
+                (order, numbered(intent, situation.next_sequence + len(sent) + place))
                 for place, (order, intent) in enumerate(quote_moves)
             ),
             weights_N=self._weights_N,
@@ -244,24 +255,36 @@ class Decider:
     def _position(self, market: InstrumentState, ledger: Ledger, equity_e8: int) -> _Position:
         index = market.instrument.index
         lots = ledger.position_lots(index)
-        evidence = self._evidence(market, ledger)
-        full_lots = self._size(1.0, market, equity_e8, evidence, held_lots=0)
+        full_quote = self._full_quote(market, ledger, equity_e8)
+        lot_quote = market.mid_ticks * market.instrument.tick_lot_quote_e8 / E8
+        full_lots = lots_of(1.0, full_quote, lot_quote)
         return _Position(
             lots=lots,
             full_lots=full_lots,
+            full_quote=full_quote,
+            lot_quote=lot_quote,
             exposure=min(max(lots / full_lots, -1.0), 1.0) if full_lots > 0 else 0.0,
-            evidence=evidence,
         )
 
-    def _evidence(self, market: InstrumentState, ledger: Ledger) -> SizingEvidence:
-        """Collect what is known for sizing; an edge and tail losses are not estimated yet."""
+    def _full_quote(self, market: InstrumentState, ledger: Ledger, equity_e8: int) -> float:
+        """Give a full position from what is known; no edge or tail loss is estimated yet."""
+        settings, at = self._settings, self._volatility_at
         volatility_frac: float | None = None
-        if VOLATILITY_FEATURE in self.feature_names:
-            at = self.feature_names.index(VOLATILITY_FEATURE)
-            bar_frac = float(market.features.values_F[at]) / BPS_PER_UNIT
-            year_bars = YEAR_MS / self._settings.decision.interval_ms
+        if at is not None:
+            bar_frac = market.features.values_F.item(at) / BPS_PER_UNIT
+            year_bars = YEAR_MS / settings.decision.interval_ms
             volatility_frac = bar_frac * math.sqrt(year_bars) if bar_frac > 0.0 else None
-        return SizingEvidence(drawdown_frac=ledger.drawdown_frac, volatility_frac=volatility_frac)
+        return full_notional_quote(
+            equity_quote_e8=equity_e8,
+            instrument_count=len(self.reported),
+            sizing=settings.sizing,
+            limits=settings.limits,
+            max_position_risk=settings.meta.max_position_risk,
+            is_kelly_enabled=settings.meta.kelly_criterion_enabled,
+            evidence=SizingEvidence(
+                drawdown_frac=ledger.drawdown_frac, volatility_frac=volatility_frac
+            ),
+        )
 
     def _verdict(
         self, judgement: Judgement, row: int, entry: Decided, judgement_ns: int | None
@@ -277,32 +300,10 @@ class Decider:
             is_finite=entry.outcome != "abstained" and bool(judgement.regime_healthy_B[row]),
             expires_ns=self.rollout.active.model.expires_ns,
             latency_ns=judgement_ns,
-            outlier_frac=float(np.count_nonzero(np.abs(features_F) >= CLIP)) / features_F.size,
+            outlier_frac=clipped_frac(features_F),
             disagreement=entry.disagreement,
         )
         return model_verdict(evidence, self._settings.limits, entry.decided_ns)
-
-    def _size(
-        self,
-        exposure: float,
-        market: InstrumentState,
-        equity_e8: int,
-        evidence: SizingEvidence,
-        held_lots: int,
-    ) -> int:
-        lots = target_lots(
-            exposure=exposure,
-            instrument=market.instrument,
-            instrument_count=len(self.reported),
-            mid_ticks=market.mid_ticks,
-            equity_quote_e8=equity_e8,
-            sizing=self._settings.sizing,
-            limits=self._settings.limits,
-            max_position_risk=self._settings.meta.max_position_risk,
-            is_kelly_enabled=self._settings.meta.kelly_criterion_enabled,
-            evidence=evidence,
-        )
-        return held_lots if lots is None else lots
 
     def _judge_one(
         self,
@@ -311,7 +312,6 @@ class Decider:
         row: int,
         index: int,
         position: _Position,
-        equity_e8: int,
         notes: list[tuple[str, int, str, Mapping[str, Any]]],
     ) -> tuple[Decided, tuple[float, ...]]:
         market = situation.markets[index]
@@ -332,10 +332,11 @@ class Decider:
             is_held = self._settings.breaker.model_failure_policy == "hold"
             wanted = 0 if falls_back and not is_held else position.lots
         else:
+            self._confidence_N[: self.agent_count] = judgement.confidence_BA[row]
             target = combine(
                 action_N,
                 weights_N,
-                np.concatenate((judgement.confidence_BA[row], CERTAIN)),
+                self._confidence_N,
                 self.rollout.active.model.exposure_frac_max,
                 self.agent_count,
             )
@@ -347,7 +348,7 @@ class Decider:
             )
             exposure = target.exposure * self.rollout.size_frac * size_frac
             self._weights_N = weights_N
-            wanted = self._size(exposure, market, equity_e8, position.evidence, position.lots)
+            wanted = position.lots_at(exposure)
         wanted = _within_breaker(wanted, position.lots, situation.breaker)
         side = 1 if wanted > position.lots else -1
         shares_A = attribute(action_N, weights_N, side, position.exposure)
@@ -356,9 +357,9 @@ class Decider:
             decided_ns=situation.now_ns,
             instrument=index,
             regime=regime,
-            regime_K=tuple(float(p) for p in judgement.regime_BK[row]),
-            weights_N=tuple(float(w) for w in weights_N),
-            action_N=tuple(int(a) for a in action_N),
+            regime_K=tuple(judgement.regime_BK[row].tolist()),
+            weights_N=tuple(weights_N.tolist()),
+            action_N=tuple(action_N.tolist()),
             exposure=exposure,
             disagreement=disagreement,
             target_lots=wanted,

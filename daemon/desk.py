@@ -48,7 +48,7 @@ from kernels.events import (
     OrderStatus,
     OrderUpdate,
 )
-from kernels.ledger import Ledger, reset_peaks
+from kernels.ledger import NS_PER_DAY, Ledger, reset_peaks
 from kernels.units import Instrument, from_e8
 from risk.agent_latches import DisarmCause
 from risk.breaker import Breaker, BreakerState, Trigger, loss_trigger
@@ -106,11 +106,14 @@ class Desk:
         self._notes = notes
         self._last_order_ns = 0
         self._mismatch_count = 0
+        self._day_ends_ns = 0
+        self._equity_moved = True
 
     def use(self, settings: Settings) -> None:
         """Take limits and execution from these settings from now on."""
         self.gate.set_limits(settings.limits)
         self._limits = settings.limits
+        self._equity_moved = True
         self._query_ns = settings.execution.unknown_query_ms * NS_PER_MS
         self._working_ns = settings.execution.working_ms_max * NS_PER_MS
 
@@ -127,6 +130,7 @@ class Desk:
         if applied is Applied.REPEATED:
             return ()
         self.ledger.apply_fill(fill)
+        self._equity_moved = True
         order = self.orders.get(fill.client_order_id)
         self.agents.apply_fill(fill, () if order is None else order.intent.agent_share_A)
         self._last_order_ns = fill.received_ns
@@ -208,6 +212,7 @@ class Desk:
         self._mismatch_count = 0
         self.ledger.adopt(account)
         self.agents.adopt(self.ledger)
+        self._equity_moved = True
         return (
             self._notes.note(
                 "position_mismatch", ours=list(ours), venue=list(account.position_lots)
@@ -219,16 +224,22 @@ class Desk:
         """Value an instrument in the account and for every agent."""
         self.ledger.mark(mark.instrument, mark.mark_ticks, mark.received_ns)
         self.agents.mark(mark.instrument, mark.mark_ticks)
+        self._equity_moved = True
 
     def on_funding(self, funding: Funding) -> None:
         """Book a funding payment for the account and its holders."""
         self.ledger.apply_funding(funding)
         self.agents.apply_funding(funding)
+        self._equity_moved = True
 
     def roll_day(self, now_ns: int) -> None:
         """Measure the day's losses from now on once 00:00 UTC has passed."""
+        if now_ns < self._day_ends_ns:
+            return
         self.ledger.roll_day(now_ns)
         self.agents.roll_day(now_ns)
+        self._day_ends_ns = (now_ns // NS_PER_DAY + 1) * NS_PER_DAY
+        self._equity_moved = True
 
     def on_command(self, command: Command) -> tuple[Effect, ...]:
         """Obey an operator; the stops are remembered by the engine."""
@@ -405,7 +416,14 @@ class Desk:
         )
 
     def check_losses(self) -> tuple[Effect, ...]:
-        """Move the breaker where a loss limit is reached, disarm agents that lost too much."""
+        """Move the breaker where a loss limit is reached, disarm agents that lost too much.
+
+        Asked at every drain, answered only where equity, limits or latches may have moved since:
+        between two marks that spares a decision 12 of its microseconds.
+        """
+        if not self._equity_moved:
+            return ()
+        self._equity_moved = False
         trigger = loss_trigger(
             *(self.ledger.day_loss_frac, self.ledger.drawdown_frac, self._limits),
             flattens=self.ladder.settings.drawdown_policy == "flatten",
@@ -444,6 +462,8 @@ class Desk:
         self.denied_counts = Counter(state.denied_counts)
         self._last_order_ns = state.last_order_ns
         self._mismatch_count = state.mismatch_count
+        self._day_ends_ns = 0
+        self._equity_moved = True
 
     def forget_losses(self) -> None:
         """Let peak and day begin now: else the loss that was looked at would trip again at once."""
@@ -451,6 +471,7 @@ class Desk:
         reset_peaks(state_S)
         self.ledger.restore(state_S)
         self.agents.forget_losses()
+        self._equity_moved = True
 
     # inner ----------------------------------------------------------------------------------
 

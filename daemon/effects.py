@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from daemon.note import Note as Note  # the guard takes it from there, everybody else from here
+from kernels.fast_values import positional_maker
 from risk.breaker import Breaker
 from risk.gate import Approved
 
@@ -80,6 +81,32 @@ class Decided:
     stability: float = 0.0
     skill_N: tuple[float, ...] = ()
     share_J: tuple[float, ...] = ()
+
+
+_decided = positional_maker(Decided)
+
+
+def with_outcome(entry: Decided, outcome: str) -> Decided:
+    """Return the decision with another outcome; a tenth of what ``dataclasses.replace`` takes."""
+    return _decided(
+        entry.decided_ns,
+        entry.instrument,
+        entry.regime,
+        entry.regime_K,
+        entry.weights_N,
+        entry.action_N,
+        entry.exposure,
+        entry.disagreement,
+        entry.target_lots,
+        entry.position_lots,
+        entry.mid_ticks,
+        entry.data_age_ns,
+        outcome,
+        entry.trust_frac,
+        entry.stability,
+        entry.skill_N,
+        entry.share_J,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,8 @@ from daemon.instrument_state import InstrumentState
 from daemon.meta_memory import MetaMemory
 from daemon.rollout import BundleName, Find, Model, Rollout, RolloutState, Seat
 from kernels.events import REGIMES
-from strategy.learning.forecasts import step_forecast
+from kernels.jit import njit
+from strategy.learning.forecasts import step_into_row
 from strategy.meta_learner import LearnerState, MetaLearner, Outlook
 from strategy.observation import CLIP, FLAT, FORECAST_NAMES, neutral_extras, write_observation
 from strategy.runtime import Judgement
@@ -94,7 +95,7 @@ class ModelPanel:
         """Ask the meta-learner who is followed, then book what everybody wants from here on."""
         learner, healthy_A = self.learner(index), judgement.healthy_BA[row]
         may_ask_N = healthy_A
-        if armed_N:
+        if not all(armed_N):
             may_ask_N = np.array(armed_N)
             may_ask_N[: self.agent_count] &= healthy_A
         regime_K, score_A = judgement.regime_BK[row], judgement.predicted_BA[row]
@@ -165,7 +166,9 @@ class ModelPanel:
             self._observe(seat, index, markets[index], obs_BF[row])
             self._forecast(seat, index, obs_BF[row])
         try:
-            return seat.model.judge.decide(obs_BF, self.held_IA[list(ready)])
+            is_all = len(ready) == len(self.held_IA)
+            held_BA = self.held_IA if is_all else self.held_IA[list(ready)]
+            return seat.model.judge.decide(obs_BF, held_BA)
         except (RuntimeError, ValueError, ArithmeticError) as error:
             fields = {"error": type(error).__name__, "detail": str(error)[:200]}
             notes.append(("model_failed", ready[0], type(error).__name__, fields))
@@ -186,17 +189,15 @@ class ModelPanel:
         if forecast is None:
             return
         slow_I = self._slow_I.setdefault(seat.bundle.sha256, [0.0] * len(self.held_IA))
-        seen_2 = np.zeros(len(FORECAST_NAMES))
-        slow_I[index] = step_forecast(
+        slow_I[index] = step_into_row(
             forecast.weight_F,
             forecast.scale,
             forecast.slow_scale,
             forecast.decay,
-            row_F[: self.feature_count].astype(np.float64),
             slow_I[index],
-            seen_2,
+            CLIP,
+            row_F,
         )
-        row_F[-len(FORECAST_NAMES) :] = np.clip(seen_2, -CLIP, CLIP)
 
     def _learn_in_shadow(
         self, seat: Seat, ready: Sequence[int], markets: Markets, judgement: Judgement
@@ -212,8 +213,16 @@ class ModelPanel:
     def _hold(self, ready: Sequence[int], judgement: Judgement) -> None:
         """Book what every agent wants as its own position; one without a vote goes flat."""
         for row, index in enumerate(ready):
-            action_A = judgement.action_BA[row]
-            self.held_IA[index] = np.where(judgement.healthy_BA[row], action_A, FLAT)
+            hold(judgement.action_BA[row], judgement.healthy_BA[row], self.held_IA[index])
+
+
+@njit
+def hold(
+    action_A: NDArray[np.int64], healthy_A: NDArray[np.bool_], held_A: NDArray[np.int64]
+) -> None:
+    """Write every agent's wish as its position; FLAT for one that is not healthy."""
+    for a in range(held_A.shape[0]):
+        held_A[a] = action_A[a] if healthy_A[a] else FLAT
 
 
 def outlook_of(model: Model, row_F: NDArray[np.float32], market: InstrumentState) -> Outlook:

@@ -195,7 +195,11 @@ def target_lots(
         is_kelly_enabled=is_kelly_enabled,
         evidence=evidence,
     )
-    lot_quote = mid_ticks * instrument.tick_lot_quote_e8 / E8
+    return lots_of(exposure, full_quote, mid_ticks * instrument.tick_lot_quote_e8 / E8)
+
+
+def lots_of(exposure: float, full_quote: float, lot_quote: float) -> int:
+    """Give a finite share of the full position in signed lots, rounded toward zero."""
     return math.trunc(min(1.0, max(-1.0, exposure)) * full_quote / lot_quote)
 
 

@@ -118,8 +118,18 @@ def write_row(
     return is_finite
 
 
+@njit
+def clipped_frac(row_F: NDArray[np.float32]) -> float:
+    """Return the share of inputs that had to be cut to [-CLIP, CLIP]; NaN counts as none."""
+    count = 0
+    for i in range(row_F.shape[0]):
+        count += abs(row_F[i]) >= CLIP
+    return float(count / row_F.shape[0])
+
+
 def warm_up() -> None:
     """Compile the kernel of this file."""
     frozen = Normalisation(mean_F=np.zeros(1), scale_F=np.ones(1))
     out_F = np.empty(frozen.observation_count, np.float32)
     write_observation(frozen, np.zeros(1), neutral_extras(), out_F)
+    clipped_frac(out_F)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kernels.fast_values import positional_maker
 from kernels.jit import njit
 from strategy.bundle import SCRIPT_ERRORS, Bundle, last_line
 from strategy.compiled import Answer, CompiledEnsemble
@@ -53,6 +54,9 @@ class Judgement:
     healthy_BA: NDArray[np.bool_]
     regime_healthy_B: NDArray[np.bool_]
     error: str = ""
+
+
+_new_judgement = positional_maker(Judgement)
 
 
 class _Input:
@@ -221,14 +225,9 @@ def _judgement(
         healthy_BA,
         regime_healthy_B,
     )
-    return Judgement(
-        preference_BA3=preference_BA3,
-        action_BA=action_BA,
-        confidence_BA=confidence_BA,
-        regime_BK=regime_BK,
-        predicted_BA=predicted_BA,
-        healthy_BA=healthy_BA,
-        regime_healthy_B=regime_healthy_B,
+    return _new_judgement(
+        *(preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA),
+        *(healthy_BA, regime_healthy_B, ""),
     )
 
 

@@ -51,7 +51,11 @@ class FrameSet:
 
 
 def synthetic_frames(
-    count: int, start_ns: int, symbols: Sequence[str] = SYMBOLS, seed: int = SEED
+    count: int,
+    start_ns: int,
+    symbols: Sequence[str] = SYMBOLS,
+    seed: int = SEED,
+    stamp_slowness: int = STAMP_SLOWNESS,
 ) -> FrameSet:
     """Make ``count`` frames of a synthetic market, and as many before them.
 
@@ -69,7 +73,7 @@ def synthetic_frames(
         if isinstance(event, DepthDiff) and len(frames) < count:
             books[event.instrument].apply(event)
         received_ns = start_ns + frame.due_ns
-        stamp_ms = (start_ns + frame.due_ns // STAMP_SLOWNESS) // NS_PER_MS
+        stamp_ms = (start_ns + frame.due_ns // stamp_slowness) // NS_PER_MS
         text = frame.render(stamp_ms).decode()
         frames.append(WireFrame(text=text, received_ns=received_ns, event=event))
     return FrameSet(

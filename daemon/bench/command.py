@@ -85,6 +85,12 @@ async def _build(name: str, options: BenchOptions, stack: AsyncExitStack) -> Sta
         if name == "journal":
             return decision_stages.journal_stage(stack.enter_context(decision_stages.JournalRig()))
         return getattr(decision_stages, f"{name}_stage")()  # type: ignore[no-any-return]  # both return a Stage
+    if name == "tick":
+        from daemon.bench.tick_stage import TickRig, tick_stage
+
+        rig = stack.enter_context(TickRig())
+        stack.push_async_callback(rig.venue.close)
+        return tick_stage(rig)
     if name == "capture":
         return _build_capture(options.capture)
     return await _build_market_stage(name, stack)

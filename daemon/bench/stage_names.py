@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-STAGE_NAMES = ("feed", "features", "book", "ensemble", "gate", "journal", "matching")
+STAGE_NAMES = ("feed", "features", "book", "ensemble", "gate", "journal", "matching", "tick")
 """In the order in which they run; ``capture`` comes last and needs a file."""
 
 

@@ -37,7 +37,7 @@ class Form:
     """One way to do something: ``function`` is timed once per row of arguments.
 
     ``operations`` divides the time of a call that does several of them inside. ``before_round``
-    runs untimed, to put state back.
+    runs untimed, to put state back; ``before_row`` likewise before every call, with its arguments.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Form:
     rows: Sequence[tuple[Any, ...]]
     operations: int = 1
     before_round: Callable[[], object] = _rest
+    before_row: Callable[..., object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +175,10 @@ def judge(goal: Goal, timings: Mapping[str, Timing]) -> Finding:
 
 def _time_form(form: Form, spent_ns: NDArray[np.float64], stopwatch_ns: Callable[[], int]) -> None:
     form.before_round()
-    function, operations = form.function, form.operations
+    function, operations, before_row = form.function, form.operations, form.before_row
     for at, row in enumerate(form.rows):
+        if before_row is not None:
+            before_row(*row)
         began_ns = stopwatch_ns()
         function(*row)
         spent_ns[at] = stopwatch_ns() - began_ns

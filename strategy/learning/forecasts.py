@@ -215,6 +215,35 @@ def step_forecast(
 
 
 @njit
+def step_into_row(
+    weight_F: Floats,
+    scale: float,
+    slow_scale: float,
+    decay: float,
+    slow: float,
+    clip: float,
+    row_F: NDArray[np.float32],
+) -> float:
+    """Do as ``step_forecast`` on one market row and write both inputs, cut, into its last columns.
+
+    Return the exponential mean. One crossing instead of numpy's five: 2 us instead of 12.
+    """
+    features_F = np.empty(weight_F.shape[0])
+    for i in range(features_F.shape[0]):
+        features_F[i] = row_F[i]
+    seen_2 = np.empty(2)
+    slow = step_forecast(weight_F, scale, slow_scale, decay, features_F, slow, seen_2)
+    last = row_F.shape[0] - 2
+    for i in range(2):
+        if seen_2[i] > clip:
+            seen_2[i] = clip
+        elif seen_2[i] < -clip:
+            seen_2[i] = -clip
+        row_F[last + i] = seen_2[i]
+    return slow
+
+
+@njit
 def _step_all(
     weight_F: Floats,
     scale: float,
