@@ -190,9 +190,7 @@ class Decider:
         judgement, moves = self.panel.judge(situation.ready, situation.markets, equity_e8, notes)
         for row, index in enumerate(situation.ready):
             position = positions[row]
-            entry, shares_A = self._judge_one(
-                situation, judgement, row, index, position, notes
-            )
+            entry, shares_A = self._judge_one(situation, judgement, row, index, position, notes)
             model[index] = self._verdict(judgement, row, entry, situation.judgement_ns)
             way = self.planner.plan(
                 entry,

@@ -26,6 +26,7 @@ from daemon.effects import (
 )
 from daemon.identity import client_order_id
 from daemon.ladder import Ladder, LadderState
+from daemon.loss_watch import LossWatch
 from daemon.notes import NoteBook
 from daemon.order_patience import (
     EXPECTED_REJECTIONS,
@@ -48,10 +49,10 @@ from kernels.events import (
     OrderStatus,
     OrderUpdate,
 )
-from kernels.ledger import NS_PER_DAY, Ledger, reset_peaks
+from kernels.ledger import Ledger
 from kernels.units import Instrument, from_e8
 from risk.agent_latches import DisarmCause
-from risk.breaker import Breaker, BreakerState, Trigger, loss_trigger
+from risk.breaker import Breaker, BreakerState, Trigger
 from risk.closing import closing_intent
 from risk.gate import Approved, Denied, Gate, GateState, MarketView
 from risk.views import ModelVerdict
@@ -74,6 +75,7 @@ class DeskState:
     denied_counts: dict[str, int]
     last_order_ns: int
     mismatch_count: int
+    has_loss_news: bool = True
 
 
 class Desk:
@@ -95,6 +97,7 @@ class Desk:
         self.agents = AgentLedger(instruments, len(agent_names))
         self.agents.adopt(self.ledger)
         self.gate = Gate(instruments, settings.limits, len(agent_names))
+        self._losses = LossWatch(self.ledger, self.agents, self.gate.agents)
         self.orders = OrderTable(len(instruments))
         self.ladder = Ladder(len(instruments), settings, notes)
         self.approved_count = 0
@@ -106,14 +109,12 @@ class Desk:
         self._notes = notes
         self._last_order_ns = 0
         self._mismatch_count = 0
-        self._day_ends_ns = 0
-        self._equity_moved = True
 
     def use(self, settings: Settings) -> None:
         """Take limits and execution from these settings from now on."""
         self.gate.set_limits(settings.limits)
         self._limits = settings.limits
-        self._equity_moved = True
+        self._losses.moved()
         self._query_ns = settings.execution.unknown_query_ms * NS_PER_MS
         self._working_ns = settings.execution.working_ms_max * NS_PER_MS
 
@@ -130,7 +131,7 @@ class Desk:
         if applied is Applied.REPEATED:
             return ()
         self.ledger.apply_fill(fill)
-        self._equity_moved = True
+        self._losses.moved()
         order = self.orders.get(fill.client_order_id)
         self.agents.apply_fill(fill, () if order is None else order.intent.agent_share_A)
         self._last_order_ns = fill.received_ns
@@ -212,7 +213,7 @@ class Desk:
         self._mismatch_count = 0
         self.ledger.adopt(account)
         self.agents.adopt(self.ledger)
-        self._equity_moved = True
+        self._losses.moved()
         return (
             self._notes.note(
                 "position_mismatch", ours=list(ours), venue=list(account.position_lots)
@@ -224,22 +225,17 @@ class Desk:
         """Value an instrument in the account and for every agent."""
         self.ledger.mark(mark.instrument, mark.mark_ticks, mark.received_ns)
         self.agents.mark(mark.instrument, mark.mark_ticks)
-        self._equity_moved = True
+        self._losses.moved()
 
     def on_funding(self, funding: Funding) -> None:
         """Book a funding payment for the account and its holders."""
         self.ledger.apply_funding(funding)
         self.agents.apply_funding(funding)
-        self._equity_moved = True
+        self._losses.moved()
 
     def roll_day(self, now_ns: int) -> None:
         """Measure the day's losses from now on once 00:00 UTC has passed."""
-        if now_ns < self._day_ends_ns:
-            return
-        self.ledger.roll_day(now_ns)
-        self.agents.roll_day(now_ns)
-        self._day_ends_ns = (now_ns // NS_PER_DAY + 1) * NS_PER_DAY
-        self._equity_moved = True
+        self._losses.roll_day(now_ns)
 
     def on_command(self, command: Command) -> tuple[Effect, ...]:
         """Obey an operator; the stops are remembered by the engine."""
@@ -416,21 +412,15 @@ class Desk:
         )
 
     def check_losses(self) -> tuple[Effect, ...]:
-        """Move the breaker where a loss limit is reached, disarm agents that lost too much.
-
-        Asked at every drain, answered only where equity, limits or latches may have moved since:
-        between two marks that spares a decision 12 of its microseconds.
-        """
-        if not self._equity_moved:
+        """Move the breaker where a loss limit is reached, disarm agents that lost too much."""
+        if not self._losses.has_moved:
             return ()
-        self._equity_moved = False
-        trigger = loss_trigger(
-            *(self.ledger.day_loss_frac, self.ledger.drawdown_frac, self._limits),
-            flattens=self.ladder.settings.drawdown_policy == "flatten",
-        )
+        before = self.gate.agents.causes
+        flattens = self.ladder.settings.drawdown_policy == "flatten"
+        trigger = self._losses.judge(self._limits, flattens=flattens)
         reason = "drawdown" if trigger is Trigger.DRAWDOWN_FLATTEN else trigger
         tripped = () if trigger is None else self.trip(trigger, f"{reason} limit")
-        return (*self._check_agents(), *tripped)
+        return (*self._newly_disarmed(before), *tripped)
 
     def trip(self, trigger: Trigger, reason: str) -> tuple[Effect, ...]:
         """Apply a trigger to the breaker."""
@@ -449,6 +439,7 @@ class Desk:
             denied_counts=dict(self.denied_counts),
             last_order_ns=self._last_order_ns,
             mismatch_count=self._mismatch_count,
+            has_loss_news=self._losses.has_moved,
         )
 
     def restore(self, state: DeskState) -> None:
@@ -462,26 +453,14 @@ class Desk:
         self.denied_counts = Counter(state.denied_counts)
         self._last_order_ns = state.last_order_ns
         self._mismatch_count = state.mismatch_count
-        self._day_ends_ns = 0
-        self._equity_moved = True
+        self._losses.moved()
+        self._losses.has_moved = state.has_loss_news
 
     def forget_losses(self) -> None:
-        """Let peak and day begin now: else the loss that was looked at would trip again at once."""
-        state_S = self.ledger.state
-        reset_peaks(state_S)
-        self.ledger.restore(state_S)
-        self.agents.forget_losses()
-        self._equity_moved = True
+        """Measure losses from now on; an operator has looked at the past ones."""
+        self._losses.forget()
 
     # inner ----------------------------------------------------------------------------------
-
-    def _check_agents(self) -> tuple[Effect, ...]:
-        before = self.gate.agents.causes
-        tolerated_e8 = self._limits.agent_daily_loss_frac_max * self.ledger.day_start_quote_e8
-        for agent, lost_e8 in enumerate(self.agents.day_losses_quote_e8()):
-            if lost_e8 > 0 and not lost_e8 < tolerated_e8:
-                self.gate.agents.disarm(agent, DisarmCause.LOSS)
-        return self._newly_disarmed(before)
 
     def _newly_disarmed(self, before: Sequence[DisarmCause | None]) -> tuple[Effect, ...]:
         after = self.gate.agents.causes

@@ -329,6 +329,11 @@ class Ledger:
         return self.wallet_quote_e8 + self._state_S.item(UNREALISED)
 
     @property
+    def day(self) -> int:
+        """UTC date that the loss of the day counts for, days since 1970; 0 before the first."""
+        return self._state_S.item(DAY)
+
+    @property
     def day_start_quote_e8(self) -> int:
         """Equity when the day began, from which its loss counts."""
         return self._state_S.item(DAY_START)

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import aiohttp
 import numpy as np
 
 from config.load import load_settings
@@ -36,7 +35,7 @@ from daemon.simulated.market_documents import exchange_document
 from daemon.venues.normalize import Normalizer
 from daemon.venues.orders import order_request
 from daemon.venues.signer import HmacSigner, request_text
-from daemon.venues.socketless import SocketlessVenue, text_message
+from daemon.venues.socketless import Message, SocketlessVenue, text_message
 from kernels.events import (
     AccountState,
     DayVolume,
@@ -81,7 +80,7 @@ class Tick:
     """One timed frame, its message as the socket gives it, and the frames before it."""
 
     frame: WireFrame
-    message: aiohttp.WSMessage
+    message: Message
     before: tuple[WireFrame, ...]
 
 

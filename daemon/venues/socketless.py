@@ -17,6 +17,7 @@ PUBLIC_URL = "wss://fstream.binance.com/public/ws/0"
 """Names the socket to ccxt; nothing is ever opened."""
 
 BOOK_LEVELS = 1_000
+Message = aiohttp.WSMessage
 Rows = Sequence[Sequence[str]]
 
 

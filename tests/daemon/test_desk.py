@@ -320,6 +320,31 @@ def test_agent_that_loses_too_much_is_disarmed_until_resumed() -> None:
     assert desk.armed_agents == (True,) * 5
 
 
+def test_losses_are_judged_whenever_they_may_have_moved() -> None:
+    """A new limit, a mark, a new day and a restored state are each judged without another push."""
+    desk = make_desk(RiskLimits(daily_loss_frac_max=0.001, drawdown_frac_max=0.5))
+    desk.roll_day(NOW)
+    (effect,) = desk.review([intent(agent_share_A=ONE_AGENT)], market(), NOW, MODEL)
+    assert isinstance(effect, SendOrder)
+    desk.on_fill(fill(effect.client_order_id))
+    assert desk.check_losses() == () == desk.check_losses()
+    desk.use(Settings(instruments=("BTC/USDT:USDT",), limits=RiskLimits(daily_loss_frac_max=0.0)))
+    desk.check_losses()
+    assert desk.breaker.state is BreakerState.REDUCE_ONLY  # a limit of 0 permits nothing
+    again = make_desk(RiskLimits(daily_loss_frac_max=0.0, drawdown_frac_max=0.5))
+    again.check_losses()
+    again.restore(desk.state)
+    again.on_command(Command(received_ns=NOW, name=CommandName.RESUME, reason="test"))
+    again.check_losses()
+    assert again.breaker.state is BreakerState.REDUCE_ONLY
+    start_quote_e8 = desk.ledger.day_start_quote_e8
+    desk.ledger.mark(0, 500_000, NOW)
+    desk.roll_day(NOW + 1)
+    assert desk.ledger.day_start_quote_e8 == start_quote_e8
+    desk.roll_day(NOW + 86_400 * 10**9)
+    assert desk.ledger.day_start_quote_e8 < start_quote_e8
+
+
 def test_agent_that_orders_too_often_is_disarmed() -> None:
     """The order after the last permitted one is denied, and the latch is told once."""
     desk = make_desk(RiskLimits(agent_executions_max=1))

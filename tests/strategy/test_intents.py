@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from config.settings import ExecutionSettings
 from kernels.events import OrderIntent, OrderType, Side
 from kernels.units import Instrument
-from strategy.intents import opposes, plan
+from strategy.intents import numbered, opposes, plan
 
 BTC = Instrument(
     index=0,
@@ -49,6 +50,13 @@ def planned(**changes: Any) -> OrderIntent | None:
         "agent_share_A": (1.0,),
     }
     return plan(**(facts | changes))
+
+
+def test_number_changes_nothing_else() -> None:
+    """An intent under its number is what replacing that field gives."""
+    intent = planned()
+    assert intent is not None
+    assert numbered(intent, 41) == replace(intent, sequence=41)
 
 
 def test_opening_takes_through_the_touch() -> None:

@@ -16,6 +16,7 @@ from strategy.observation import (
     HELD_COUNT,
     OBSERVATION_EXTRA_NAMES,
     Normalisation,
+    clipped_frac,
     neutral_extras,
     warm_up,
     write_observation,
@@ -29,6 +30,14 @@ def frozen(*scale: float) -> Normalisation:
     return Normalisation(
         mean_F=np.arange(1.0, len(scale) + 1.0), scale_F=np.array(scale, dtype=np.float64)
     )
+
+
+@given(st.lists(st.sampled_from([0.0, 1.5, CLIP, -CLIP, 2 * CLIP, math.nan]), min_size=1))
+def test_inputs_at_the_edge_are_counted(row: list[float]) -> None:
+    """The share of cut inputs is that of numpy's comparison."""
+    row_F = np.array(row, np.float32)
+    with np.errstate(invalid="ignore"):
+        assert clipped_frac(row_F) == float(np.mean(np.abs(row_F) >= CLIP))
 
 
 @given(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import os
 from pathlib import Path
@@ -17,13 +18,14 @@ from daemon.bench.bench_bars import BAR_NS, LOT_SIZE, TICK_SIZE, bar_market
 from daemon.bench.bench_frames import synthetic_frames
 from daemon.bench.feed_stage import feed_stage
 from daemon.bench.market_stages import book_stage
+from daemon.bench.prototype import Prototype
+from daemon.bench.tick_stage import SECRET, START_NS, TickRig, tick_stage
 from kernels.events import DepthDiff, Quote, Trade
 from kernels.features import DEFAULT_FEATURE_NAMES, FeatureEngine
 
 CAPTURE = (
     Path(__file__).resolve().parents[4] / "shared/data/captures/binance_usdm_btcusdt_20240808.gz"
 )
-START_NS = 1_700_000_000_000_000_000
 
 
 def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -145,14 +147,33 @@ def test_bars_are_what_the_engine_saw() -> None:
 
 
 def test_ensemble_is_compared_with_itself() -> None:
-    """Runtime and plain torch answer alike, or the stage refuses to be built."""
+    """Both runtimes and plain torch answer alike, or the stage refuses to be built."""
     stage = decision_stages.ensemble_stage()
     assert [form.name for form in stage.forms] == [
-        "Runtime.decide, B=1",
-        "plain torch eager, B=1",
-        "Runtime.decide, B=2",
-        "plain torch eager, B=2",
+        f"{form}, B={rows}"
+        for rows in (1, 64, 1_024)
+        for form in ("plain torch eager", "script", "compiled")
     ]
+    assert all(len(row[0]) == 64 for row in stage.forms[4].rows)
+
+
+async def test_every_tick_becomes_a_signed_order() -> None:
+    """What is timed as tick to order ends in a request whose signature the venue would accept."""
+    with TickRig() as rig:
+        stage = tick_stage(rig)
+        assert stage.facts["orders"] >= 0.95 * stage.facts["ticks"]  # type: ignore[operator]  # both are numbers
+        tick = rig.ticks[0]
+        rig.reset()
+        rig.prepare(tick)
+        words = json.loads(rig.tick(tick))
+        theirs = json.loads(Prototype(rig.frames, "k", "s").tick(tick.frame.text, START_NS))
+        await rig.venue.close()
+    params = words["params"]
+    signature = params.pop("signature")
+    query = "&".join(f"{name}={params[name]}" for name in sorted(params))
+    assert signature == hmac.new(SECRET.encode(), query.encode(), "sha256").hexdigest()
+    assert words["method"] == theirs["method"] == "order.place"
+    assert params["symbol"] == theirs["params"]["symbol"] == "BTCUSDT"
 
 
 def test_journal_rig_leaves_nothing_behind(tmp_path: Path) -> None:

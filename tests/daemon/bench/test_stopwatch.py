@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,10 @@ def form_of(time: FakeTime, name: str, costs_ns: list[int], operations: int = 1)
 
 
 def test_forms_take_turns_and_state_is_put_back() -> None:
-    """Every round runs each form once, in order, after its reset; the first round is dropped."""
+    """Every round runs each form once, in order, after its reset; the first round is dropped.
+
+    What a form does before a call costs it nothing.
+    """
     time, resets, steps = FakeTime(), [0], [0]
 
     def reset() -> None:
@@ -57,9 +61,10 @@ def test_forms_take_turns_and_state_is_put_back() -> None:
         steps[0] += 1
 
     slow = Form(name="slow", function=time.spend, rows=[("slow", 30)], before_round=reset)
+    slow = replace(slow, before_row=lambda name, cost_ns: time.spend("before", 1_000 + cost_ns))
     stage = Stage(name="any", forms=[form_of(time, "fast", [10, 10]), slow])
     result = run_stage(stage, 3, time.read, advance)
-    assert time.calls == ["fast", "fast", "slow"] * 4
+    assert time.calls == ["fast", "fast", "before", "slow"] * 4
     assert resets == [4]
     assert steps == [count_steps(stage, 3)]
     assert {t.name: t.p50_ns for t in result.timings} == {

@@ -12,6 +12,8 @@ from strategy.learning.forecasts import (
     fit_forecast,
     no_forecast,
     relevance_weights,
+    step_forecast,
+    step_into_row,
 )
 
 
@@ -79,6 +81,22 @@ def test_live_equals_batch_and_survives_its_tables() -> None:
     seen_T2 = apply_forecast(forecast, features_TF)
     np.testing.assert_allclose(seen_T2[:, 0] * forecast.scale, fast_T, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(seen_T2[:, 1] * forecast.slow_scale, slow_T, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("odd", [0.0, 1e30, -1e30, np.nan, np.inf])
+def test_a_row_written_at_once_has_the_bits_of_its_parts(odd: float) -> None:
+    """One call does what stepping, cutting and storing did, for numbers that are none as well."""
+    features_TF, target_T = drawn(500, 6, 0.3, seed=9)
+    forecast = fit_forecast(features_TF, target_T).forecast
+    fixed = (forecast.weight_F, forecast.scale, forecast.slow_scale, forecast.decay)
+    row_F = np.r_[features_TF[7], 0.1, 0.2, 0.0, 0.0].astype(np.float32)
+    row_F[2] = odd
+    seen_2, given_F = np.zeros(2), row_F[:6].astype(np.float64)
+    slow = step_forecast(*fixed, given_F, 0.25, seen_2)
+    wanted_F = row_F.copy()
+    wanted_F[-2:] = np.clip(seen_2, -5.0, 5.0)
+    assert step_into_row(*fixed, 0.25, 5.0, row_F) == slow
+    np.testing.assert_array_equal(row_F, wanted_F)
 
 
 def test_no_tables_no_forecast() -> None:
