@@ -1,4 +1,7 @@
-"""The command ``train``: reads its options, loads nothing heavy before it is called."""
+"""The commands that make bundles: ``train`` here, ``export`` beside it.
+
+Options are read here; nothing heavy is loaded before a command is called.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from daemon import cli_export
 from daemon.exit_codes import EXIT_REFUSED
 
 END_NS = 2**63 - 1
@@ -16,7 +20,8 @@ END_NS = 2**63 - 1
 def register(
     add: Callable[[str, str, str], argparse.ArgumentParser], duration: Callable[[str], int]
 ) -> None:
-    """Add the command."""
+    """Add both commands."""
+    cli_export.register(add)
     parser = add(
         "train",
         "train the five agents on bars and write a bundle; an interrupted training goes on",

@@ -26,6 +26,7 @@ from torch import nn
 from kernels.features import schema_sha256
 from strategy.bundle import MANIFEST_NAME, OUTPUT_NAMES
 from strategy.fused import ComposedEnsemble, fuse
+from strategy.guest_ensemble import GuestEnsemble
 from strategy.manifest import (
     BundleLimits,
     FileEntry,
@@ -65,7 +66,7 @@ class Recipe:
     bar_interval_ms: int
     agent_names: tuple[str, ...]
     regime_names: tuple[str, ...]
-    ensemble: ComposedEnsemble
+    ensemble: ComposedEnsemble | GuestEnsemble
     obs_BF: NDArray[np.float32]
     held_BA: NDArray[np.int64]
     exposure_frac_max: float = 1.0
@@ -78,11 +79,11 @@ def write_bundle(directory: Path, recipe: Recipe) -> Manifest:
 
     A bundle that is already there is replaced; anything else there is refused with ValueError.
     """
-    if len(recipe.agent_names) != len(recipe.ensemble.agents):
-        raise ValueError(f"{len(recipe.ensemble.agents)} agents, names {recipe.agent_names}")
+    if len(recipe.agent_names) != recipe.ensemble.agent_count:
+        raise ValueError(f"{recipe.ensemble.agent_count} agents, names {recipe.agent_names}")
     if directory.exists() and not (directory / MANIFEST_NAME).is_file():
         raise ValueError(f"{directory} exists and is no bundle")
-    module = fuse(recipe.ensemble)
+    module = _module(recipe.ensemble)
     contents = {
         "ensemble.pt": script_bytes(module),
         "golden.npz": _golden_bytes(module, recipe.obs_BF, recipe.held_BA),
@@ -106,6 +107,11 @@ def write_bundle(directory: Path, recipe: Recipe) -> Manifest:
     staging.rename(directory)
     shutil.rmtree(replaced, ignore_errors=True)
     return manifest
+
+
+def _module(ensemble: ComposedEnsemble | GuestEnsemble) -> nn.Module:
+    """Return what is scripted: the fastest equivalent, guests beside their hosts' script as is."""
+    return fuse(ensemble) if isinstance(ensemble, ComposedEnsemble) else ensemble.eval()
 
 
 def script_bytes(module: nn.Module) -> bytes:

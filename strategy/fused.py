@@ -82,6 +82,12 @@ class ComposedEnsemble(nn.Module):
         self.temperature_A: Tensor
         self.register_buffer("temperature_A", temperature_A)
 
+    @property
+    @torch.jit.unused
+    def agent_count(self) -> int:
+        """Length of axis A."""
+        return len(self.agents)
+
     def forward(self, obs_BF: Tensor, held_BA: Tensor) -> Answer:
         """Map market rows (B, F) and own positions (B, A) to the five arrays of a judgement."""
         preferences: list[Tensor] = []
