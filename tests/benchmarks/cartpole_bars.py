@@ -16,7 +16,7 @@ import secrets
 import sys
 import tomllib
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from time import perf_counter
 
@@ -47,8 +47,8 @@ class Course:
     validate_every: int
     options: LearnerOptions
     reward_scale: float = 1.0
-    practice: Practice = Practice()
-    rollout: PpoOptions = PpoOptions()
+    practice: Practice = field(default_factory=Practice)
+    rollout: PpoOptions = field(default_factory=PpoOptions)
 
 
 VALUE_STEPS = 30_000
