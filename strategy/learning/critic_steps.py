@@ -1,10 +1,9 @@
 """One update of value critics as one compiled call: forward, backward, AdamW, target.
 
-The gradient is written out by hand, a test holds it to torch's; at a batch of 64 torch spends most of
-its time between its sixty calls. Products of matrices are loops of our own (``matrix_steps``): they
-reach what BLAS does at these sizes (41 to 44 of its 40 to 50 GFLOP/s), and BLAS with two threads
-took twenty times as long on two busy cores. All parameters of a critic lie in one vector, in the
-order of its module:
+The gradient is written out by hand, a test holds it to torch's; at a batch of 64 torch spends most
+of its time between its sixty calls. Products of matrices are loops of our own (``matrix_steps``):
+they reach what BLAS does at these sizes, and BLAS with two threads took twenty times as long on two
+busy cores. All parameters of a critic lie in one vector, in the order of its module:
 
     dueling   first, second, value hidden, value out, advantage hidden, advantage out
     plain     first, second, out
@@ -128,6 +127,71 @@ def backward(
 
 
 @njit_reordered
+def update_critics(
+    states: tuple[Floats32, Floats32, Floats32, Floats32],
+    spares: tuple[Floats32, Floats32],
+    dims: Dims,
+    inputs: tuple[Floats32, Floats32],
+    action_B: Integers,
+    facts: tuple[Floats32, Floats32, Floats32],
+    traces: tuple[Trace, ...],
+    spare: Trace,
+    slopes: Trace,
+    tables: tuple[Any, ...],
+    error_B: NDArray[np.float64],
+    limit: float,
+    rule_6: NDArray[np.float64],
+) -> float:
+    """Do one update of C critics of one shape; return the loss, write the largest errors (B).
+
+    ``states``: parameters, targets, both moments (C, P); ``spares``: gradient and transposed
+    weights (C, P). Two critics choose and value by the smaller of both. ``facts``: reward, discount
+    and weight of every row; ``tables``: chooser and worth (B, A), wanted and own errors (B).
+    """
+    theta_CP, target_CP, mean_CP, square_CP = states
+    gradient_CP, turned_CP = spares
+    input_BF, next_BF = inputs
+    reward_B, discount_B, weight_B = facts
+    chooser_BA, worth_BA, wanted_B, own_error_B = tables
+    spare_BA = spare[7]
+    chooser_BA[:] = np.inf
+    worth_BA[:] = np.inf
+    for c in range(theta_CP.shape[0]):
+        turn(target_CP[c], dims, turned_CP[c])
+        forward(turned_CP[c], dims, next_BF, spare)
+        _smaller(spare_BA, worth_BA)
+        turn(theta_CP[c], dims, turned_CP[c])
+        forward(turned_CP[c], dims, next_BF, spare)
+        _smaller(spare_BA, chooser_BA)
+    targets(chooser_BA, worth_BA, reward_B, discount_B, wanted_B)
+    loss = 0.0
+    error_B[:] = 0.0
+    for c in range(theta_CP.shape[0]):
+        trace = traces[c]
+        forward(turned_CP[c], dims, input_BF, trace)
+        loss += blame(trace[7], action_B, wanted_B, weight_B, limit, slopes[7], own_error_B)
+        for b in range(len(error_B)):
+            error_B[b] = max(error_B[b], own_error_B[b])
+        backward(theta_CP[c], dims, input_BF, trace, slopes, gradient_CP[c])
+    descend(
+        theta_CP.reshape(-1),
+        gradient_CP.reshape(-1),
+        mean_CP.reshape(-1),
+        square_CP.reshape(-1),
+        target_CP.reshape(-1),
+        rule_6,
+    )
+    return loss
+
+
+@njit_reordered
+def _smaller(found_BA: Floats32, least_BA: Floats32) -> None:
+    for b in range(found_BA.shape[0]):
+        for a in range(found_BA.shape[1]):
+            least_BA[b, a] = min(least_BA[b, a], found_BA[b, a])
+
+
+@njit_reordered
 def blame(
     q_BA: Floats32,
     action_B: Integers,
@@ -222,9 +286,7 @@ def turn(theta_P: Floats32, dims: Dims, turned_P: Floats32) -> None:
 
 
 @njit_reordered
-def _turn_layer(
-    theta_P: Floats32, at: int, inputs: int, outputs: int, turned_P: Floats32
-) -> int:
+def _turn_layer(theta_P: Floats32, at: int, inputs: int, outputs: int, turned_P: Floats32) -> int:
     bias_at = at + inputs * outputs
     for i in range(inputs):
         for o in range(outputs):

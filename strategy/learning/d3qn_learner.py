@@ -20,6 +20,11 @@ class D3qnLearner(ValueLearner):
         """Return a dueling critic."""
         return D3qn(input_count, action_count, self.net_dims)
 
+    def critics(self, net: nn.Module) -> tuple[nn.Module, ...]:
+        """Return the one dueling critic."""
+        assert isinstance(net, D3qn)
+        return (net.critic,)
+
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return Huber losses and absolute errors."""
         wanted_B = double_target(batch, self.net, self.target)

@@ -29,6 +29,11 @@ class TwinD3qnLearner(ValueLearner):
         """Return two dueling critics."""
         return TwinD3qn(input_count, action_count, self.net_dims)
 
+    def critics(self, net: nn.Module) -> tuple[nn.Module, ...]:
+        """Return both critics."""
+        assert isinstance(net, TwinD3qn)
+        return (net.critic_a, net.critic_b)
+
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the sum of both critics' Huber losses, and the larger absolute error."""
         wanted_B = clipped_target(batch, self.net, self.target)

@@ -1,7 +1,9 @@
 """What the value agents share: an online and a target network, one optimiser, one update.
 
 How an agent's target is made is its own affair: see the page of each. "Double" (van Hasselt et al.
-2016): the online network chooses the next action, the target network says what it is worth.
+2016): the online network chooses the next action, the target network says what it is worth. On the
+CPU the update of plain and dueling critics is compiled (``critic_engine``); ``losses`` says the
+same in torch, for other devices and for the test that holds both together.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from strategy.agents.dueling import VALUE_DIMS
+from strategy.learning.critic_engine import CriticEngine, Stride
 from strategy.learning.learner import (
     LearnerOptions,
     Snapshot,
@@ -45,8 +48,12 @@ class ValueLearner(ABC):
         *,
         seed: int,
         device: str = "cpu",
+        is_compiled: bool = True,
     ) -> None:
-        """Build both networks from the seed; torch's own seed is left alone."""
+        """Build both networks from the seed; torch's own seed is left alone.
+
+        Without ``is_compiled``, and on other devices than the CPU, torch makes every update.
+        """
         self.options = options
         self.device = torch.device(device)
         self.view = view_of(source)
@@ -63,6 +70,9 @@ class ValueLearner(ABC):
         )
         self.sampler: Sampler = self.make_sampler()
         self.updates_done = 0
+        critics, targets = self.critics(self.net), self.critics(self.target)
+        is_compiled = is_compiled and bool(critics) and self.device.type == "cpu"
+        self.engine = CriticEngine(critics, targets) if is_compiled else None
 
     @abstractmethod
     def build(self, input_count: int, action_count: int) -> nn.Module:
@@ -71,6 +81,10 @@ class ValueLearner(ABC):
     @abstractmethod
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss of every row (B) and how wrong the agent was there (B), absolute."""
+
+    def critics(self, net: nn.Module) -> tuple[nn.Module, ...]:
+        """Return the critics of a network that compiled steps can update; none by default."""
+        return ()
 
     def make_sampler(self) -> Sampler:
         """Return where batches come from."""
@@ -97,6 +111,8 @@ class ValueLearner(ABC):
 
     def update(self, batch: Batch) -> tuple[float, NDArray[np.float64]]:
         """Learn from one batch; returns its loss and the absolute errors of its rows."""
+        if self.engine is not None:
+            return self._update_compiled(self.engine, batch)
         for group in self.optimiser.param_groups:
             group["lr"] = self.options.rate_at(self.progress_frac)
         loss_B, error_B = self.losses(batch)
@@ -109,12 +125,32 @@ class ValueLearner(ABC):
         self.updates_done += 1
         return float(loss.detach()), error_B.detach().double().numpy()
 
+    def _update_compiled(
+        self, engine: CriticEngine, batch: Batch
+    ) -> tuple[float, NDArray[np.float64]]:
+        options = self.options
+        stride = Stride(
+            rate=options.rate_at(self.progress_frac),
+            weight_decay=options.weight_decay,
+            gradient_norm_max=options.gradient_norm_max,
+            smoothing=self.smoothing,
+            huber=options.huber,
+        )
+        found = engine.update(batch, stride, self.updates_done)
+        self.updates_done += 1
+        return found
+
+    @property
+    def smoothing(self) -> float:
+        """Share of the online network that the target takes over with each update."""
+        return self.options.smoothing
+
     @torch.no_grad()
     def follow(self) -> None:
         """Let the target network follow the online one."""
         followed: list[Tensor] = list(self.net.parameters())
         targets: list[Tensor] = list(self.target.parameters())
-        torch._foreach_lerp_(targets, followed, self.options.smoothing)
+        torch._foreach_lerp_(targets, followed, self.smoothing)
 
     @property
     def progress_frac(self) -> float:
@@ -127,7 +163,7 @@ class ValueLearner(ABC):
             tensors={
                 **prefixed("net", self.net),
                 **prefixed("target", self.target),
-                **optimiser_tensors(self.optimiser),
+                **(self.engine.tensors() if self.engine else optimiser_tensors(self.optimiser)),
             },
             facts={
                 "name": self.name,
@@ -142,7 +178,10 @@ class ValueLearner(ABC):
             raise ValueError(f"snapshot of {snapshot.facts.get('name')!r}, this is {self.name!r}")
         take_prefixed("net", self.net, snapshot.tensors)
         take_prefixed("target", self.target, snapshot.tensors)
-        take_optimiser(self.optimiser, snapshot.tensors)
+        if self.engine is not None:
+            self.engine.take(dict(snapshot.tensors))
+        else:
+            take_optimiser(self.optimiser, snapshot.tensors)
         self.updates_done = int(snapshot.facts["updates_done"])
         self.generator.bit_generator.state = snapshot.facts["generator"]
 

@@ -88,23 +88,21 @@ def chain_score(agent: str, seed: int, plant: str = "") -> tuple[float, float]:
 @contextmanager
 def planted(plant: str) -> Iterator[None]:
     """Break the learning in one named way for as long as this lasts."""
-    reward, follow = transitions.PathView.reward, value_learner.ValueLearner.follow
+    reward, smoothing = transitions.PathView.reward, value_learner.ValueLearner.smoothing
 
     def free(self: transitions.PathView, bar_B: Tensor, held_B: Tensor, action_B: Tensor) -> Tensor:
         return (action_B - 1) * self.return_T[bar_B]
-
-    def jump(self: value_learner.ValueLearner) -> None:
-        self.target.load_state_dict(self.net.state_dict())
 
     try:
         if plant == "no_cost":
             setattr(transitions.PathView, "reward", free)  # noqa: B010 - a planted bug
         if plant == "no_target":
-            setattr(value_learner.ValueLearner, "follow", jump)  # noqa: B010 - a planted bug
+            whole = property(lambda self: 1.0)
+            setattr(value_learner.ValueLearner, "smoothing", whole)  # noqa: B010 - a planted bug
         yield
     finally:
         setattr(transitions.PathView, "reward", reward)  # noqa: B010 - the plant is taken out
-        setattr(value_learner.ValueLearner, "follow", follow)  # noqa: B010 - the plant is taken out
+        setattr(value_learner.ValueLearner, "smoothing", smoothing)  # noqa: B010 - the plant is taken out
 
 
 def run_table(
