@@ -83,7 +83,7 @@ def write_bundle(directory: Path, recipe: Recipe) -> Manifest:
         raise ValueError(f"{recipe.ensemble.agent_count} agents, names {recipe.agent_names}")
     if directory.exists() and not (directory / MANIFEST_NAME).is_file():
         raise ValueError(f"{directory} exists and is no bundle")
-    module = _module(recipe.ensemble)
+    module = fuse(recipe.ensemble)
     contents = {
         "ensemble.pt": script_bytes(module),
         "golden.npz": _golden_bytes(module, recipe.obs_BF, recipe.held_BA),
@@ -107,11 +107,6 @@ def write_bundle(directory: Path, recipe: Recipe) -> Manifest:
     staging.rename(directory)
     shutil.rmtree(replaced, ignore_errors=True)
     return manifest
-
-
-def _module(ensemble: ComposedEnsemble | GuestEnsemble) -> nn.Module:
-    """Return what is scripted: the fastest equivalent, guests beside their hosts' script as is."""
-    return fuse(ensemble) if isinstance(ensemble, ComposedEnsemble) else ensemble.eval()
 
 
 def script_bytes(module: nn.Module) -> bytes:

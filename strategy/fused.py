@@ -262,11 +262,12 @@ def _hidden_widths(agents: Sequence[nn.Module]) -> list[int]:
     ]
 
 
-def fuse(composed: ComposedEnsemble) -> nn.Module:
-    """Return the fastest equivalent module: fused for the standard agents, else as composed."""
+def fuse(ensemble: nn.Module) -> nn.Module:
+    """Return the fastest equivalent module: fused for the standard agents, else as it is."""
+    if not isinstance(ensemble, ComposedEnsemble) or not is_standard(list(ensemble.agents)):
+        return _freeze(ensemble)
     with torch.no_grad():
-        fused = FusedEnsemble(composed) if is_standard(list(composed.agents)) else composed
-    return _freeze(fused)
+        return _freeze(FusedEnsemble(ensemble))
 
 
 def _freeze(module: nn.Module) -> nn.Module:

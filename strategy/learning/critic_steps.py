@@ -47,9 +47,8 @@ def new_trace(rows: int, dims: Dims) -> Trace:
     """Return the scratch that a forward pass leaves for the backward pass."""
     _, first, second, head, actions = dims
     width = max(head, 1)
-    shapes = ((rows, first), (rows, first), (rows, second), (rows, second), (rows, width))
-    shapes += ((rows, width), (rows, 1), (rows, actions))
-    tables = tuple(np.zeros(shape, np.float32) for shape in shapes)
+    widths = (first, first, second, second, width, width, 1, actions)
+    tables = tuple(np.zeros((rows, each), np.float32) for each in widths)
     return (*tables, np.zeros(rows, np.float32), np.zeros(rows, np.float32))
 
 
@@ -204,7 +203,7 @@ def blame(
     """Write d loss / d values and the absolute errors; return the mean weighted Huber loss."""
     rows = q_BA.shape[0]
     dq_BA[:] = 0.0
-    lost = 0.0
+    lost: float = 0.0
     for b in range(rows):
         error = q_BA[b, action_B[b]] - wanted_B[b]
         size = abs(error)
@@ -216,7 +215,7 @@ def blame(
             lost += weight_B[b] * (size - 0.5 * limit)
             slope = 1.0 if error > 0.0 else -1.0
         dq_BA[b, action_B[b]] = weight_B[b] * slope / rows
-    return lost / rows
+    return float(lost / rows)
 
 
 @njit_reordered

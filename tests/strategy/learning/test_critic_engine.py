@@ -64,7 +64,7 @@ def test_gradients_equal_torchs(kind: type[ValueLearner], path: MarketPath) -> N
     weight_B = np.random.default_rng(3).random(32).astype(np.float32)
     batch = ours.view.transitions(place_B, weight_B, ours, discount=0.99, steps=1)
     loss_B, error_B = theirs.losses(batch)
-    (batch.weight_B * loss_B).mean().backward()
+    torch.autograd.backward((batch.weight_B * loss_B).mean())
     wanted_P = torch.cat(
         [p.grad.flatten() for p in theirs.net.parameters() if p.grad is not None]
     ).numpy()
