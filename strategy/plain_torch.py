@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-from strategy.fused import ComposedEnsemble
+from torch import nn
 
 
 class PlainTorch:
     """Judge by a composed ensemble in eager mode, as a prototype would."""
 
-    def __init__(self, ensemble: ComposedEnsemble) -> None:
-        """Take the ensemble over and leave it in evaluation mode."""
+    def __init__(self, ensemble: nn.Module) -> None:
+        """Take the ensemble (``strategy.fused``) over and leave it in evaluation mode."""
         self._ensemble = ensemble.eval()
 
     def decide(

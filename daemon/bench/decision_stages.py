@@ -27,7 +27,6 @@ from risk.working_tally import WorkingTally
 from strategy.archive import write_bundle
 from strategy.bundle import load
 from strategy.export import demonstration_recipe
-from strategy.fused import ComposedEnsemble
 from strategy.plain_torch import PlainTorch
 from strategy.runtime import Runtime
 
@@ -59,7 +58,6 @@ def ensemble_stage() -> Stage:
         bundle = load(path, recipe.feature_names, now_ns=NOW_NS)
     runtimes = {"script": Runtime(bundle), "compiled": Runtime(bundle, form="compiled")}
     assert runtimes["compiled"].form == "compiled", runtimes["compiled"].refusal
-    assert isinstance(recipe.ensemble, ComposedEnsemble)
     plain = PlainTorch(recipe.ensemble)
     forms: list[Form] = []
     goals: list[Goal] = []
