@@ -22,6 +22,7 @@ from strategy.compiled_kernel import (
     judge_rows,
     padded,
 )
+from strategy.compiled_walk import make_bench, sees_only_itself, walk_rows
 from strategy.observation import FORECAST_NAMES
 
 Arrays = Mapping[str, NDArray[np.float32]]
@@ -90,40 +91,62 @@ class CompiledEnsemble:
         atoms = padded(ACTION_COUNT * widths.atoms, PANEL)
         row = padded(self.observation_count, INPUT_BLOCK)
         self._scratch = np.zeros(row + first + values + atoms, np.float32)
+        self.is_separable = sees_only_itself(self._flat, widths, row)
+        self._bench = make_bench(widths, row)
 
     def judge(self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]) -> Answer:
         """Return preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA, new arrays."""
         return self._run(obs_BF, held_BA, is_walk=False)
 
-    def walk(self, obs_BF: NDArray[np.float32], held_A: NDArray[np.int64]) -> Answer:
+    def walk(self, obs_TF: NDArray[np.float32], held_A: NDArray[np.int64]) -> Answer:
         """Judge rows in the order of time, beginning with what the agents hold now."""
-        held_BA = np.ones((len(obs_BF), len(held_A)), np.int64)
-        held_BA[:1] = held_A
-        return self._run(obs_BF, held_BA, is_walk=True)
+        if not self.is_separable:
+            held_TA = np.ones((len(obs_TF), len(held_A)), np.int64)
+            held_TA[:1] = held_A
+            return self._run(obs_TF, held_TA, is_walk=True)
+        answer = preference, action, confidence, regime, predicted = self._blank(len(obs_TF))
+        walk_rows(
+            self._flat,
+            self.widths,
+            self._bench,
+            np.ascontiguousarray(obs_TF),
+            held_A.copy(),
+            preference,
+            confidence,
+            regime,
+            predicted,
+            action,
+        )
+        return answer
+
+    def _blank(self, rows: int) -> Answer:
+        widths = self.widths
+        return (
+            np.empty((rows, widths.agents, ACTION_COUNT), np.float32),
+            np.empty((rows, widths.agents), np.int64),
+            np.empty((rows, widths.agents), np.float32),
+            np.empty((rows, widths.regimes), np.float32),
+            np.empty((rows, widths.agents), np.float32),
+        )
 
     def _run(
         self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64], *, is_walk: bool
     ) -> Answer:
-        rows, widths = obs_BF.shape[0], self.widths
-        preference_BA3 = np.empty((rows, widths.agents, 3), np.float32)
-        action_BA = np.empty((rows, widths.agents), np.int64)
-        confidence_BA = np.empty((rows, widths.agents), np.float32)
-        regime_BK = np.empty((rows, widths.regimes), np.float32)
-        predicted_BA = np.empty((rows, widths.agents), np.float32)
+        answer = preference, action, confidence, regime, predicted = self._blank(len(obs_BF))
         judge_rows(
             self._flat,
-            widths,
+            self.widths,
             obs_BF,
             held_BA,
             self._scratch,
-            preference_BA3,
-            confidence_BA,
-            regime_BK,
-            predicted_BA,
-            action_BA,
+            preference,
+            confidence,
+            regime,
+            predicted,
+            action,
             is_walk,
         )
-        return preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA
+        return answer
 
 
 def _widths(weights: Arrays) -> Widths:

@@ -222,15 +222,26 @@ def judge_row(
     at = judge_regime(flat, at, widths, first_H[regime_at:market_at], obs_F, rest, regime_K)
     at = predict(flat, at, widths, first_H[market_at:], regime_K, rest, predicted_A)
     for a in range(widths.agents):
-        temperature = flat[at + a]
-        best = 0
-        for c in range(1, ACTION_COUNT):
-            best = c if preference_A3[a, c] > preference_A3[a, best] else best
-        total = np.float32(0.0)
-        for c in range(ACTION_COUNT):
-            total += exponential((preference_A3[a, c] - preference_A3[a, best]) / temperature)
-        action_A[a] = best
-        confidence_A[a] = np.float32(1.5) / total - np.float32(0.5)
+        vote(flat[at + a], a, preference_A3, confidence_A, action_A)
+
+
+@njit_contracted
+def vote(
+    temperature: np.float32,
+    a: int,
+    preference_A3: Matrix,
+    confidence_A: Vector,
+    action_A: NDArray[np.int64],
+) -> None:
+    """Write an agent's action and how sure it is of it."""
+    best = 0
+    for c in range(1, ACTION_COUNT):
+        best = c if preference_A3[a, c] > preference_A3[a, best] else best
+    total = np.float32(0.0)
+    for c in range(ACTION_COUNT):
+        total += exponential((preference_A3[a, c] - preference_A3[a, best]) / temperature)
+    action_A[a] = best
+    confidence_A[a] = np.float32(1.5) / total - np.float32(0.5)
 
 
 @njit_contracted
@@ -243,7 +254,7 @@ def judge_values(
     preference_A3: Matrix,
 ) -> int:
     """Write the preferences of the value agents; rows as in the manifest, PPO's is left out."""
-    hidden, head, atoms = widths.hidden, 2 * widths.head, widths.atoms
+    hidden, head = widths.hidden, 2 * widths.head
     second_VH = scratch[: VALUE_COUNT * hidden].reshape(VALUE_COUNT, hidden)
     heads_at = VALUE_COUNT * hidden
     head_VH = scratch[heads_at : heads_at + HEAD_NET_COUNT * head].reshape(HEAD_NET_COUNT, head)
@@ -262,23 +273,39 @@ def judge_values(
     at = apply_layer(flat, at, head_VH[1], out_P)
     preference_A3[2] = out_P[:ACTION_COUNT]
     at = apply_layer(flat, at, head_VH[2], out_P)
-    for c in range(ACTION_COUNT):
-        if not out_P[c] >= preference_A3[2, c]:  # NaN wins, as in torch.minimum
-            preference_A3[2, c] = out_P[c]
-    atom_O = rest[: padded(ACTION_COUNT * atoms, PANEL)]
+    take_minimum(out_P, preference_A3[2])
+    atom_O = rest[: padded(ACTION_COUNT * widths.atoms, PANEL)]
     at = apply_layer(flat, at, head_VH[3], atom_O)
+    at = mean_atoms(flat, at, widths, atom_O, preference_A3[4])
+    at = apply_layer(flat, at, second_VH[4], out_P)
+    preference_A3[1] = out_P[:ACTION_COUNT]
+    return at
+
+
+@njit_contracted
+def take_minimum(out_P: Vector, preference_3: Vector) -> None:
+    """Keep the smaller of what two networks say; NaN wins, as in torch.minimum."""
+    for c in range(ACTION_COUNT):
+        if not out_P[c] >= preference_3[c]:
+            preference_3[c] = out_P[c]
+
+
+@njit_contracted
+def mean_atoms(flat: Vector, at: int, widths: Widths, atom_O: Vector, out_3: Vector) -> int:
+    """Write the means of Rainbow's three distributions; return where their support ends.
+
+    ``atom_O`` holds the logits of all atoms, and is used up.
+    """
+    atoms = widths.atoms
     support_Z = flat[at : at + atoms]
-    at += atoms
     for c in range(ACTION_COUNT):
         share_Z = atom_O[c * atoms : (c + 1) * atoms]
         softmax(share_Z, share_Z)
         mean = np.float32(0.0)
         for z in range(atoms):
             mean += share_Z[z] * support_Z[z]
-        preference_A3[4, c] = mean
-    at = apply_layer(flat, at, second_VH[4], out_P)
-    preference_A3[1] = out_P[:ACTION_COUNT]
-    return at
+        out_3[c] = mean
+    return at + atoms
 
 
 @njit_contracted
@@ -314,13 +341,20 @@ def judge_regime(
     at = apply_layer(flat, at, first_H, second_N)
     rectify(second_N)
     at = apply_layer(flat, at, second_N, out_P)
-    trust = flat[at]
-    for k in range(regimes):
+    write_posterior(flat[at], widths, out_P, obs_F, regime_K)
+    return at + 1
+
+
+@njit_contracted
+def write_posterior(
+    trust: np.float32, widths: Widths, out_P: Vector, obs_F: Vector, regime_K: Vector
+) -> None:
+    """Write the softmax of the net's correction and the logarithm of the filter's posterior."""
+    for k in range(widths.regimes):
         prior = obs_F[widths.posterior_first + k]
         prior = np.float32(0.0) if prior < np.float32(0.0) else prior
         regime_K[k] = out_P[k] + trust * np.log(prior + POSTERIOR_FLOOR)
     softmax(regime_K, regime_K)
-    return at + 1
 
 
 @njit_contracted

@@ -32,7 +32,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "cryptography": ("daemon/model_signature.py",),
     "gymnasium": ("strategy/learning/trade_simulator.py",),
     "msgspec": ("daemon/venues/", "daemon/simulated/", "daemon/event_words.py"),
-    "numba": ("kernels/jit.py",),
+    "llvmlite": ("kernels/panels.py",),
+    "numba": ("kernels/jit.py", "kernels/panels.py"),
     "orjson": ("daemon/",),
     "prometheus_client": ("daemon/metrics.py",),
     "plotly": ("strategy/evaluation/tear_sheet.py",),
@@ -54,7 +55,7 @@ DOORS: dict[str, tuple[str, ...]] = {
 ROOM_LIBRARIES: dict[str, frozenset[str]] = {
     # what the lower floors may import besides the standard library and the rooms below them
     "config": frozenset({"pydantic", "pydantic_core", "yaml"}),
-    "kernels": frozenset({"numba", "numpy"}),
+    "kernels": frozenset({"llvmlite", "numba", "numpy"}),
     "risk": frozenset({"config", "kernels", "numpy"}),
     "strategy": frozenset(
         {"arch", "config", "gymnasium", "kernels", "numpy"}

@@ -11,11 +11,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from kernels.events import AGENTS
 from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, load
 from strategy.compiled import CompiledEnsemble
 from strategy.compiled_kernel import exponential, hyperbolic_tangent
+from strategy.observation import FLAT
 from strategy.runtime import UNHEALTHY_ACTION, Runtime
 from strategy.sampling import drawn_positions
 from tests.fakes.small_bundle import FEATURE_NAMES, drawn_observations
@@ -84,6 +86,51 @@ def test_equal_inputs_give_equal_bits(bundle: Bundle) -> None:
     alone = Runtime(bundle, form="compiled").decide(obs_BF[2:3], held_BA[2:3])
     for name in ("preference_BA3", "confidence_BA", "regime_BK", "predicted_BA"):
         np.testing.assert_array_equal(getattr(together, name)[2], getattr(alone, name)[0])
+
+
+def one_by_one(
+    ensemble: CompiledEnsemble, obs_TF: NDArray[np.float32], held_A: NDArray[np.int64]
+) -> list[NDArray[np.float32 | np.int64]]:
+    """Judge row after row, each with what the agents wanted at the one before."""
+    steps = []
+    for obs_F in obs_TF:
+        preference, action, confidence, regime, predicted = ensemble.judge(
+            obs_F[None], held_A[None]
+        )
+        steps.append((preference, action, confidence, regime, predicted))
+        known = np.isfinite(preference[0].sum(axis=1) + confidence[0] + predicted[0])
+        held_A = np.where(known, action[0], FLAT)
+    return [np.concatenate(parts) for parts in zip(*steps, strict=True)]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 31, 32, 33, 300])
+def test_a_walk_gives_the_bits_of_single_rows(bundle: Bundle, rows: int) -> None:
+    """Blocks, agents that change their mind and rows that are no numbers change nothing."""
+    ensemble = CompiledEnsemble(bundle.weights)
+    obs_TF = drawn_observations(bundle.observation_count, rows, seed=rows)
+    obs_TF[rows // 2, 3] = np.nan
+    held_A = drawn_positions(1, len(AGENTS), seed=rows)[0]
+    wanted = one_by_one(ensemble, obs_TF, held_A)
+    found = ensemble.walk(obs_TF, held_A)
+    if rows == 300:
+        assert (np.diff(found[1], axis=0) != 0).mean() > 0.01
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_agents_that_see_each_other_are_walked_row_by_row(bundle: Bundle) -> None:
+    """A network with a weight on another's position is not taken apart; the bits are the same."""
+    weights = {name: array.copy() for name, array in bundle.weights.items()}
+    hidden = weights["second_weight_VHH"].shape[1]
+    weights["first_weight_FH"][-4, :hidden] = 0.7  # d3qn's network reads PPO's position
+    ensemble = CompiledEnsemble(weights)
+    assert not ensemble.is_separable
+    assert CompiledEnsemble(bundle.weights).is_separable
+    obs_TF, held_A = drawn_observations(bundle.observation_count, 40, seed=8), np.ones(5, np.int64)
+    for one, other in zip(
+        ensemble.walk(obs_TF, held_A), one_by_one(ensemble, obs_TF, held_A), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_weights_that_answer_otherwise_are_refused(bundle: Bundle) -> None:
