@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: venv run test lint bundle bench nightly system install uninstall clean help
+.PHONY: venv run test lint bundle bench bench-compare nightly system install uninstall clean help
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,7 +23,7 @@ SPREAD ?= -n 2 --dist loadfile
 export NUMBA_CACHE_DIR ?= $(CURDIR)/$(VENV)/numba-cache
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 venv: $(STAMP) ## make or refresh .venv (nothing to do: nothing done)
 
@@ -45,6 +45,9 @@ bundle: $(STAMP) ## write the default model bundle anew; make bundle ARGS="--see
 bench: $(STAMP) ## time every stage beside its baseline, then the budgets of tests/benchmarks
 	@$(BIN)/metaensemble bench $(ARGS)
 	@$(BIN)/python -m pytest -q -m bench tests/benchmarks
+
+bench-compare: $(STAMP) ## bench, held against earlier runs here; fails where a form became slower
+	@$(BIN)/metaensemble bench --history .bench $(ARGS)
 
 nightly: $(STAMP) ## the slow suites, hours; make nightly ARGS="tests/daemon/test_flash_crash.py -s"
 	@$(BIN)/python -m pytest -q -m nightly $(or $(ARGS),tests)

@@ -154,8 +154,7 @@ def _wrong_kind(annotation: Any, value: Any) -> str:
     elif annotation is str:
         wanted = "" if isinstance(value, str) else "text"
     elif get_origin(annotation) is tuple:
-        is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        wanted = "" if is_list else "a list of texts"
+        wanted = _wrong_items(get_args(annotation)[0], value)
     elif get_origin(annotation) is Literal:
         options = get_args(annotation)
         if isinstance(value, bool) or value not in options:
@@ -165,6 +164,15 @@ def _wrong_kind(annotation: Any, value: Any) -> str:
     else:
         assert not isinstance(annotation, types.UnionType), f"no rule for {annotation}"
     return f"must be {wanted}, got {_shown(value)}" if wanted else ""
+
+
+def _wrong_items(item: Any, value: Any) -> str:
+    """Return what kind of list is needed, or nothing when its kind is right."""
+    kind, words = (str, "texts") if item is str else (int, "whole numbers")
+    is_list = isinstance(value, list) and all(
+        isinstance(each, kind) and not isinstance(each, bool) for each in value
+    )
+    return "" if is_list else f"a list of {words}"
 
 
 def explain(detail: ErrorDetails, places: Mapping[KeyPath, Place]) -> ConfigError:

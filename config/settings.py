@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from config.latency import LatencySettings
 from config.safety import AlertSettings, BreakerSettings, GuardSettings, ViewSettings
 from config.section import Frac, PositiveFloat, PositiveInt, Section
 from config.simulation import PaperSettings as PaperSettings
@@ -435,6 +436,7 @@ class Settings(Section):
     guard: GuardSettings = GuardSettings()
     alerts: AlertSettings = AlertSettings()
     views: ViewSettings = ViewSettings()
+    latency: LatencySettings = LatencySettings()
     meta: MetaLearningSettings = MetaLearningSettings()
     model: ModelSettings = ModelSettings()
     journal: JournalSettings = JournalSettings()

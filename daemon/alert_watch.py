@@ -15,6 +15,8 @@ from daemon.alerts import NS_PER_MS, RecentEquity, Standing, look_back
 from daemon.clock import Clock
 from daemon.effects import Note
 from daemon.engine import Engine
+from daemon.latency_watch import LatencyWatch
+from daemon.metrics import Metrics
 from kernels.units import Instrument
 
 NS_PER_S = 1_000_000_000
@@ -30,6 +32,7 @@ class AlertWatch:
         engine: Engine,
         instruments: tuple[Instrument, ...],
         *,
+        metrics: Metrics,
         note: Callable[[Note], None],
         clock: Clock,
         memory_bytes: Callable[[], int] | None = None,
@@ -47,6 +50,8 @@ class AlertWatch:
         self._equity = RecentEquity(settings.alerts)
         self._check_ns = settings.alerts.check_interval_ms * NS_PER_MS
         self._standing = Standing(self._check_ns)
+        interval_ms = settings.alerts.check_interval_ms
+        self._latency = LatencyWatch(settings.latency, metrics, interval_ms)
         self._sampled_ns = self._cpu_read_ns = clock.monotonic_ns()
         self._cpu_read_s = self._cpu_s()
         self._cpu_frac = 0.0
@@ -63,6 +68,7 @@ class AlertWatch:
         found = look_back(
             self._settings, self._equity, self._labels(), memory_bytes, self._cpu_frac
         )
+        found.extend(self._latency.look(now_ns))
         for each in self._standing.news(found, now_ns):
             event_ns = self._clock.now_ns()
             self._note(Note(event=each.event, event_ns=event_ns, fields=each.fields))

@@ -35,12 +35,12 @@ class Standing:
     def __init__(self, repeat_ns: int) -> None:
         """Nothing stands; what goes on is said again after ``repeat_ns``."""
         self._repeat_ns = repeat_ns
-        self._said_ns: dict[tuple[str, str], int] = {}
+        self._said_ns: dict[tuple[str, str, str], int] = {}
 
     def news(self, found: Sequence[Finding], now_ns: int) -> list[Finding]:
         """Return what is to be said now: new findings, old ones due again, and those that ended."""
         said: list[Finding] = []
-        standing = {(each.event, str(each.fields.get("instrument", ""))): each for each in found}
+        standing = {(each.event, *_where(each)): each for each in found}
         for key, finding in standing.items():
             last_ns = self._said_ns.get(key)
             if last_ns is None or now_ns - last_ns >= self._repeat_ns:
@@ -48,10 +48,18 @@ class Standing:
                 said.append(finding)
         for key in [key for key in self._said_ns if key not in standing]:
             del self._said_ns[key]
-            event, instrument = key
-            where = {"instrument": instrument} if instrument else {}
+            event, kind, name = key
+            where = {kind: name} if name else {}
             said.append(Finding(event="alert_recovered", fields={"alert_event": event, **where}))
         return said
+
+
+def _where(finding: Finding) -> tuple[str, str]:
+    """Say what a finding is about, kind and name: one of several that may stand side by side."""
+    for kind in ("instrument", "stage"):
+        if kind in finding.fields:
+            return kind, str(finding.fields[kind])
+    return "", ""
 
 
 class RecentEquity:

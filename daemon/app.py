@@ -158,6 +158,7 @@ class Daemon:
             parts.settings,
             parts.engine,
             parts.instruments,
+            metrics=parts.metrics,
             note=parts.dispatcher.note,
             clock=parts.clock,
         )
@@ -289,6 +290,7 @@ class Daemon:
         self._hotswap.tend()
         self._alert_watch.look()
         self._station.tend()
+        parts.collector.tend(is_idle=not parts.lanes.waiting_count)
         parts.health.watchdog(parts.progress.turn_count)
         if now_ns - self._heartbeat_ns >= HEARTBEAT_INTERVAL_NS:
             self._heartbeat_ns = now_ns

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,8 +19,8 @@ import numpy as np
 
 from config.load import ConfigError, load_credentials, settings_sha256
 from config.settings import Settings
-from daemon import latch
 from daemon.clock import Clock
+from daemon.collector import Collector
 from daemon.decisions import Decider, Model
 from daemon.dispatch import Dispatcher
 from daemon.effects import Note
@@ -34,6 +33,8 @@ from daemon.guard_opening import open_guard
 from daemon.health import Health
 from daemon.journal import Journal, JournalError, journal_directory
 from daemon.lanes import Lanes
+from daemon.latch_opening import take_over_latch
+from daemon.latency_watch import keep_to_cores
 from daemon.logs import Log
 from daemon.meta_memory import expert_names
 from daemon.metrics import Metrics
@@ -57,7 +58,6 @@ from daemon.warm_opening import recover_account
 from kernels.events import AccountState
 from kernels.units import Instrument
 from kernels.warmup import warm_up
-from risk.breaker import Breaker, BreakerState
 from strategy.bundle import Bundle, BundleError
 
 PAPER_ACCOUNT = "paper-account.log"
@@ -101,6 +101,7 @@ class Parts:
     dispatcher: Dispatcher
     exchange: Exchange | None
     event_log: EventLog | None
+    collector: Collector
     guard: GuardLink | None = None
     progress: Progress = field(default_factory=Progress)
 
@@ -211,15 +212,14 @@ async def _open(site: _Site) -> Parts:
     site.note("run_started", mode=settings.mode, venue=settings.venue)
     parts = await _wire(site, venue, instruments, journal, model, bundle, exchange, sha256)
     await recover_account(parts)
-    _take_over_latch(site, journal, parts.engine)
+    take_over_latch(journal.path.parent, parts.engine, site.note, site.clock.now_ns())
     parts.guard = await open_guard(parts, credentials)
     if parts.guard is not None:
         site.stack.push_async_callback(parts.guard.close)
         parts.dispatcher.call_guard = parts.guard.flatten
     warm_up()
     site.note("warm_up_finished")
-    gc.collect()
-    gc.freeze()  # what start-up built is never garbage: no later collection walks it again
+    _take_over_process(site, parts.collector)
     keeper = Supervisor(site.clock, site.log.note, site.generator)
     site.stack.push_async_callback(keeper.close)
     keeper.spawn_forever("keep warm", parts.gateway.keep_warm)
@@ -231,6 +231,16 @@ async def _open(site: _Site) -> Parts:
         keeper.spawn_forever("order socket", parts.gateway.socket.keep)
     await parts.feed.start()
     return parts
+
+
+def _take_over_process(site: _Site, collector: Collector) -> None:
+    """Collect garbage and choose cores ourselves from here on."""
+    collector.begin()
+    site.stack.callback(collector.close)
+    try:
+        keep_to_cores(site.settings.latency.cpu_affinity)
+    except ValueError as error:
+        raise StartRefused(str(error), EXIT_CONFIG) from error
 
 
 async def _check_key(site: _Site, venue: TapBinanceUsdm) -> None:
@@ -308,9 +318,8 @@ async def _wire(
         gateway=gateway,
         dispatcher=dispatcher,
         exchange=exchange,
-        event_log=_open_event_log(
-            site, journal, bundle, model.runtime, venue, instruments, opening
-        ),
+        event_log=_open_event_log(site, journal, bundle, model, venue, instruments, opening),
+        collector=Collector(clock, metrics.recorder("collect")),
     )
 
 
@@ -327,41 +336,11 @@ def _open_ways(
     return PaperLanes(*size, paper), None
 
 
-def _take_over_latch(site: _Site, journal: Journal, engine: Engine) -> None:
-    """Let the engine start where an earlier run was stopped by its breaker."""
-    directory = journal.path.parent
-    latched = latch.read(directory, site.clock.now_ns())
-    lifted = latch.offline_reason(directory)
-    if lifted is not None:
-        site.note("command_received", command="RESUME", reason=lifted, when="before this start")
-        engine.desk.forget_losses()
-    if latched.state is BreakerState.NORMAL:
-        _try_latch(site, directory, latched)
-    engine.desk.ladder.take_over(latched)
-    if latched.state is not BreakerState.NORMAL:
-        site.note(
-            "breaker_latched",
-            state=latched.state.name,
-            trigger=latched.trigger.value if latched.trigger else "",
-            since_ns=latched.since_ns,
-            reason=latched.reason,
-            lifted_by='metaensemble resume --reason "..."',
-        )
-
-
-def _try_latch(site: _Site, directory: Path, breaker: Breaker) -> None:
-    """Make sure that the latch can be written before there is anything to latch."""
-    try:
-        latch.write(directory, breaker, "daemon")
-    except latch.LatchError as error:
-        raise JournalError(str(error)) from error
-
-
 def _open_event_log(
     site: _Site,
     journal: Journal,
     bundle: Bundle,
-    runtime: str,
+    model: Model,
     venue: TapBinanceUsdm,
     instruments: tuple[Instrument, ...],
     opening: AccountState,
@@ -373,7 +352,7 @@ def _open_event_log(
             journal.path.parent,
             run_id=site.run_id,
             bundle=bundle,
-            runtime=runtime,
+            runtime=model.runtime,
             instruments=instruments,
             opening=opening,
             account=account_fingerprint(venue.account_id),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from daemon import (
     cli_alert,
     cli_backtest,
+    cli_bench,
     cli_feeds,
     cli_guard,
     cli_models,
@@ -174,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     _add_replay(commands)
-    _add_bench(commands)
+    cli_bench.register(lambda *words: _add(commands, *words))
     cli_feeds.register(
         cli_feeds.CommandTools(
             add=lambda *words: _add(commands, *words),
@@ -325,43 +326,6 @@ def _add_replay(commands: Commands) -> None:
     parser.set_defaults(command=_replay)
 
 
-def _add_bench(commands: Commands) -> None:
-    parser = _add(
-        commands,
-        "bench",
-        "what every stage costs on this machine, beside a baseline timed in the same rounds",
-        "metaensemble bench --only feed,features --json",
-    )
-    parser.add_argument(
-        "--only",
-        type=_stages,
-        default=(),
-        metavar="STAGES",
-        help="of feed, features, book, ensemble, gate, journal, matching; with commas",
-    )
-    parser.add_argument("--rounds", type=_rounds, default=7, metavar="N", help="3 to 99, 7 if left")
-    parser.add_argument(
-        "--capture", type=Path, metavar="FILE", help="fold this recording whole as well"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
-    parser.set_defaults(command=_bench)
-
-
-def _stages(text: str) -> tuple[str, ...]:
-    from daemon.bench.stage_names import parse_stages
-
-    try:
-        return parse_stages(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _rounds(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 3 <= int(text[:9]) <= 99):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of rounds: 3 to 99")
-    return int(text)
-
-
 def _settings(options: argparse.Namespace, assignments: Sequence[str]) -> Settings:
     from config.load import ConfigError, load_settings
 
@@ -477,24 +441,3 @@ def _replay(options: argparse.Namespace) -> int:
     from daemon import replay
 
     return replay.run(options.journal, options.run, as_json=options.json)
-
-
-def _bench(options: argparse.Namespace) -> int:
-    from daemon.bench.stage_names import chosen_stages
-    from daemon.kernel_cache import prepare
-
-    if options.capture is not None and not options.capture.is_file():
-        raise Refusal(f"--capture {options.capture}: no such file")
-    prepare()
-    from daemon.bench import command
-
-    asked = command.BenchOptions(
-        only=chosen_stages(options.only, options.capture is not None),
-        rounds=options.rounds,
-        capture=options.capture,
-        as_json=options.json,
-    )
-    try:
-        return command.run(asked)
-    except command.BenchRefusedError as error:
-        raise Refusal(str(error)) from None

@@ -179,6 +179,7 @@ _ROWS: tuple[tuple[str, str, Severity, bool, str], ...] = (
     ("alert_tried", "ME621", "info", True, "somebody tries whether alerts arrive"),
     ("log_repeated", "ME622", "info", False, "the same line came more often than it was written"),
     ("cpu_high", "ME620", "warning", True, "the process uses nearly a whole core"),
+    ("latency_high", "ME623", "warning", True, "a stage took longer than its budget"),
     ("memory_high", "ME608", "warning", True, "the process uses more memory than promised"),
 )
 

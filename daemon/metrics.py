@@ -28,9 +28,10 @@ STAGES: tuple[str, ...] = (
     "data_age",
     "answer_ws",
     "answer_rest",
+    "collect",
 )
 """The stages of one tick, in the order of every report; ``answer_*`` are round trips of requests
-about orders, by the way they took."""
+about orders, by the way they took, ``collect`` is garbage, between two turns."""
 
 _EXACT_BITS = 7
 _HALF_COUNT = 1 << (_EXACT_BITS - 1)
@@ -166,6 +167,20 @@ class Histogram:
             (_lowest((place + 1) * step) - 1, counts[place])
             for place in range(held[0], held[-1] + 1)
         ]
+
+    def copy(self) -> Histogram:
+        """Return another histogram with the same counts."""
+        twin = Histogram()
+        twin._buckets = self._buckets.copy()
+        twin.max_ns = self.max_ns
+        return twin
+
+    def since(self, earlier: Histogram) -> Histogram:
+        """Return what was recorded since ``earlier`` was copied; its largest is that of all."""
+        recent = Histogram()
+        recent._buckets = [a - b for a, b in zip(self._buckets, earlier._buckets, strict=True)]
+        recent.max_ns = self.max_ns
+        return recent
 
     def merge(self, other: Histogram) -> None:
         """Add the counts of another histogram to this one."""

@@ -12,6 +12,7 @@ from config.settings import MetaLearningSettings, Settings
 from daemon.clock import Clock
 from daemon.effects import Note
 from daemon.journal import journal_directory
+from daemon.model_panel import hold
 from daemon.model_store import DIRECTORY, read_records
 from daemon.rollout import Model
 from kernels.events import REGIMES
@@ -19,8 +20,9 @@ from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES, Feat
 from strategy import ensemble, observation
 from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, BundleError
 from strategy.bundle import load as load_bundle
-from strategy.learning.forecasts import Forecast, apply_forecast
+from strategy.learning.forecasts import Forecast, step_into_row
 from strategy.meta_learner import MetaLearner, Outlook
+from strategy.observation import CLIP, FORECAST_NAMES
 from strategy.quality import StrangenessScale
 from strategy.regime_filter import RegimeFilter
 from strategy.regime_tracker import crisis_level_of
@@ -90,12 +92,15 @@ def warm_meta_learner(model: Model) -> None:
     """Compile forecast and meta-learner by letting them see a few bars of nothing."""
     forecast = model.forecast
     if forecast is not None:
-        apply_forecast(forecast, np.zeros((1, len(forecast.weight_F))))
+        fixed = (forecast.weight_F, forecast.scale, forecast.slow_scale, forecast.decay)
+        row_F = np.zeros(len(forecast.weight_F) + len(FORECAST_NAMES), np.float32)
+        step_into_row(*fixed, 0.0, CLIP, row_F)
     features = FeatureEngine(DEFAULT_FEATURE_NAMES, WARM_BAR_NS, 0.1, 0.001)
     learner = MetaLearner(
         model.agent_names, model.regime_filter, MetaLearningSettings(), WARM_BAR_NS
     )
     agents = len(model.agent_names)
+    hold(np.ones(agents, np.int64), np.ones(agents, np.bool_), np.ones(agents, np.int64))
     for bar in range(WARM_BARS):
         features.on_quote(bar * WARM_BAR_NS, 1_000 + bar % 2, 1, 1_002 + bar % 2, 1)
         features.close_bars(bar * WARM_BAR_NS)

@@ -102,6 +102,7 @@ class Runtime:
             given.held_BA[:] = FLAT
             for _ in range(WARM_UP_CALLS):
                 self._run_script(given)
+            self.decide(given.obs_BF, given.held_BA)  # what looks at questions and answers
         if self._compiled is not None and self._is_open and stopwatch_ns is not None:
             given, compiled = self._input(rows_max), self._compiled
             script_ns = _typical_ns(lambda: self._run_script(given), stopwatch_ns)

@@ -7,17 +7,18 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from daemon.bench.bench_history import keep, read_history, regressions
 from daemon.bench.bench_report import as_document, print_page
 from daemon.bench.machine import describe_machine, load_average, why_void
 from daemon.bench.stopwatch import Stage, StageResult, count_steps, run_stage
 from daemon.clock import SystemClock, stopwatch_ns
-from daemon.exit_codes import EXIT_DONE
+from daemon.exit_codes import EXIT_DONE, EXIT_FAILED
 from kernels.warmup import warm_up
 
 FRAMES = 6_000
@@ -29,23 +30,29 @@ class BenchRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
-    """What is asked for: stages by name, rounds, a recording, and the form of the answer."""
+    """What is asked for: stages by name, rounds, a recording, earlier runs, form of the answer."""
 
     only: tuple[str, ...]
     rounds: int
     capture: Path | None
+    history: Path | None
     as_json: bool
 
 
 def run(options: BenchOptions) -> int:
-    """Time everything and print it; BenchRefusedError for a capture that cannot be used."""
+    """Time everything and print it; BenchRefusedError for a capture that cannot be used.
+
+    With a history EXIT_FAILED where a form became slower, and HistoryError for a broken one. A run
+    on a busy machine is neither kept nor held against anything.
+    """
+    machine = describe_machine()
+    earlier = read_history(options.history, asdict(machine)) if options.history else []
     warm_up()
     loads_before = load_average()
     console = Console(stderr=True)
     with _progress(console) as announce:
         results = asyncio.run(_measure(options, announce))
     loads_after = load_average()
-    machine = describe_machine()
     void = why_void(loads_before[0], loads_after[0], machine.cores_usable, results)
     loads = (loads_before, loads_after)
     document = as_document(machine, results, options.rounds, loads, void)
@@ -53,7 +60,15 @@ def run(options: BenchOptions) -> int:
         print(json.dumps(document))
     else:
         print_page(Console(), document, results)
-    return EXIT_DONE
+    if options.history is None or void:
+        return EXIT_DONE
+    slower = regressions(earlier, document)
+    for each in slower:
+        print(f"slower: {each}", file=sys.stderr)
+    if not slower:
+        keep(options.history, document, SystemClock().now_ns())
+    print(f"held against {len(earlier)} earlier runs in {options.history}", file=sys.stderr)
+    return EXIT_FAILED if slower else EXIT_DONE
 
 
 Announce = Callable[[str, int], Callable[[], object]]

@@ -15,6 +15,7 @@ from config.settings import Settings
 from daemon.alert_watch import AlertWatch
 from daemon.alerts import MB, Finding, RecentEquity, Standing, look_back, regime_stability
 from daemon.clock import ManualClock
+from daemon.metrics import Metrics
 from daemon.note import Note
 from kernels.units import E8
 from tests.fakes.recorded_run import make_engine
@@ -147,7 +148,7 @@ def test_instruments_stand_apart() -> None:
 
 def test_watch_looks_with_every_sample_and_measures_cpu_between_checks() -> None:
     """A change is heard within one sample; what a core spent counts over a whole interval."""
-    clock, notes = ManualClock(), list[Note]()
+    clock, notes, metrics = ManualClock(), list[Note](), Metrics()
     spent_s, memory = [0.0], [0]
     settings = Settings(alerts=AlertSettings(check_interval_ms=60_000, sample_interval_ms=10_000))
     engine = make_engine()
@@ -155,6 +156,7 @@ def test_watch_looks_with_every_sample_and_measures_cpu_between_checks() -> None
         settings,
         engine,
         tuple(market.instrument for market in engine.markets),
+        metrics=metrics,
         note=notes.append,
         clock=clock,
         memory_bytes=lambda: memory[0],
