@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class Tally:
     runs: int = 0
     injected: int = 0
     harmless: int = 0
+    at_end: int = 0
     unprovable: int = 0
     mattered: int = 0
     detected: int = 0
@@ -30,16 +31,35 @@ class Tally:
     wrong_in_bound: int = 0
     wrong_outside: list[str] = field(default_factory=list)
     trades_wrong: list[str] = field(default_factory=list)
+    frames: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Add what another one counted."""
+        for each in fields(self):
+            mine, theirs = getattr(self, each.name), getattr(other, each.name)
+            total = max(mine, theirs) if each.name == "worst_ns" else mine + theirs
+            setattr(self, each.name, total)
 
 
-def spoil(recording: Recording, kind: str, seed: int, tally: Tally) -> None:
-    """Spoil one recording in one way, replay it and add to the tally."""
+def spoil(
+    recording: Recording, kind: str, seed: int, tally: Tally, stretch_ns: int | None = None
+) -> None:
+    """Spoil one recording in one way, replay it and add to the tally.
+
+    With ``stretch_ns`` only so much of it is replayed, from one of its openings on that the seed
+    draws; the rule of one frame in a thousand and all bounds are the same.
+    """
     generator = np.random.default_rng((seed, sorted(MUTATIONS).index(kind)))
+    if stretch_ns is not None and stretch_ns < recording.duration_ns:
+        last_ns = recording.duration_ns - stretch_ns
+        count = sum(at_ns <= last_ns for at_ns, _ in recording.openings)
+        recording = recording.stretch(int(generator.integers(count)), stretch_ns)
     sent, injections = MUTATIONS[kind](recording.frames, generator, recording.instrument)
     replayed = run_virtual(replay(recording, sent, audit_interval_s=AUDIT_INTERVAL_S, seed=seed))
     witness = replayed.witness
     where = f"{kind} seed {seed}"
     tally.runs += 1
+    tally.frames += len(sent)
     tally.decisions += witness.decision_count
     late_count = replayed.feed.counters.late_count
     for injection in injections:
@@ -62,8 +82,11 @@ def _weigh(
     where: str,
 ) -> int:
     """Judge one injection; return how many late quotes it explains."""
-    if injection.duty is Duty.NONE or injection.until_ns > recording.duration_ns:
+    if injection.duty is Duty.NONE:
         tally.harmless += 1
+        return 0
+    if injection.until_ns > recording.duration_ns:
+        tally.at_end += 1  # the recording ends before the bound does
         return 0
     if injection.duty is Duty.UNPROVABLE:
         tally.unprovable += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from collections import deque
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -43,6 +44,9 @@ class _JumpingSelector(selectors.BaseSelector):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """A loop that sleeps by setting its clock forward."""
 
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+
     def __init__(self) -> None:
         """Start at time zero."""
         self._jumping = _JumpingSelector()
@@ -51,6 +55,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the seconds slept so far."""
         return self._jumping.now_s
+
+    def skip(self, seconds: float) -> bool:
+        """Let time pass in which nothing is due; False, and no time passed, where something is.
+
+        Half of a replay was spent on going round the loop to find nothing.
+        """
+        until_s = self._jumping.now_s + seconds
+        if self._ready or (self._scheduled and self._scheduled[0].when() <= until_s):
+            return False
+        self._jumping.now_s = until_s
+        return True
 
 
 class VirtualClock:

@@ -10,8 +10,9 @@ import asyncio
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -40,7 +41,9 @@ from kernels.events import (
 )
 from kernels.features import DEFAULT_FEATURE_NAMES
 from kernels.units import Instrument
-from tests.fakes.virtual_time import VirtualClock
+from tests.fakes.virtual_time import VirtualClock, VirtualTimeLoop
+
+Timed = TypeVar("Timed")
 
 NS_PER_MS = 1_000_000
 REST_S = 0.02
@@ -49,6 +52,8 @@ REST_S = 0.02
 MARK_INTERVAL_S = 1.0
 DECIDE_NS = 50 * NS_PER_MS
 LEVELS_COMPARED = 200
+EVERY_LEVEL = 2**31
+DIFFS_PER_OPENING = 50
 LAG_NS = 5 * NS_PER_MS
 """Transport time of the fastest frame after the recording's own clock difference is taken out."""
 
@@ -63,9 +68,13 @@ class Sent:
     at: int
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class Recording:
-    """A recording, read once: frames as they arrived, and what they prove."""
+    """A recording, read once: frames as they arrived, and what they prove.
+
+    ``openings`` are moments, in nanoseconds since the first frame, and the whole book of each: a
+    stretch of the recording can begin there as if it were one of its own.
+    """
 
     instrument: Instrument
     frames: list[Sent]
@@ -75,11 +84,31 @@ class Recording:
     diffs: list[tuple[int, DepthDiff]] = field(default_factory=list)
     trades: list[tuple[int, Trade]] = field(default_factory=list)
     book_by_id: dict[int, bytes] = field(default_factory=dict)
+    openings: list[tuple[int, DepthSnapshot]] = field(default_factory=list)
 
     @property
     def duration_ns(self) -> int:
         """From the first frame to the last."""
         return self.frames[-1].due_ns
+
+    def stretch(self, opening: int, duration_ns: int) -> Recording:
+        """Cut out so much of what follows an opening; texts and truth are shared."""
+        from_ns, snapshot = self.openings[opening]
+        until_ns = from_ns + duration_ns
+        return Recording(
+            instrument=self.instrument,
+            frames=[
+                replace(frame, due_ns=frame.due_ns - from_ns)
+                for frame in self.frames
+                if from_ns < frame.due_ns <= until_ns
+            ],
+            base_ns=self.base_ns + from_ns,
+            snapshot=snapshot,
+            snapshot_due_ns=0,
+            diffs=_between(self.diffs, from_ns, until_ns),
+            trades=_between(self.trades, from_ns, until_ns),
+            book_by_id=self.book_by_id,
+        )
 
 
 def read_recording(lines: Sequence[bytes], instrument: Instrument) -> Recording:
@@ -133,13 +162,38 @@ def normalizer_of(instrument: Instrument) -> Normalizer:
     return SpotNormalizer((instrument,)) if is_pair(instrument) else Normalizer((instrument,))
 
 
+def _between(rows: Sequence[tuple[int, Timed]], from_ns: int, until_ns: int) -> list[Any]:
+    """Keep what came after one moment and not after another, counted from the first."""
+    return [(due_ns - from_ns, each) for due_ns, each in rows if from_ns < due_ns <= until_ns]
+
+
 def _fold(recording: Recording) -> None:
     book = Book()
     book.load(recording.snapshot)
-    for _, diff in recording.diffs:
+    for due_ns, diff in recording.diffs:
         if diff.last_update_id >= recording.snapshot.last_update_id:
             book.apply(diff)
             recording.book_by_id[diff.last_update_id] = digest(book)
+            if len(recording.book_by_id) % DIFFS_PER_OPENING == 0:
+                recording.openings.append((due_ns, _whole(book, diff)))
+
+
+def _whole(book: Book, diff: DepthDiff) -> DepthSnapshot:
+    """Take the book as it is after a change."""
+    return DepthSnapshot(
+        instrument=diff.instrument,
+        event_ns=diff.event_ns,
+        received_ns=diff.received_ns,
+        last_update_id=diff.last_update_id,
+        bid_levels_n2=book.levels(Side.BUY, EVERY_LEVEL).copy(),
+        ask_levels_n2=book.levels(Side.SELL, EVERY_LEVEL).copy(),
+    )
+
+
+@lru_cache(maxsize=2**18)
+def _text(write: Callable[[int], str], steps: int) -> str:
+    """Print a number of steps; a book repeats its prices from one answer to the next."""
+    return write(steps)
 
 
 def digest(book: Book) -> bytes:
@@ -235,7 +289,7 @@ class VirtualVenue:
 
         def rows(side: Side) -> list[list[str]]:
             return [
-                [instrument.price_text(ticks), instrument.quantity_text(lots)]
+                [_text(instrument.price_text, ticks), _text(instrument.quantity_text, lots)]
                 for ticks, lots in book.levels(side, int(request["limit"])).tolist()
             ]
 
@@ -284,7 +338,7 @@ class VirtualVenue:
         }
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class Witness:
     """What a daemon would have seen and decided on, and whether the truth agrees.
 
@@ -318,6 +372,11 @@ class Witness:
             elif isinstance(event, FeedStatus):
                 state.on_status(event)
                 self.statuses.append((now_ns, event.verdict, event.reason))
+        self.decide(now_ns)
+
+    def decide(self, now_ns: int) -> None:
+        """Decide where that is allowed and due, and hold the book of the decision to the truth."""
+        state = self.state
         if state.verdict is Verdict.OK and now_ns - self.last_decision_ns >= DECIDE_NS:
             self.last_decision_ns = now_ns
             self.decision_count += 1
@@ -366,13 +425,18 @@ async def replay(
         generator=np.random.default_rng(seed),
     )
     loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
     await feed.start()
     marking = asyncio.create_task(_mark(venue, clock))
     for cut_ns in cuts_ns:
         loop.call_later(cut_ns / 1e9, venue.cut, "public")
     for frame in sent:
         while (wait_ns := frame.due_ns - venue.elapsed_ns()) > 0:
-            await asyncio.sleep(min(wait_ns, DECIDE_NS) / 1e9)
+            wait_s = min(wait_ns, DECIDE_NS) / 1e9
+            if loop.skip(wait_s):
+                witness.decide(venue.elapsed_ns())
+                continue
+            await asyncio.sleep(wait_s)
             witness.take(lanes.drain(1_000_000), venue.elapsed_ns())
         venue.deliver("public", frame.text)
         witness.take(lanes.drain(1_000_000), venue.elapsed_ns())
