@@ -66,20 +66,22 @@ def _write_inputs(state: NDArray[np.float64], index: int, close: float) -> int:
         spread_bps = state[at.BAR_SPREAD_SUM_BPS] / state[at.BAR_QUOTES]
     state[bar + win.IN_SPREAD] = spread_bps
     state[bar + win.IN_INDEX] = index
+    win.derive_inputs(state[bar : bar + win.IN_WIDTH])
     return bar
 
 
 @njit
-def _write_returns(state: NDArray[np.float64], index: int) -> None:
+def _write_returns(state: NDArray[np.float64], bar: int, index: int) -> None:
     if index >= 1:
-        put(state, at.RETURN_1_BPS, BPS_PER_UNIT * log_return(state, index, 1))
+        put(state, at.RETURN_1_BPS, BPS_PER_UNIT * state[bar + win.IN_RETURN])
     if index >= 5:
-        put(state, at.RETURN_5_BPS, BPS_PER_UNIT * log_return(state, index, 5))
+        put(state, at.RETURN_5_BPS, BPS_PER_UNIT * state[bar + win.IN_RETURN_5])
     if index >= 10:
-        second = log_return(state, index, 10) - log_return(state, index, 5)
-        put(state, at.ACCELERATION_5_BPS, BPS_PER_UNIT * (log_return(state, index, 5) - second))
+        newest = state[bar + win.IN_RETURN_5]
+        before = log_return(state, index, 10) - newest
+        put(state, at.ACCELERATION_5_BPS, BPS_PER_UNIT * (newest - before))
     if index >= 20:
-        put(state, at.RETURN_20_BPS, BPS_PER_UNIT * log_return(state, index, 20))
+        put(state, at.RETURN_20_BPS, BPS_PER_UNIT * state[bar + win.IN_RETURN_20])
 
 
 @njit
@@ -190,10 +192,9 @@ def close_bar(state: NDArray[np.float64]) -> None:
     bar = _write_inputs(state, index, close)
     window_index = index - at.LAG_BARS
     if window_index >= 0:
-        win.single_record(state, bar, at.SINGLE)
-        win.slide_window(state, int(state[at.SHORT_AT]), window_index, at.SINGLE)
-        win.slide_window(state, int(state[at.LONG_AT]), window_index, at.SINGLE)
-    _write_returns(state, index)
+        win.slide_window(state, int(state[at.SHORT_AT]), window_index, bar)
+        win.slide_window(state, int(state[at.LONG_AT]), window_index, bar)
+    _write_returns(state, bar, index)
     _average_prices(state, bar, bars)
     _average_ranges(state, bar, bars)
     _average_references(state)

@@ -172,10 +172,7 @@ STOCHASTIC_COUNT = 148
 CLOSES = 160
 CLOSES_CAPACITY = 32
 
-# Scratch records of the window machinery (kernels.feature_windows).
-SINGLE = 192
-SCRATCH = 240
-VARIABLE_PART = 288
+VARIABLE_PART = 192
 
 FAST_BARS = 5.0
 """Time constant of the fast decayed sums, in bars."""

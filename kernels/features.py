@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -36,8 +37,9 @@ from kernels.feature_catalogue import (
     short_bars,
 )
 from kernels.feature_windows import IN_WIDTH, window_size
+from kernels.jit import FLOAT, FLOATS, INTEGER, INTEGERS, direct
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the state's layout."""
 
 WINDOW_BARS_MIN = 10
@@ -112,6 +114,16 @@ def schema_sha256(names: tuple[str, ...]) -> str:
     return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
 
 
+@cache
+def _entries() -> tuple[Callable[..., None], ...]:
+    """Compile, or load, what an engine calls at every event: quote, trade, book, mark."""
+    quote = direct(events.on_quote, FLOATS, *[INTEGER] * 5)
+    trade = direct(events.on_trade, FLOATS, *[INTEGER] * 4)
+    depth = direct(events.on_book, FLOATS, INTEGERS)
+    mark = direct(events.on_mark, FLOATS, INTEGER, FLOAT)
+    return quote, trade, depth, mark
+
+
 class FeatureEngine:
     """The features of one instrument, kept up to date event by event in one flat vector.
 
@@ -143,6 +155,7 @@ class FeatureEngine:
             if not (math.isfinite(size) and size > 0.0):
                 raise ValueError(f"tick and lot size must be positive, not {size}")
         self.names = names
+        self._apply_quote, self._apply_trade, self._apply_book, self._apply_mark = _entries()
         self._features = tuple(FEATURES[name] for name in names)
         self._bars_needed = max(f.bars_needed(window_bars) for f in self._features)
         self._slots_needed = tuple(
@@ -162,7 +175,7 @@ class FeatureEngine:
         """Apply one best bid and ask."""
         if self._custom:
             self._close_with_custom(received_ns)
-        events.on_quote(self.state, received_ns, bid_ticks, bid_lots, ask_ticks, ask_lots)
+        self._apply_quote(self.state, received_ns, bid_ticks, bid_lots, ask_ticks, ask_lots)
         if self._custom:
             self._run_custom("quote")
 
@@ -172,15 +185,15 @@ class FeatureEngine:
         """Apply one public trade; sign +1: the buyer was the aggressor."""
         if self._custom:
             self._close_with_custom(received_ns)
-        events.on_trade(self.state, received_ns, price_ticks, quantity_lots, int(aggressor_sign))
+        self._apply_trade(self.state, received_ns, price_ticks, quantity_lots, aggressor_sign)
 
     def on_book(self, book: Book) -> None:
         """Read the depth features off a book."""
-        events.on_book(self.state, book.state)
+        self._apply_book(self.state, book.state)
 
     def on_mark(self, mark_ticks: int, funding_rate_frac: float) -> None:
         """Apply the venue's mark price and funding rate."""
-        events.on_mark(self.state, mark_ticks, funding_rate_frac)
+        self._apply_mark(self.state, mark_ticks, funding_rate_frac)
 
     def close_bars(self, now_ns: int) -> None:
         """Close every bar whose end is not after ``now_ns``; repeating it changes nothing."""

@@ -46,6 +46,27 @@ def njit_reordered(function: F) -> F:
     return _compile(function, {"contract", "reassoc"})
 
 
+FLOATS = numba.types.float64[::1]
+INTEGERS = numba.types.int64[::1]
+FLOAT = numba.types.float64
+INTEGER = numba.types.int64
+
+
+def direct(kernel: F, *parameters: Any) -> F:
+    """Return a kernel's own entry for parameters of these types, past the choice among types.
+
+    A call from Python then costs 200 ns instead of 325 (a quote, five integers and a state). The
+    caller vouches for the types: of an array only the width of its numbers is still looked at, and
+    a float is cut to an integer. Plain Python stays as it is.
+    """
+    compiled: Any = kernel
+    if not hasattr(compiled, "compile"):
+        return kernel
+    compiled.compile(parameters)
+    entry: F = compiled.overloads[parameters].entry_point
+    return entry
+
+
 def _compile(function: F, fastmath: bool | set[str]) -> F:
     policy: Any = numba.njit(cache=CACHE_ON_DISK, error_model="numpy", fastmath=fastmath)
     compiled: F = policy(function)  # numba names its own type; callers keep the kernel's signature

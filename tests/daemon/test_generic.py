@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,3 +175,5 @@ def test_the_table_of_exchanges_is_ccxts_own() -> None:
     assert [row[0] for row in rows] == list(SHOWN)
     assert all(row[1] == "yes" for row in rows)
     assert {cell for row in rows for cell in row[1:]} <= {"yes", "no", "?", "raw"}
+    shown = "\n".join(table[: 2 + len(SHOWN)])
+    assert shown in (Path(__file__).parents[2] / "README.md").read_text()

@@ -30,9 +30,9 @@ def slide(state: Floats, bars: int, index: int, inputs_i: Floats) -> Floats:
     """Push one bar and return the result record."""
     start = at.VARIABLE_PART + (index % bars) * win.IN_WIDTH
     state[start : start + win.IN_WIDTH] = inputs_i
-    win.single_record(state, start, at.SINGLE)
+    win.derive_inputs(state[start : start + win.IN_WIDTH])
     window_at = at.VARIABLE_PART + bars * win.IN_WIDTH
-    win.slide_window(state, window_at, index, at.SINGLE)
+    win.slide_window(state, window_at, index, start)
     result = win.result_of(window_at)
     return state[result : result + win.WIDTH]
 

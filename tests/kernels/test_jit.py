@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from kernels import feature_windows
-from kernels.jit import sources_sha256
+from kernels.jit import FLOATS, direct, sources_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,6 +82,18 @@ def test_stamp_follows_imports(tmp_path: Path) -> None:
     assert stamp() == first
     (room / "c.py").write_text("X = 2\n")
     assert stamp() != first
+
+
+def test_a_direct_entry_is_the_same_kernel() -> None:
+    """Past the choice of types a kernel gives the same, and still refuses narrower numbers."""
+    copy_floats = direct(feature_windows.copy_record, FLOATS, FLOATS)
+    source, target = np.arange(50.0), np.zeros(50)
+    copy_floats(source, target)
+    assert target[: feature_windows.WIDTH].tolist() == list(range(feature_windows.WIDTH))
+    assert not target[feature_windows.WIDTH :].any()
+    if os.environ.get("NUMBA_DISABLE_JIT") != "1":
+        with pytest.raises(TypeError, match="unbox array"):
+            copy_floats(source.astype(np.float32), target)
 
 
 def test_own_kernels_carry_the_stamp() -> None:

@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kernels import feature_slots
 from kernels.features import (
     DEFAULT_FEATURE_NAMES,
     FEATURES,
     FeatureEngine,
-    register_feature,
     schema_sha256,
     unregister_feature,
 )
-from kernels.jit import njit
 
+README = Path(__file__).parents[2] / "README.md"
 INTERVAL_NS = 1_000_000_000
 NAMES = (*DEFAULT_FEATURE_NAMES, "rsi_14_of_price")
 
 
 @pytest.fixture
-def names() -> Iterator[tuple[str, ...]]:
-    """Register the README's example for one test."""
-
-    @register_feature(
-        "rsi_14_of_price",
-        unit="0..100",
-        group="oscillators",
-        summary="100 gain/(gain + loss) of Wilder means of price changes",
-        source="Wilder 1978",
-        bars=15,
-        memory_floats=4,
-    )
-    @njit
-    def rsi_14_of_price(state, memory):  # type: ignore[no-untyped-def]  # as a user writes it
-        close = state[feature_slots.CLOSE_TICKS]
-        change, memory[0] = close - memory[0], close
-        memory[3] += 1.0
-        if memory[3] > 1.0:
-            weight = max(1.0 / 14.0, 1.0 / (memory[3] - 1.0))
-            memory[1] += (max(change, 0.0) - memory[1]) * weight
-            memory[2] += (max(-change, 0.0) - memory[2]) * weight
-        return 100.0 * memory[1] / max(memory[1] + memory[2], 1e-12)
-
+def names(tmp_path: Path) -> Iterator[tuple[str, ...]]:
+    """Run the README's example, as it stands there, for one test."""
+    section = README.read_text().partition("## A feature of your own\n")[2]
+    code = section.partition("```python\n")[2].partition("```")[0]
+    path = tmp_path / "own_feature.py"  # a file: compiled kernels want a place for their cache
+    path.write_text(code)
+    runpy.run_path(str(path))
     yield NAMES
     unregister_feature("rsi_14_of_price")
 

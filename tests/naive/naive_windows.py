@@ -29,7 +29,7 @@ def naive_record(bars_ni: Floats) -> Floats:
     centred = {at: x - np.mean(x) for at, x in series.items()}
     for at, x in series.items():
         out[at] = np.mean(x)
-        out[at + 1] = np.sum(centred[at] ** 2)
+        out[at + win.MEANS] = np.sum(centred[at] ** 2)
     time = np.arange(len(bars_ni)) - (len(bars_ni) - 1) / 2
     change = centred[win.MEAN_RETURN]
     out[win.THIRD_RETURN] = np.sum(change**3)
@@ -86,11 +86,12 @@ def natural_scale(bars_ni: Floats) -> Floats:
     )
     for field, column in pairs:
         scale[field] = largest[column]
-        scale[field + 1] = count * spread(column) ** 2
+        scale[field + win.MEANS] = count * spread(column) ** 2
     change = spread(win.IN_RETURN)
     scale[win.THIRD_RETURN] = count * change**3
     scale[win.FOURTH_RETURN] = count * change**4
-    scale[win.SUM_BIPOWER : win.SUM_UP] = count * float(np.max(largest[: win.IN_HIGH])) ** 2
+    squared = [win.IN_RETURN, win.IN_RETURN_BEFORE, win.IN_RANGE, win.IN_BODY]
+    scale[win.SUM_BIPOWER : win.SUM_UP] = count * float(np.max(largest[squared])) ** 2
     scale[win.SUM_NOTIONAL] = count * largest[win.IN_NOTIONAL]
     scale[win.CROSS_TIME_PRICE] = count**2 * spread(win.IN_PRICE)
     scale[win.CROSS_BEFORE_RETURN] = count * spread(win.IN_RETURN_BEFORE) * change
