@@ -10,13 +10,15 @@ ask lots, ``capacity`` entries each.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.events import DepthDiff, DepthSnapshot, Side
-from kernels.jit import njit
+from kernels.jit import INTEGER, INTEGERS, LEVELS, direct, njit
 
 CAPACITY = 0
 BID_COUNT = 1
@@ -226,10 +228,16 @@ def new_state(capacity: int) -> NDArray[np.int64]:
 
 
 def as_levels(levels_n2: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return rows the kernels accept without compiling again: int64, C order, writable."""
-    if levels_n2.dtype == np.int64 and levels_n2.flags.carray:
+    """Return rows the kernels can take as they are: int64, two columns, C order, writable."""
+    if levels_n2.dtype == np.int64 and levels_n2.ndim == 2 and levels_n2.flags.carray:
         return levels_n2
     return np.array(levels_n2, dtype=np.int64, order="C").reshape(-1, 2)
+
+
+@cache
+def _entries() -> tuple[Callable[..., bool], Callable[..., tuple[int, int, int, int]]]:
+    """Compile, or load, what a book calls at every change: apply levels, read the touch."""
+    return direct(apply_levels, INTEGERS, LEVELS, LEVELS, INTEGER), direct(best_levels, INTEGERS)
 
 
 class Book:
@@ -239,11 +247,12 @@ class Book:
     kernels (layout in the module's docstring); it is never replaced.
     """
 
-    __slots__ = ("state",)
+    __slots__ = ("_apply_levels", "_best_levels", "state")
 
     def __init__(self, capacity: int = 4096) -> None:
         """Hold at most ``capacity`` levels a side; the farthest are dropped beyond."""
         self.state = new_state(capacity)
+        self._apply_levels, self._best_levels = _entries()
 
     def load(self, snapshot: DepthSnapshot) -> None:
         """Replace everything by a snapshot; ValueError, and nothing changed, for a bad level.
@@ -264,11 +273,11 @@ class Book:
 
     def best(self) -> tuple[int, int, int, int]:
         """Return bid_ticks, bid_lots, ask_ticks, ask_lots; zeros for an empty side."""
-        return best_levels(self.state)
+        return self._best_levels(self.state)
 
     def is_crossed(self) -> bool:
         """Say whether both sides exist and the best bid is at or above the best ask."""
-        bid_ticks, bid_lots, ask_ticks, ask_lots = best_levels(self.state)
+        bid_ticks, bid_lots, ask_ticks, ask_lots = self._best_levels(self.state)
         return bid_lots > 0 and ask_lots > 0 and bid_ticks >= ask_ticks
 
     def levels(self, side: Side, count: int) -> NDArray[np.int64]:
@@ -304,14 +313,14 @@ class Book:
         """Venue id of the newest change applied, 0 before any."""
         return int(self.state[LAST_UPDATE_ID])
 
-    @staticmethod
     def _apply(
+        self,
         state: NDArray[np.int64],
         bid_levels_n2: NDArray[np.int64],
         ask_levels_n2: NDArray[np.int64],
         last_update_id: int,
     ) -> None:
-        if not apply_levels(
+        if not self._apply_levels(
             state, as_levels(bid_levels_n2), as_levels(ask_levels_n2), last_update_id
         ):
             raise ValueError(

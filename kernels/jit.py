@@ -48,7 +48,10 @@ def njit_reordered(function: F) -> F:
 
 FLOATS = numba.types.float64[::1]
 INTEGERS = numba.types.int64[::1]
+LEVELS = numba.types.int64[:, ::1]
+BYTES = numba.types.uint8[::1]
 FLOAT = numba.types.float64
+FLAG = numba.types.boolean
 INTEGER = numba.types.int64
 
 

@@ -6,10 +6,13 @@ numbers of them costs more than everything else that happens to the frame.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.jit import njit
+from kernels.jit import BYTES, FLAG, INTEGER, LEVELS, direct, njit
 from kernels.units import Instrument
 
 MALFORMED = -1
@@ -40,7 +43,7 @@ def parse_levels(
     number of them, at least one.
     """
     levels_n2 = np.empty((max(text.count(b"[") - 1, 0), 2), dtype=np.int64)
-    count = read_levels(
+    count = _read()(
         np.frombuffer(text, dtype=np.uint8),
         instrument.tick_size_e8,
         instrument.lot_size_e8,
@@ -50,6 +53,12 @@ def parse_levels(
     if count < 0:
         raise LevelsError(f"{instrument.symbol}: {_REASONS[count]}")
     return levels_n2
+
+
+@cache
+def _read() -> Callable[..., int]:
+    """Compile, or load, the reader of a side."""
+    return direct(read_levels, BYTES, INTEGER, INTEGER, FLAG, LEVELS)
 
 
 @njit
