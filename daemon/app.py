@@ -29,7 +29,7 @@ from daemon.assembly import VENUE_ERRORS, Parts, StartRefused, assemble
 from daemon.clock import Clock, SystemClock
 from daemon.control import Control
 from daemon.dashboard.station import Station
-from daemon.effects import Effect, Note
+from daemon.effects import Answers, Note
 from daemon.exit_codes import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED
 from daemon.guard_link import GuardError
 from daemon.hotswap import HotSwap
@@ -47,6 +47,7 @@ from kernels.events import (
     Command,
     CommandName,
     DrainEnd,
+    Event,
     OrderStatus,
     SettingsChanged,
 )
@@ -229,11 +230,12 @@ class Daemon:
             parts.event_log.put_state(parts.engine)
         while not self._stop_reason:
             await parts.lanes.wait(TICK_S)
-            self._turn()
+            folded = self._fold()
+            await asyncio.sleep(0)  # orders leave, and a full lane must not starve the sockets
+            self._keep(*folded)
             self._tend()
-            await asyncio.sleep(0)  # a lane that never empties must not starve the sockets
 
-    def _turn(self) -> None:
+    def _fold(self) -> tuple[list[Event], Answers]:
         """Drain once: fold everything that waits, then let the engine decide."""
         parts = self.parts
         parts.progress.turn_count += 1
@@ -244,7 +246,7 @@ class Daemon:
         if overdue is not None:
             events.insert(0, overdue)  # whoever stood still must know it before anything else
         step, carry_out = parts.engine.step, parts.dispatcher.carry_out
-        answers: list[tuple[int, tuple[Effect, ...]]] = []
+        answers: Answers = []
         for place, event in enumerate(events):
             effects = step(event)
             if isinstance(event, AccountEvent):
@@ -267,8 +269,15 @@ class Daemon:
         if effects:
             carry_out(effects, origin_ns)
             answers.append((len(events), effects))
-        if parts.event_log is not None:
-            parts.event_log.put([*events, end], answers, parts.engine)
+        return [*events, end], answers
+
+    def _keep(self, events: list[Event], answers: Answers) -> None:
+        """Record a turn, and a state where one is due."""
+        parts, log = self.parts, self.parts.event_log
+        if log is not None:
+            log.put(events, answers, parts.engine)
+            if log.is_state_due() and not parts.lanes.waiting_count:
+                log.put_state(parts.engine)
 
     def _tend(self) -> None:
         """Do what is due beside trading: end of the run, watchdog, heartbeat."""
@@ -285,7 +294,6 @@ class Daemon:
             self._note("exchange_exited")
             self.exit_code = EXIT_FAILED
             self._stop_reason = self._stop_reason or "the simulated exchange ended"
-        self._tend_event_log()
         self._self_watch.look()
         self._hotswap.tend()
         self._alert_watch.look()
@@ -295,13 +303,6 @@ class Daemon:
         if now_ns - self._heartbeat_ns >= HEARTBEAT_INTERVAL_NS:
             self._heartbeat_ns = now_ns
             self._heartbeat()
-
-    def _tend_event_log(self) -> None:
-        """Put a state where one is due."""
-        parts = self.parts
-        log = parts.event_log
-        if log is not None and log.is_state_due() and not parts.lanes.waiting_count:
-            log.put_state(parts.engine)
 
     def _heartbeat(self) -> None:
         engine = self.parts.engine
@@ -336,7 +337,6 @@ class Daemon:
     def _open_control(self) -> Control:
         parts = self.parts
         directory = socket_directory(parts.journal.path.parent, os.environ)
-
         return Control(
             path=directory / CONTROL_SOCKET,
             questions={
@@ -450,9 +450,9 @@ class Daemon:
                         keeps=parts.gateway.spares,
                     )
                 await parts.gateway.drain(PROVE_S)
-                self._turn()
+                self._keep(*self._fold())
                 self.account = await self._fetch_account()
-            self._turn()
+            self._keep(*self._fold())
             self._ended_clean = not remaining and self._is_settled(policy)
         except (TimeoutError, *VENUE_ERRORS) as error:
             self._note("shutdown_forced", reason=f"orders not proven closed: {error!r}")
@@ -471,7 +471,7 @@ class Daemon:
         deadline_ns = parts.clock.monotonic_ns() + int(settle_s * NS_PER_S)
         while parts.clock.monotonic_ns() < deadline_ns:
             await parts.lanes.wait(TICK_S)
-            self._turn()
+            self._keep(*self._fold())
             await asyncio.sleep(0)  # let the sockets bring the answers in
             if self._is_settled(policy) and not parts.lanes.waiting_count:
                 return

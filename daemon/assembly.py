@@ -296,6 +296,7 @@ async def _wire(
         metrics=metrics,
         clock=clock,
         send_watch=send_watch,
+        after_sends=asyncio.get_running_loop().call_soon,
     )
     return Parts(
         settings=settings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from config.settings import Settings
 from daemon import latch
@@ -56,8 +57,9 @@ class Dispatcher:
         metrics: Metrics,
         clock: Clock,
         send_watch: SendWatch,
+        after_sends: Callable[[Callable[[], None]], object],
     ) -> None:
-        """Know every place an effect can go to."""
+        """Know every place an effect can go to; ``after_sends`` calls once requests have begun."""
         self.use(settings)
         self._instruments = instruments
         self._expert_names = expert_names
@@ -68,6 +70,7 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._send_watch = send_watch
+        self._after_sends = after_sends
         self.account_wanted = asyncio.Event()
         self.call_guard: Callable[[str], None] | None = None
         self.on_model_moved: Callable[[ModelMoved], None] | None = None
@@ -79,34 +82,62 @@ class Dispatcher:
         self._shows_weights = settings.meta.meta_learning_debug
 
     def carry_out(self, effects: Sequence[Effect], origin_ns: int) -> None:
-        """Carry out effects in order; ``origin_ns`` is when the news behind them was received."""
+        """Carry out effects in order; ``origin_ns`` is when the news behind them was received.
+
+        Beside orders to send, what is only told (decisions, notes) waits until their bytes are
+        out: the loop runs the requests first.
+        """
         sends = [effect for effect in effects if isinstance(effect, SendOrder)]
-        stored = bool(sends) and self._store(sends)
+        if not sends:
+            for effect in effects:
+                self._act(effect)
+            return
+        told: list[Effect] = []
+        stored = self._store(sends)
         for effect in effects:
             if isinstance(effect, SendOrder):
                 if stored:
                     self._send(effect, origin_ns)
-            elif isinstance(effect, CancelOrder):
-                self._gateway.cancel(effect)
-            elif isinstance(effect, AmendOrder):
-                self._amend(effect)
-            elif isinstance(effect, CancelAll):
-                self._gateway.cancel_all(effect.instrument)
-            elif isinstance(effect, QueryOrder):
-                self._gateway.query_unknown(effect.client_order_id, effect.instrument)
-            elif isinstance(effect, Decided):
-                self._keep_decision(effect)
-            elif isinstance(effect, LatchBreaker):
-                self._latch(effect.breaker)
-            elif isinstance(effect, AskAccount):
-                self.account_wanted.set()
-            elif isinstance(effect, CallGuard):
-                self._call_guard(effect.reason)
-            elif isinstance(effect, ModelMoved):
-                assert self.on_model_moved is not None, "only a hot swap offers bundles"
-                self.on_model_moved(effect)
+                    told.append(effect)
+            elif isinstance(effect, Decided | Note):
+                told.append(effect)
             else:
-                self.note(effect)
+                self._act(effect)
+        self._after_sends(partial(self._follow_up, told, stored))
+
+    def _follow_up(self, told: Sequence[Effect], is_stored: bool) -> None:
+        """Write down what went out, now that it is out."""
+        for effect in told:
+            if isinstance(effect, SendOrder):
+                self._tell_sent(effect)
+            else:
+                self._act(effect)
+        if is_stored:
+            self._journal.follow_up()
+
+    def _act(self, effect: Effect) -> None:
+        """Carry out one effect that is no new order."""
+        if isinstance(effect, Decided):
+            self._keep_decision(effect)
+        elif isinstance(effect, Note):
+            self.note(effect)
+        elif isinstance(effect, CancelOrder):
+            self._gateway.cancel(effect)
+        elif isinstance(effect, AmendOrder):
+            self._amend(effect)
+        elif isinstance(effect, CancelAll):
+            self._gateway.cancel_all(effect.instrument)
+        elif isinstance(effect, QueryOrder):
+            self._gateway.query_unknown(effect.client_order_id, effect.instrument)
+        elif isinstance(effect, LatchBreaker):
+            self._latch(effect.breaker)
+        elif isinstance(effect, AskAccount):
+            self.account_wanted.set()
+        elif isinstance(effect, CallGuard):
+            self._call_guard(effect.reason)
+        elif isinstance(effect, ModelMoved):
+            assert self.on_model_moved is not None, "only a hot swap offers bundles"
+            self.on_model_moved(effect)
 
     def note(self, note: Note) -> None:
         """Log a note; alerts are kept in the journal as well."""
@@ -159,10 +190,12 @@ class Dispatcher:
         return True
 
     def _send(self, send: SendOrder, origin_ns: int) -> None:
-        intent = send.approved.intent
         waited_ns = self._clock.now_ns() - origin_ns
         self._send_watch.begin(send.client_order_id, self._clock.monotonic_ns() - waited_ns)
         self._gateway.submit(send)
+
+    def _tell_sent(self, send: SendOrder) -> None:
+        intent = send.approved.intent
         instrument = self._instruments[intent.instrument]
         fields = {
             "instrument": instrument.symbol,
@@ -213,8 +246,11 @@ class Dispatcher:
 
     def _keep_decision(self, decided: Decided) -> None:
         self._metrics.record("data_age", decided.data_age_ns)
-        fields = words_of(decided, self._expert_names)
-        self._journal.record_decision(decided.decided_ns, decided.instrument, fields)
+        words = partial(words_of, decided, self._expert_names)
+        self._journal.record_decision(decided.decided_ns, decided.instrument, words)
+        if not (self._shows_weights or self._detailed):
+            return
+        fields = words()
         if self._shows_weights:
             shown = {name: fields[name] for name in ("regime", "posterior", "weights", "actions")}
             shown["instrument"] = self._instruments[decided.instrument].symbol

@@ -161,3 +161,6 @@ Effect = (
     | ModelMoved
     | Note
 )
+
+Answers = list[tuple[int, tuple[Effect, ...]]]
+"""What the engine answered within one turn, and to which of its events."""

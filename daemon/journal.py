@@ -13,7 +13,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -114,7 +114,12 @@ class Journal:
         except (RingError, OSError) as error:
             raise JournalError(f"intents are not stored: {error}") from error
         for row in rows:
-            self._writer.put((tables.INSERT_INTENT, partial(tables.intent_row, *row)))
+            self._writer.put_intent((tables.INSERT_INTENT, partial(tables.intent_row, *row)))
+
+    def follow_up(self) -> None:
+        """Do what could wait until the orders were sent: wake the writer, ready the ring."""
+        self._writer.wake()
+        self._ring.prepare()
 
     def record_update(self, update: OrderUpdate) -> None:
         """Queue an order update; a terminal one settles its intent, of whichever run."""
@@ -128,14 +133,16 @@ class Journal:
         """Queue a fill; the same trade of the same order is stored once."""
         self._writer.put((tables.INSERT_FILL, tables.fill_row(self.run_id, fill)))
 
-    def record_decision(self, decided_ns: int, instrument: int, fields: Mapping[str, Any]) -> None:
-        """Queue one decision with whatever led to it; arrays in ``fields`` are copied here."""
-        row = tables.decision_row(self.run_id, decided_ns, instrument, fields)
+    def record_decision(
+        self, decided_ns: int, instrument: int, fields: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        """Queue one decision; the writer calls ``fields`` for whatever led to it."""
+        row = partial(tables.decision_row, self.run_id, decided_ns, instrument, fields)
         self._writer.put((tables.INSERT_DECISION, row))
 
     def record_note(self, note: Note) -> None:
         """Queue a note; alerts can be read from the view ``alerts``."""
-        self._writer.put((tables.INSERT_NOTE, tables.note_row(self.run_id, note)))
+        self._writer.put((tables.INSERT_NOTE, partial(tables.note_row, self.run_id, note)))
 
     def record_run(self, fields: Mapping[str, Any]) -> None:
         """Queue what describes this run: mode, fingerprints of settings and model, and the like."""
@@ -197,14 +204,15 @@ class Journal:
         return is_whole
 
     def _store(self, rows: Sequence[tuple[str, str, str, OrderIntent, int]]) -> None:
-        stored: list[str] = []
+        store = self._ring.store
+        count = 0
         try:
             for row in rows:
-                self._ring.store(*row)
-                stored.append(row[0])
+                store(*row)
+                count += 1
         except RingError:
-            for name in stored:
-                self._ring.settle(name)
+            for row in rows[:count]:
+                self._ring.settle(row[0])
             raise
 
     def _take_over(self, found: Sequence[RingIntent]) -> None:

@@ -5,7 +5,7 @@ Every number goes through ``int``: SQLite takes no numpy integer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -193,10 +193,10 @@ def fill_row(run_id: str, fill: Fill) -> tuple[Any, ...]:
 
 
 def decision_row(
-    run_id: str, decided_ns: int, instrument: int, fields: Mapping[str, Any]
+    run_id: str, decided_ns: int, instrument: int, fields: Callable[[], Mapping[str, Any]]
 ) -> tuple[Any, ...]:
-    """Lay out one decision as ``INSERT_DECISION`` takes it; ``fields`` may hold numpy arrays."""
-    return (run_id, decided_ns, instrument, to_json(fields))
+    """Lay out one decision as ``INSERT_DECISION`` takes it; the fields may hold numpy arrays."""
+    return (run_id, decided_ns, instrument, to_json(fields()))
 
 
 def note_row(run_id: str, note: Note) -> tuple[Any, ...]:

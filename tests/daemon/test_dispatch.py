@@ -93,6 +93,7 @@ def dispatcher_of(
         metrics=metrics,
         clock=clock,
         send_watch=SendWatch(metrics),
+        after_sends=lambda follow_up: follow_up(),
     )
 
 
@@ -116,7 +117,7 @@ def test_intent_is_written_before_the_order_goes_out(journal: Journal) -> None:
     """The journal comes first, always."""
     recorder = Recorder(journal)
     dispatcher_of(recorder, Lanes(1, 100)).carry_out([order()], 1)
-    assert recorder.calls == ["journal", "submit"]
+    assert recorder.calls == ["journal", "submit", "follow_up"]
 
 
 def test_order_that_cannot_be_written_down_is_not_sent(journal: Journal) -> None:

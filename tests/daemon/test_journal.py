@@ -200,7 +200,7 @@ def test_everything_queued_is_written(tmp_path: Path, journal: Journal) -> None:
     journal.record_update(_update(name, OrderStatus.WORKING, code=-2019, reason="margin"))
     for trade_id in (1, 2, 2):
         journal.record_fill(_fill(name, trade_id))
-    journal.record_decision(5, 1, {"weights": np.array([0.5, 0.5]), "nan": float("nan")})
+    journal.record_decision(5, 1, lambda: {"weights": np.array([0.5, 0.5]), "nan": float("nan")})
     journal.record_note(Note(event="order_sent", event_ns=6, fields={"api_key": "hunter2"}))
     journal.record_note(Note(event="order_unknown", event_ns=7, fields={"side": Side.BUY}))
     journal.record_run({"mode": "sim", "settings_sha256": "ab"})
@@ -364,11 +364,11 @@ def test_oldest_rows_go_and_open_intents_stay(
         if number != 1:
             first.record_update(_update(name, OrderStatus.FILLED))
     for number in range(2_000):
-        first.record_decision(number, 0, {})
+        first.record_decision(number, 0, lambda: {})
     assert first.flush(20)
     first.close(1)
     second = _open(tmp_path, NEXT_RUN)
-    second.record_decision(2_000, 0, {})
+    second.record_decision(2_000, 0, lambda: {})
     assert second.flush(20)
     deadline_ns = time.monotonic_ns() + 10_000_000_000
     statement = "SELECT count(*), max(decided_ns) FROM decisions"

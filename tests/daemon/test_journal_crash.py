@@ -25,7 +25,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 journal = t._open(Path(sys.argv[1]))
 journal.record_intent(t.client_order_id(t.RUN, 0), t._intent(), 1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
-journal.record_decision(1, 0, {"text": "x" * 400_000})
+journal.record_decision(1, 0, lambda: {"text": "x" * 400_000})
 stored, denied = 1, 0
 for number in range(1, 5000):
     try:
@@ -77,7 +77,7 @@ for number in range(1_000_000):
         t.time.sleep(0.001)
     journal.record_intent(name, t._intent(number), number)
     os.write(1, b"%d\\n" % number)  # unbuffered: what the parent reads was promised
-    journal.record_decision(number, 0, {"number": number})
+    journal.record_decision(number, 0, lambda: {"number": number})
     if number % 3 or number % 100 == 99:
         journal.record_update(t._update(name, OrderStatus.FILLED))
 """

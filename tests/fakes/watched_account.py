@@ -21,9 +21,14 @@ SYMBOLS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedAccount:
-    """An exchange of our own; ``access_path`` is what a daemon attaches to."""
+    """An exchange of our own; ``access_path`` is what a daemon attaches to.
+
+    ``control`` is the address where faults are armed.
+    """
 
     access_path: Path
+    control: str
+    pid: int
     client: EmergencyClient
     instruments: tuple[Instrument, ...]
 
@@ -72,7 +77,13 @@ async def watched_account(
     access_path.write_text(json.dumps(words) + "\n")
     try:
         instruments = await client.load_instruments(SYMBOLS)
-        yield WatchedAccount(access_path=access_path, client=client, instruments=instruments)
+        yield WatchedAccount(
+            access_path=access_path,
+            control=f"http://{access.host}:{access.control_port}",
+            pid=access.pid,
+            client=client,
+            instruments=instruments,
+        )
     finally:
         await client.close()
         await exchange.stop()
