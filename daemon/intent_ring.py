@@ -113,10 +113,12 @@ class IntentRing:
     ) -> None:
         """Store an intent; when this returns it outlives this process. RingError if it cannot."""
         body = self._body(client_order_id, run_id, symbol, intent, approved_ns)
-        at = self._take(client_order_id)
+        slot_of = self._slot_of
+        if client_order_id in slot_of or not self._free:
+            self._take(client_order_id)  # says which of the two
+        slot_of[client_order_id] = at = self._free.popleft()
         ring = self._map
-        _CRC.pack_into(ring, at, crc32(body))
-        ring[at + 4 : at + 4 + len(body)] = body
+        ring[at : at + 4 + len(body)] = crc32(body).to_bytes(4, "little") + body
         ring[at + _STATUS_AT] = _OPEN
 
     def store_synced(self, rows: Sequence[tuple[str, str, str, OrderIntent, int]]) -> None:
@@ -182,8 +184,10 @@ class IntentRing:
     ) -> bytes:
         """Lay out what belongs into a slot, behind its checksum; RingError when it does not fit."""
         key = (run_id, symbol, intent.reason)
-        words = self._words.get(key) or self._encode(key)
-        run_bytes, symbol_bytes, size, before, after = words
+        try:
+            run_bytes, symbol_bytes, size, before, after = self._words[key]
+        except KeyError:
+            run_bytes, symbol_bytes, size, before, after = self._encode(key)
         shares = intent.agent_share_A
         count = len(shares)
         self._stamp = stamp = self._stamp + 1

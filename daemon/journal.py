@@ -65,6 +65,7 @@ class Journal:
         self.run_id = run_id
         self.path = directory / FILE_NAME
         self._symbols = tuple(instruments)
+        self._stored: list[list[tables.IntentWords]] = []
         self._lock = threading.Lock()
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -105,24 +106,34 @@ class Journal:
         none of them may be sent then.
         """
         run_id, symbols = self.run_id, self._symbols
-        rows = [(name, run_id, symbols[each.instrument], each, ns) for name, each, ns in approved]
+        rows: list[tables.IntentWords] = []
         try:
             if self._is_strict:
+                rows = [(n, run_id, symbols[each.instrument], each, ns) for n, each, ns in approved]
                 self._ring.store_synced(rows)
             else:
-                self._store(rows)
+                store = self._ring.store
+                for name, intent, approved_ns in approved:
+                    words = (name, run_id, symbols[intent.instrument], intent, approved_ns)
+                    store(*words)
+                    rows.append(words)
         except (RingError, OSError) as error:
+            for words in () if self._is_strict else rows:
+                self._ring.settle(words[0])
             raise JournalError(f"intents are not stored: {error}") from error
-        for row in rows:
-            self._writer.put_intent((tables.INSERT_INTENT, partial(tables.intent_row, *row)))
+        self._stored.append(rows)
 
     def follow_up(self) -> None:
-        """Do what could wait until the orders were sent: wake the writer, ready the ring."""
-        self._writer.wake()
+        """Do what could wait until the orders were sent: queue their rows, ready the ring.
+
+        To wake the writer on an idle core takes the one that asks 20 us and more.
+        """
+        self._queue_stored()
         self._ring.prepare()
 
     def record_update(self, update: OrderUpdate) -> None:
         """Queue an order update; a terminal one settles its intent, of whichever run."""
+        self._queue_stored()
         settled = tables.settle_row(update)
         rows = [(tables.INSERT_UPDATE, tables.update_row(self.run_id, update))]
         if settled is not None:
@@ -180,6 +191,7 @@ class Journal:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything queued is written; False when it is not within the time."""
+        self._queue_stored()
         return self._writer.flush(timeout_s)
 
     def close(self, closed_ns: int, timeout_s: float = 5.0) -> bool:
@@ -188,6 +200,7 @@ class Journal:
         False when rows were lost or the mark failed: the next start then sees a run that did not
         end in order.
         """
+        self._queue_stored()
         is_whole = self._writer.close(timeout_s)
         try:
             if is_whole:
@@ -203,17 +216,11 @@ class Journal:
             os.close(self._held)
         return is_whole
 
-    def _store(self, rows: Sequence[tuple[str, str, str, OrderIntent, int]]) -> None:
-        store = self._ring.store
-        count = 0
-        try:
-            for row in rows:
-                store(*row)
-                count += 1
-        except RingError:
-            for row in rows[:count]:
-                self._ring.settle(row[0])
-            raise
+    def _queue_stored(self) -> None:
+        """Queue the rows of intents that are in the ring; an update must come after them."""
+        for rows in self._stored:
+            self._writer.put_intents(rows)
+        self._stored.clear()
 
     def _take_over(self, found: Sequence[RingIntent]) -> None:
         """Copy what an earlier run stored and its writer did not get to; free what has ended."""

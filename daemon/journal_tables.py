@@ -119,6 +119,10 @@ class OpenIntent:
     intent: OrderIntent
 
 
+IntentWords = tuple[str, str, str, OrderIntent, int]
+"""Client order id, run id, symbol, intent and when it was approved."""
+
+
 def intent_row(
     client_order_id: str, run_id: str, symbol: str, intent: OrderIntent, approved_ns: int
 ) -> tuple[Any, ...]:

@@ -9,14 +9,23 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from daemon.journal_tables import ROWS_KEPT, SETTLE_INTENT
+from daemon.journal_tables import (
+    INSERT_INTENT,
+    ROWS_KEPT,
+    SETTLE_INTENT,
+    IntentWords,
+    intent_row,
+)
 
 Values = tuple[Any, ...]
 Row = tuple[str, Values | Callable[[], Values]]
-"""A statement and its values, or how to make them: the maker is called by the writer."""
+"""A statement and its values, or how to make them: the maker is called by the writer.
+
+``INSERT_INTENT`` comes with what ``intent_row`` takes.
+"""
 
 QUEUE_ROWS_MAX = 100_000
 BATCH_ROWS_MAX = 64  # about 0.4 ms, the longest that a reader has to wait for the lock
@@ -75,16 +84,11 @@ class JournalWriter:
         self._rows.extend(rows)
         self._woken.set()
 
-    def put_intent(self, row: Row) -> None:
-        """Queue an intent without waking the thread, and whatever the bound says.
-
-        To wake a thread on an idle core takes the one that asks 20 us and more: not before a send.
-        """
-        self._put_count += 1
-        self._rows.append(row)
-
-    def wake(self) -> None:
-        """Let the thread look at the queue now; it does so within a second by itself."""
+    def put_intents(self, intents: Sequence[IntentWords]) -> None:
+        """Queue intents, whatever the bound says."""
+        for words in intents:
+            self._rows.append((INSERT_INTENT, words))
+        self._put_count += len(intents)
         self._woken.set()
 
     @property
@@ -173,6 +177,8 @@ class JournalWriter:
                 settled: list[str] = []
                 for statement, made in rows:
                     values = made() if callable(made) else made
+                    if statement is INSERT_INTENT:
+                        values = intent_row(*values)
                     self._connection.execute(statement, values)
                     if statement is SETTLE_INTENT:
                         settled.append(values[1])
