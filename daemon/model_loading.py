@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from daemon.model_store import DIRECTORY, read_records
 from daemon.rollout import Model
 from kernels.events import REGIMES
 from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES, FeatureEngine
-from strategy import ensemble, observation
+from strategy import ensemble, observation, proven
 from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, BundleError
 from strategy.bundle import load as load_bundle
 from strategy.learning.forecasts import Forecast, step_into_row
@@ -47,16 +48,31 @@ def load_model(
     names = RESEARCH_FEATURE_NAMES if is_rich else DEFAULT_FEATURE_NAMES
     shipped = DEFAULT_BUNDLE_PATH.parent / ("research" if is_rich else "default")
     path = Path(settings.model.bundle).expanduser() if settings.model.bundle else shipped
-    bundle = load_bundle(path, names, now_ns=clock.now_ns())
+    proofs = _proofs(settings) if try_out is None else None
+    recall = partial(proven.recall, proofs) if proofs is not None else None
+    bundle = load_bundle(path, names, now_ns=clock.now_ns(), recall=recall)
     runtime = Runtime(bundle, settings.model.threads, form=settings.model.runtime)
     if try_out is not None:
         try_out(bundle, runtime)
     runtime.warm_up(min(len(settings.instruments), WARM_ROWS_MAX), clock.monotonic_ns)
+    if proofs is not None and bundle.module is not None and runtime.form == "compiled":
+        proven.remember(proofs, bundle.script_sha256, bundle.weights)
     observation.warm_up()
     ensemble.warm_up(len(bundle.agents))
     model = _model_of(bundle, path, names, runtime)
     warm_meta_learner(model)
     return model, bundle
+
+
+def _proofs(settings: Settings) -> Path | None:
+    """Say where proofs of compiled forms lie: beside the compiled kernels, and of their version.
+
+    None where torch will be needed anyway: by the script, or by new bundles while trading.
+    """
+    kernels = os.environ.get("NUMBA_CACHE_DIR")
+    if not kernels or settings.model.runtime == "torchscript" or settings.model.directory:
+        return None
+    return Path(kernels) / "proven"
 
 
 def _model_of(bundle: Bundle, path: Path, names: tuple[str, ...], runtime: Runtime) -> Model:

@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from statistics import median
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from kernels.fast_values import positional_maker
 from kernels.jit import njit
-from strategy.bundle import SCRIPT_ERRORS, Bundle, last_line
-from strategy.compiled import Answer, CompiledEnsemble
+from strategy.bundle import Bundle, last_line
+from strategy.compiled import CompiledEnsemble
 from strategy.observation import FLAT
+
+if TYPE_CHECKING:
+    from strategy.script import ScriptRunner
 
 WARM_UP_CALLS = 64
 """Calls per batch size before the first decision: the script executor specialises on the first."""
@@ -59,58 +61,62 @@ class Judgement:
 _new_judgement = positional_maker(Judgement)
 
 
-class _Input:
-    """Memory that the script reads its inputs from, one per batch size."""
-
-    def __init__(self, rows: int, width: int, agents: int) -> None:
-        self.obs_BF = np.empty((rows, width), np.float32)
-        self.held_BA = np.empty((rows, agents), np.int64)
-        self.tensors = (torch.from_numpy(self.obs_BF), torch.from_numpy(self.held_BA))
-
-
 class Runtime:
     """Run one loaded bundle; not thread-safe, one per thread.
 
     The script is the reference. The compiled form is taken only where it gives the script's answers
     on observations of its own making; ``form`` says which one answers, ``refusal`` why the compiled
-    one does not.
+    one does not. A bundle without its script brings that proof along.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1, form: Form = "torchscript") -> None:
-        """Set torch's thread count for this process and keep one input tensor per batch size."""
-        torch.set_num_threads(threads)
+        """Set torch's thread count for this process, where the bundle has its script.
+
+        ValueError for form "torchscript" of a bundle without it.
+        """
         self.bundle = bundle
         self.form: Literal["torchscript", "compiled"] = "torchscript"
         self.refusal = ""
-        self._forward = bundle.module.forward  # the call operator adds hooks that no script has
         self._width = bundle.observation_count
         self._agents = len(bundle.agents)
-        self._inputs: dict[int, _Input] = {}
         self._compiled: CompiledEnsemble | None = None
-        self._is_open = form == "auto"
+        self._script: ScriptRunner | None = None
+        self._script_errors: tuple[type[Exception], ...] = ()
+        self._is_open = form == "auto" and bundle.module is not None
+        if bundle.module is None:
+            if form == "torchscript":
+                raise ValueError("this bundle was loaded without its script")
+            self._compiled, self.form = CompiledEnsemble(bundle.weights), "compiled"
+            return
+        from strategy import script  # torch
+
+        self._script = script.ScriptRunner(bundle.module, self._width, self._agents, threads)
+        self._script_errors = script.SCRIPT_ERRORS
         if form != "torchscript":
-            self._compile()
+            self._compile(self._script)
 
     def warm_up(self, rows_max: int = 2, stopwatch_ns: Callable[[], int] | None = None) -> None:
         """Specialise the script for batches of 1 to ``rows_max`` observations.
 
         With a stopwatch, form "auto" is decided here: the faster one for ``rows_max`` rows stays.
         """
+        script, compiled = self._script, self._compiled
         for rows in range(1, rows_max + 1):
-            given = self._input(rows)
-            given.obs_BF[:] = 0.0
-            given.held_BA[:] = FLAT
-            for _ in range(WARM_UP_CALLS):
-                self._run_script(given)
-            self.decide(given.obs_BF, given.held_BA)  # what looks at questions and answers
-        if self._compiled is not None and self._is_open and stopwatch_ns is not None:
-            given, compiled = self._input(rows_max), self._compiled
-            script_ns = _typical_ns(lambda: self._run_script(given), stopwatch_ns)
-            compiled_ns = _typical_ns(
-                lambda: compiled.judge(given.obs_BF, given.held_BA), stopwatch_ns
-            )
+            obs_BF, held_BA = self._flat_rows(rows)
+            if script is not None:
+                for _ in range(WARM_UP_CALLS):
+                    script.judge(obs_BF, held_BA)
+            self.decide(obs_BF, held_BA)  # what looks at questions and answers
+        if script and compiled and self._is_open and stopwatch_ns is not None:
+            script_ns = _typical_ns(lambda: script.judge(obs_BF, held_BA), stopwatch_ns)
+            compiled_ns = _typical_ns(lambda: compiled.judge(obs_BF, held_BA), stopwatch_ns)
             self.form = "compiled" if compiled_ns <= script_ns else "torchscript"
             self._is_open = False
+        self.decide(*self._flat_rows(rows_max))
+
+    def _flat_rows(self, rows: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        held_BA = np.full((rows, self._agents), FLAT, np.int64)
+        return np.zeros((rows, self._width), np.float32), held_BA
 
     def decide(self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]) -> Judgement:
         """Judge a batch of market rows, float32 (B, F); the result owns its arrays.
@@ -130,12 +136,10 @@ class Runtime:
             raise ValueError(f"positions {held_BA.tolist()}, wanted 0, 1 or 2")
         if self.form == "compiled" and self._compiled is not None:
             return _judgement(*self._compiled.judge(obs_BF, held_BA))
-        given = self._input(rows)
-        np.copyto(given.obs_BF, obs_BF)
-        np.copyto(given.held_BA, held_BA)
+        assert self._script is not None, "a bundle without its script is compiled"
         try:
-            return _judgement(*self._run_script(given))
-        except SCRIPT_ERRORS as error:
+            return _judgement(*self._script.judge(obs_BF, held_BA))
+        except self._script_errors as error:
             return self._failed(rows, last_line(error))
 
     def walk(self, obs_TF: NDArray[np.float32], held_A: NDArray[np.int64]) -> Judgement:
@@ -157,34 +161,17 @@ class Runtime:
         joined = {name: np.concatenate([getattr(step, name) for step in steps]) for name in names}
         return Judgement(**joined, error=next((s.error for s in steps if s.error), ""))
 
-    def _input(self, rows: int) -> _Input:
-        if rows not in self._inputs:
-            self._inputs[rows] = _Input(rows, self._width, self._agents)
-        return self._inputs[rows]
-
-    def _run_script(self, given: _Input) -> Answer:
-        with torch.inference_mode():
-            preference, action, confidence, regime, predicted = self._forward(*given.tensors)
-        return (
-            preference.numpy(),
-            action.numpy(),
-            confidence.numpy(),
-            regime.numpy(),
-            predicted.numpy(),
-        )
-
-    def _compile(self) -> None:
+    def _compile(self, script: ScriptRunner) -> None:
         """Take the compiled form where the weights allow it and its answers are the script's."""
         try:
             compiled = CompiledEnsemble(self.bundle.weights)
         except ValueError as error:
             self.refusal = str(error)
             return
-        given = self._input(PROOF_ROWS)
         generator = np.random.default_rng(PROOF_SEED)
-        given.obs_BF[:] = generator.normal(size=given.obs_BF.shape)
-        given.held_BA[:] = generator.integers(0, 3, given.held_BA.shape)
-        ours, theirs = compiled.judge(given.obs_BF, given.held_BA), self._run_script(given)
+        obs_BF = generator.normal(size=(PROOF_ROWS, self._width)).astype(np.float32)
+        held_BA = generator.integers(0, 3, (PROOF_ROWS, self._agents))
+        ours, theirs = compiled.judge(obs_BF, held_BA), script.judge(obs_BF, held_BA)
         apart = max(
             float(np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64)).max())
             for one, other in zip(ours, theirs, strict=True)
