@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
+from daemon import foreign_orders
 from daemon.effects import (
     AmendOrder,
     AskAccount,
@@ -113,7 +114,7 @@ class Desk:
     def use(self, settings: Settings) -> None:
         """Take limits and execution from these settings from now on."""
         self.gate.set_limits(settings.limits)
-        self._limits = settings.limits
+        self._limits, self._recovery = settings.limits, settings.recovery
         self._losses.moved()
         self._query_ns = settings.execution.unknown_query_ms * NS_PER_MS
         self._working_ns = settings.execution.working_ms_max * NS_PER_MS
@@ -150,24 +151,22 @@ class Desk:
         )
         if applied is Applied.CHANGED:
             return (filled,)
-        why = (
-            "fill of an order that is not ours"
-            if applied is Applied.FOREIGN
-            else "filled beyond its quantity"
-        )
+        why = "filled beyond its quantity"
+        if applied is Applied.FOREIGN:
+            why = "fill of an order that is not ours"
+        name = fill.client_order_id
         surprise = self._notes.note(
-            "order_illegal_transition",
-            fill.instrument,
-            client_order_id=fill.client_order_id,
-            reason=why,
+            "order_illegal_transition", fill.instrument, client_order_id=name, reason=why
         )
         return (filled, surprise, *self.trip(Trigger.POSITION_MISMATCH, why))
 
     def on_update(self, update: OrderUpdate) -> tuple[Effect, ...]:
         """Book news of an order's status."""
         applied = self.orders.apply_update(update)
-        if applied in (Applied.REPEATED, Applied.FOREIGN):
+        if applied is Applied.REPEATED:
             return ()
+        if applied is Applied.FOREIGN:
+            return foreign_orders.answer(update, self._recovery, self._notes, self.trip)
         self._last_order_ns = update.received_ns
         if applied is Applied.ILLEGAL:
             return (

@@ -31,6 +31,7 @@ from daemon.logs import Log
 from daemon.metrics import Metrics
 from daemon.probe import SendWatch
 from daemon.venues.orders import OrderGateway
+from daemon.venues.recovery import is_foreign
 from kernels.events import Alarm, Event, Fill, OrderStatus, OrderUpdate
 from kernels.units import Instrument
 from risk.breaker import Breaker, Trigger
@@ -141,6 +142,8 @@ class Dispatcher:
 
     def note(self, note: Note) -> None:
         """Log a note; alerts are kept in the journal as well."""
+        if note.event == "order_foreign" and note.fields.get("policy") == "halt":
+            self._gateway.spares = is_foreign  # until an operator has looked, they are not touched
         self._log.note(note)
         if self.is_alert(note):
             self._journal.record_note(note)

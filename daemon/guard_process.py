@@ -22,6 +22,7 @@ from daemon.clock import SystemClock
 from daemon.guard import Guard
 from daemon.guard_launch import Launch, parse_launch
 from daemon.health import Health
+from daemon.identity import is_foreign_id
 from daemon.note import Note
 from daemon.venues.emergency import EmergencyClient
 
@@ -56,6 +57,7 @@ async def run(launch: Launch, settings: Settings) -> int:
         api_secret=launch.api_secret,
         loopback=launch.loopback,
         clock=clock,
+        spares=is_foreign_id if settings.recovery.foreign == "ignore" else None,
     )
     generator = np.random.default_rng(int.from_bytes(os.urandom(8), "big"))
     guard = Guard(launch, settings, client=client, note=log.note, clock=clock, generator=generator)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 RUN_ID_LENGTH = 12
 CLIENT_ORDER_ID_LENGTH_MAX = 36
 CLIENT_ORDER_ID_PREFIX = "me-"
+GUARD_ORDER_ID_PREFIX = "meg-"
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _TIME_LENGTH = 8
@@ -67,6 +68,11 @@ def parse_client_order_id(text: str) -> OrderIdentity | None:
     if match is None or int(match[2]) >= _SEQUENCE_END:
         return None
     return OrderIdentity(run_id=match[1], sequence=int(match[2]))
+
+
+def is_foreign_id(text: str) -> bool:
+    """Say whether an order was made by somebody else: neither a daemon nor a guard names one so."""
+    return parse_client_order_id(text) is None and not text.startswith(GUARD_ORDER_ID_PREFIX)
 
 
 def _base36(value: int, length: int) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 
 from config.safety import GuardSettings
 from daemon.clock import Clock
+from daemon.identity import GUARD_ORDER_ID_PREFIX
 from daemon.note import Note
 from daemon.venues.emergency import EmergencyError, Top
 from daemon.venues.supervision import Backoff
@@ -176,7 +177,7 @@ class Rescue:
             quantity_lots=quantity_lots,
             price_ticks=price_ticks,
             time_in_force=time_in_force,
-            client_order_id=f"meg-{self._tag}-{self._order_count}",
+            client_order_id=f"{GUARD_ORDER_ID_PREFIX}{self._tag}-{self._order_count}",
         )
         return True
 

@@ -54,8 +54,8 @@ async def recover_account(parts: Parts) -> None:
         names = [each.client_order_id for each in found.foreign]
         _note(parts, "order_foreign", client_order_ids=names[:20], policy=policy)
         reasons.append(f"{len(names)} open orders are not ours")
-        if policy != "adopt":  # whoever placed them looks after them, also when we stop
-            parts.gateway.spares = is_foreign
+    if policy == "ignore":  # whoever places them looks after them, also when we stop
+        parts.gateway.spares = is_foreign
     if ours != opening.position_lots and not desk.orders.open_orders():
         fields = {"ours": list(ours), "venue": list(opening.position_lots), "policy": policy}
         _note(parts, "position_mismatch", **fields)

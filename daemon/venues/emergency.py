@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ REQUEST_TIMEOUT_S = 3.0
 RECV_WINDOW_MS = 5_000
 RETRY_AFTER_S_MAX = 600.0
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
+UNKNOWN_ORDER_CODE = -2011
 CLOCK_CODE = -1021
 REASON_CHARACTERS_MAX = 200
 NS_PER_MS = 1_000_000
@@ -69,9 +70,19 @@ class EmergencyClient:
     """One signed session of a mode; made inside a running loop, closed by its maker."""
 
     def __init__(
-        self, *, mode: str, api_key: str, api_secret: str, loopback: Loopback | None, clock: Clock
+        self,
+        *,
+        mode: str,
+        api_key: str,
+        api_secret: str,
+        loopback: Loopback | None,
+        clock: Clock,
+        spares: Callable[[str], bool] | None = None,
     ) -> None:
-        """Open a session that talks to the one REST host of the mode."""
+        """Open a session that talks to the one REST host of the mode.
+
+        ``spares`` says by its client order id which open order is somebody else's to look after.
+        """
         if (mode == "sim") != (loopback is not None):
             raise VenueError(f"mode {mode} and a simulated exchange do not belong together")
         host = REST_HOST_BY_MODE[mode]
@@ -79,6 +90,7 @@ class EmergencyClient:
         self._base = f"https://{host}"
         self._secret = api_secret.encode()
         self._clock = clock
+        self._spares = spares
         self._offset_ms = 0
         self._is_synchronised = False
         if loopback is None:
@@ -116,15 +128,32 @@ class EmergencyClient:
             raise _unreadable("exchangeInfo", error) from None
 
     async def cancel_all(self, instrument: Instrument) -> None:
-        """Cancel every open order of an instrument, whoever sent it."""
-        await self._ask("DELETE", "/fapi/v1/allOpenOrders", {"symbol": instrument.venue_id})
+        """Cancel every open order of an instrument, whoever sent it; but those that are spared."""
+        words = {"symbol": instrument.venue_id}
+        if self._spares is None:
+            await self._ask("DELETE", "/fapi/v1/allOpenOrders", words)
+            return
+        for name in await self._open_orders(instrument):
+            try:
+                await self._ask("DELETE", "/fapi/v1/order", {**words, "origClientOrderId": name})
+            except EmergencyError as error:
+                if error.code != UNKNOWN_ORDER_CODE:  # it may have ended meanwhile
+                    raise
 
     async def open_order_count(self, instrument: Instrument) -> int:
-        """Count the open orders of an instrument."""
+        """Count the open orders of an instrument that are not spared."""
+        return len(await self._open_orders(instrument))
+
+    async def _open_orders(self, instrument: Instrument) -> list[str]:
+        """List the open orders of an instrument, by client order id, without those spared."""
         answer = await self._ask("GET", "/fapi/v1/openOrders", {"symbol": instrument.venue_id})
-        if not isinstance(answer, list):
-            raise _unreadable("openOrders", TypeError())
-        return len(answer)
+        try:
+            if not isinstance(answer, list):
+                raise TypeError("no list")
+            names = [str(row["clientOrderId"]) for row in answer]
+        except (KeyError, TypeError) as error:
+            raise _unreadable("openOrders", error) from None
+        return [name for name in names if self._spares is None or not self._spares(name)]
 
     async def position_lots(self, instruments: Sequence[Instrument]) -> tuple[int, ...]:
         """Read the position of every instrument; one that is not listed is flat."""

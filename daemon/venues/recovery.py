@@ -16,7 +16,7 @@ import numpy as np
 from ccxt.base.errors import BaseError
 
 from daemon.clock import Clock
-from daemon.identity import parse_client_order_id
+from daemon.identity import is_foreign_id
 from daemon.journal import Journal, OpenIntent
 from daemon.venues.orders import NOT_FOUND_IS_FINAL_NS
 from daemon.venues.outcomes import Outcome, VenueOrder, read_order, to_update
@@ -73,7 +73,7 @@ async def recover(
 
 def is_foreign(order: VenueOrder) -> bool:
     """Say whether an order was made by somebody else: its id is none that we give."""
-    return parse_client_order_id(order.client_order_id) is None
+    return is_foreign_id(order.client_order_id)
 
 
 async def _ask(

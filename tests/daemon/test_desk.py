@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from config.safety import BreakerSettings
-from config.settings import ExecutionSettings, RiskLimits, Settings
+from config.settings import ExecutionSettings, RecoverySettings, RiskLimits, Settings
 from daemon.desk import SETTLE_NS, Desk
 from daemon.effects import CancelAll, CancelOrder, Effect, Note, QueryOrder, SendOrder
 from daemon.identity import client_order_id, parse_client_order_id
@@ -182,6 +182,22 @@ def test_fill_of_a_foreign_order_is_booked_and_stops_new_risk() -> None:
     assert desk.ledger.position_lots(0) == 10
     assert desk.breaker.state is BreakerState.REDUCE_ONLY
     assert "order_illegal_transition" in notes(effects)
+
+
+@pytest.mark.parametrize("policy", ["adopt", "ignore", "halt"])
+def test_order_of_another_that_appears_while_we_trade(
+    policy: Literal["adopt", "ignore", "halt"],
+) -> None:
+    """It is told each time; adopt cancels it, halt ends trading, and ignore does neither."""
+    desk = make_desk()
+    desk.use(Settings(recovery=RecoverySettings(foreign=policy)))
+    effects = desk.on_update(update("web-order", OrderStatus.WORKING))
+    assert "order_foreign" in notes(effects)
+    cancels = [each for each in effects if isinstance(each, CancelOrder)]
+    assert [each.client_order_id for each in cancels] == ["web-order"] * (policy == "adopt")
+    wanted = BreakerState.HALTED if policy == "halt" else BreakerState.NORMAL
+    assert desk.breaker.state is wanted
+    assert desk.on_update(update("web-order", OrderStatus.CANCELLED)) == ()
 
 
 def test_unknown_order_is_asked_about_after_the_pause_and_not_before() -> None:

@@ -6,6 +6,8 @@ The venue is the paper venue: real orders, account and matching in this process,
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from daemon.venues.reconcile import ReconcileError, fetch_account, fetch_open_or
 from daemon.venues.recovery import Recovery, recover
 from kernels.events import DepthSnapshot, FeedStatus, OrderIntent, OrderType, Side, Verdict
 from kernels.units import Instrument
-from tests.fakes.daemon_process import run_daemon
+from tests.fakes.daemon_process import run_daemon, running_daemon, wait_for_event
 from tests.fakes.watched_account import watched_account
 
 EARLIER, NOW_RUN = "0000000000cc", "0000000000dd"
@@ -239,6 +241,22 @@ async def test_order_of_another_halts_the_start(tmp_path: Path) -> None:
     assert run.events("order_foreign")[0]["client_order_ids"] == ["web_by_hand"]
     assert run.summary["breaker"] == "HALTED"
     assert run.summary["orders"]["sent"] == 0
+
+
+async def test_ignored_order_that_appears_later_outlives_the_stop(tmp_path: Path) -> None:
+    """The real daemon under ``ignore``: it goes on trading, and its stop cancels only its own."""
+    async with watched_account(tmp_path) as account:
+        words = (f"simulated.attach={account.access_path}", "recovery.foreign=ignore")
+        chosen = [part for word in words for part in ("--set", word)]
+        with running_daemon(tmp_path, *chosen) as process:
+            await asyncio.to_thread(wait_for_event, process, "run_ready")
+            await place_by_hand(account.access_path)
+            await asyncio.to_thread(wait_for_event, process, "order_foreign")
+            process.send_signal(signal.SIGTERM)
+            out, _ = await asyncio.to_thread(process.communicate, timeout=60)
+        assert await account.open_orders() == 1
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["exit"], summary["breaker"]) == ("clean", "NORMAL")
 
 
 async def place_by_hand(access_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from config.safety import GuardSettings
 from daemon.clock import SystemClock
+from daemon.identity import is_foreign_id
 from daemon.note import Note
 from daemon.rescue import Rescue, Rescued
 from daemon.venues.emergency import EmergencyClient, Loopback
@@ -120,3 +121,34 @@ async def test_every_kind_of_failed_answer(
         rescued, _ = await rescue(rig, client, kind)
     assert rescued.is_clean
     assert rescued.took_s < FLAT_S
+
+
+async def test_order_of_another_is_spared_where_it_is_to_be_ignored(rig: FaultRig) -> None:
+    """Ours and a guard's are cancelled one by one, the stranger's stays, and the end is clean."""
+    access = rig.exchange.access
+    client = EmergencyClient(
+        mode="sim",
+        api_key=access.api_key,
+        api_secret=access.api_secret,
+        loopback=Loopback(host=access.host, port=access.port, ca_pem_path=access.ca_pem_path),
+        clock=SystemClock(),
+        spares=is_foreign_id,
+    )
+    names = ("web_by_hand", "me-0123456789ab-7", "meg-1700000000000-1")
+    for name in names:
+        assert (await rig.rest_far(name)).status == 200
+    try:
+        (btc,) = await client.load_instruments(("BTC/USDT:USDT",))
+        rescue = Rescue(
+            *(client, (btc,), GuardSettings()),
+            note=lambda note: None,
+            clock=SystemClock(),
+            generator=np.random.default_rng(7),
+        )
+        rescued = await rescue.run(is_flatten=False, silent_s_max=20.0)
+    finally:
+        await client.close()
+    assert rescued.is_clean
+    statuses = [(await rig.order(name)).document["status"] for name in names]
+    assert statuses == ["NEW", "CANCELED", "CANCELED"]
+    await rig.flatten()

@@ -215,6 +215,7 @@ def test_a_guest_joins_the_team(bundle: Bundle) -> None:
     obs_BF, held_BA = torch.from_numpy(recipe.obs_BF[:50]), torch.from_numpy(recipe.held_BA[:50])
     with torch.inference_mode():
         found = recipe.ensemble(obs_BF, held_BA)
+        assert bundle.module is not None
         alone = bundle.module(obs_BF, held_BA[:, :-1].contiguous())
     for joined, before in zip(found, alone, strict=True):
         torch.testing.assert_close(joined[:, : before.shape[1]], before)
