@@ -379,7 +379,7 @@ def _venue_assignments(options: argparse.Namespace) -> list[str]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from daemon.kernel_cache import prepare
+    from daemon.lean_start import prepare
 
     assignments = [*_venue_assignments(options), *_market_assignments(options)]
     settings = _settings(options, assignments)

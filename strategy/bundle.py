@@ -332,18 +332,22 @@ def _read_networks(
 ) -> tuple[torch.jit.ScriptModule | None, Weights]:
     """Return script and weights that give the golden answers; the script None where recalled."""
     known = recall(hashlib.sha256(content).hexdigest()) if recall is not None else None
-    if known is not None:
-        try:
-            _check_golden(CompiledEnsemble(known).judge, golden, manifest)
-        except (ValueError, KeyError, IndexError):
-            pass  # what was kept is not what it should be: the script decides
-        else:
-            return None, known
+    if known is not None and _gives_golden_answers(known, golden, manifest):
+        return None, known
     from strategy import script  # torch: more than a second, which a warm restart saves
 
     module, weights = script.read_module(content)
     _check_golden(lambda obs_BF, held_BA: script.run(module, obs_BF, held_BA), golden, manifest)
     return module, weights
+
+
+def _gives_golden_answers(weights: Weights, golden: Arrays, manifest: Manifest) -> bool:
+    """Say whether recalled weights are what they should be; where not, the script decides."""
+    try:
+        _check_golden(CompiledEnsemble(weights).judge, golden, manifest)
+    except (ValueError, KeyError, IndexError):
+        return False
+    return True
 
 
 def _check_golden(answer_to: AnswerTo, golden: Arrays, manifest: Manifest) -> None:

@@ -3,7 +3,3 @@
 ``normalize`` is pure and turns the venue's words into ours; ``feeds`` proves what it delivers;
 ``orders`` sends only what the gate approved; ``connect`` refuses a production address outside live.
 """
-
-from daemon.venues import thin_library
-
-thin_library.install()  # before any file of this package imports ccxt

@@ -43,6 +43,7 @@ def import_s() -> float:
     return time.monotonic() - began_s
 
 
+@pytest.mark.timeout(1_200)
 def test_warm_restart_decides_soon(tmp_path: Path) -> None:
     """Sooner than its libraries take to be imported; seconds are printed beside the goal of 3."""
     with exchange(tmp_path, []) as access:

@@ -9,7 +9,7 @@ from tests.fakes.daemon_process import ROOT
 
 LOAD = """
 import sys
-from daemon.kernel_cache import prepare
+from daemon.lean_start import prepare
 prepare()
 from config.settings import Settings
 from daemon import app

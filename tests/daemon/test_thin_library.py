@@ -9,6 +9,8 @@ from tests.fakes.daemon_process import ROOT
 
 THIN = """
 import sys
+from daemon.lean_start import prepare
+prepare()
 import daemon.venues.tap
 loaded = [name for name in sys.modules if name.startswith("ccxt.abstract.")]
 assert sorted(loaded) == ["ccxt.abstract.binance", "ccxt.abstract.binanceusdm"], loaded
