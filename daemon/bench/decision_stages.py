@@ -241,11 +241,9 @@ class JournalRig:
         folder = Path(self._folder.name) / f"{sync}-{self._round}"
         self._journals[sync] = Journal(folder, run_id, sync, instruments=SYMBOLS, started_ns=NOW_NS)
 
-    def record(self, sync: str, intent: OrderIntent) -> None:
-        """Store one approved intent under its client order id."""
-        journal = self._journals[sync]
-        order_id = client_order_id(journal.run_id, intent.sequence)
-        journal.record_intent(order_id, intent, NOW_NS)
+    def record(self, sync: str, approved: tuple[tuple[str, OrderIntent, int], ...]) -> None:
+        """Store one approved intent, as the dispatcher does before it sends."""
+        self._journals[sync].record_intents(approved)
 
     def append(self, is_synced: bool) -> None:
         """Append as many bytes as a slot of the ring holds to a plain file."""
@@ -261,6 +259,8 @@ def journal_stage(rig: JournalRig) -> Stage:
         Form(name=plain, function=rig.append, rows=[(False,)] * INTENTS),
         Form(name=synced, function=rig.append, rows=[(True,)] * INTENTS),
     ]
+    run_id = new_run_id(NOW_NS, bytes(4))
+    approvals = [((client_order_id(run_id, n), small_intent(n), NOW_NS),) for n in range(INTENTS)]
     goals = []
     modes: Sequence[tuple[Literal["ring", "strict"], str]] = (("ring", plain), ("strict", synced))
     for sync, base in modes:
@@ -269,7 +269,7 @@ def journal_stage(rig: JournalRig) -> Stage:
             Form(
                 name=name,
                 function=rig.record,
-                rows=[(sync, small_intent(n)) for n in range(INTENTS)],
+                rows=[(sync, approved) for approved in approvals],
                 before_round=lambda sync=sync: rig.reopen(sync),  # type: ignore[misc]  # a default binds the loop's value
             )
         )

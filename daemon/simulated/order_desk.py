@@ -46,6 +46,17 @@ class DeskCounts:
     filled: int = 0
     fills: int = 0
 
+    def words(self, open_count: int) -> dict[str, object]:
+        """Say it under the names of every report; ``open_count`` orders still work."""
+        orders = {
+            "accepted": self.accepted,
+            "filled": self.filled,
+            "cancelled": self.cancelled,
+            "expired": self.expired,
+            "open": open_count,
+        }
+        return {"orders": orders, "fills": self.fills}
+
 
 class OrderDesk:
     """All orders of the one account."""

@@ -127,17 +127,10 @@ class PaperVenue:
 
     def report(self) -> dict[str, Any]:
         """Sum up the account, under the names that the simulated exchange uses."""
-        account, counts = self.venue.account, self.venue.desk.counts
+        account = self.venue.account
         trips_ms = sorted(each / NS_PER_MS for each in self.round_trips.measured_ns)
         return {
-            "orders": {
-                "accepted": counts.accepted,
-                "filled": counts.filled,
-                "cancelled": counts.cancelled,
-                "expired": counts.expired,
-                "open": len(self.venue.desk.working_orders()),
-            },
-            "fills": counts.fills,
+            **self.venue.desk.counts.words(len(self.venue.desk.working_orders())),
             "liquidations": self._margin.liquidated_count,
             "position_lots": {
                 each.symbol: account.position_lots(each.index) for each in self.venue.instruments

@@ -229,7 +229,6 @@ class ExchangeServer:
         """Sum up what was served and what the account holds."""
         account = self.venue.account
         ledger = account.ledger
-        counts = self.venue.desk.counts
         return {
             "frames_played": self.player.frames_played,
             "source_finished": self.player.is_finished,
@@ -239,14 +238,7 @@ class ExchangeServer:
             "faults_fired": self.faults.board.fired_counts(),
             "requests": dict(self._rest.requests + self._api.requests),
             "refused": dict(self._rest.refused),
-            "orders": {
-                "accepted": counts.accepted,
-                "filled": counts.filled,
-                "cancelled": counts.cancelled,
-                "expired": counts.expired,
-                "open": len(self.venue.desk.working_orders()),
-            },
-            "fills": counts.fills,
+            **self.venue.desk.counts.words(len(self.venue.desk.working_orders())),
             "liquidations": self.faults.margin.liquidated_count,
             "position_lots": {
                 instrument.symbol: account.position_lots(instrument.index)

@@ -46,17 +46,9 @@ class SpotVenue:
 
     def report(self) -> dict[str, object]:
         """Sum up orders, fills, and what the account holds and paid in every asset."""
-        counts = self.desk.counts
         holdings = self.holdings
         return {
-            "orders": {
-                "accepted": counts.accepted,
-                "filled": counts.filled,
-                "cancelled": counts.cancelled,
-                "expired": counts.expired,
-                "open": len(self.desk.working_orders()),
-            },
-            "fills": counts.fills,
+            **self.desk.counts.words(len(self.desk.working_orders())),
             "balances": {
                 asset: from_e8(holdings.free_e8[asset] + holdings.locked_e8[asset])
                 for asset in holdings.assets

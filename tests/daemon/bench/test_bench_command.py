@@ -180,7 +180,7 @@ def test_journal_rig_leaves_nothing_behind(tmp_path: Path) -> None:
     """Journals and files of a timing are gone with it."""
     with decision_stages.JournalRig(tmp_path) as rig:
         rig.reopen("ring")
-        rig.record("ring", decision_stages.small_intent(0))
+        rig.record("ring", (("me-000000000001-0", decision_stages.small_intent(0), 1),))
         rig.reopen("ring")
         rig.append(is_synced=True)
         assert os.listdir(tmp_path)
