@@ -250,7 +250,7 @@ async def test_recorded_spot_streams_are_followed() -> None:
 def test_the_command_watches_pairs(capfd: pytest.CaptureFixture[str]) -> None:
     """Pairs alone on the built-in exchange mean spot: OK at the end, nothing lost."""
     pairs = f"instruments=[{','.join(PAIRS)}]"
-    assert cli.main(["watch", "--for", "3s", "--json", "--set", pairs]) == 0
+    assert cli.main(["watch", "--for", "4s", "--json", "--set", pairs]) == 0
     told = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert told["verdicts"] == dict.fromkeys(PAIRS, "OK")
     assert told["counters"]["lost_count"] == 0
