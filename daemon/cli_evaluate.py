@@ -42,6 +42,9 @@ def register(tools: HistoryTools) -> None:
     parser.add_argument(
         "--again", action="store_true", help="look at sealed bars once more; every report says so"
     )
+    parser.add_argument(
+        "--thorough", action="store_true", help="look for leaks in 100,000 decisions (minutes)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.set_defaults(command=lambda options: _evaluate(options, tools))
 
@@ -57,6 +60,7 @@ def _evaluate(options: argparse.Namespace, tools: HistoryTools) -> int:
         evaluation.EvaluationOptions(
             inputs=replace(inputs, sealed_path=options.seal),
             is_again=options.again,
+            is_thorough=options.thorough,
             test_from_ns=options.test_from,
             seed=options.seed,
             out=options.out,

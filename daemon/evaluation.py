@@ -28,6 +28,8 @@ from strategy.bundle import Bundle, BundleError
 from strategy.evaluation.assessment import Assessment, Inquiry, assess
 from strategy.evaluation.backtest import Backtest, listen
 from strategy.evaluation.detectors import (
+    STREAMED_ROWS,
+    TRUNCATED_BARS,
     Finding,
     check_ledger,
     check_mixture,
@@ -55,6 +57,8 @@ EMBARGO_BARS = 200
 TRAINING_FRAC = 0.2
 """Share of the bars that only teaches the meta-learner, where the training saw none of them."""
 
+THOROUGH_ROWS = 100_000
+
 REPORT_FILE, SHEET_FILE = "report.json", "report.html"
 
 
@@ -63,7 +67,7 @@ class EvaluationOptions:
     """What the command asks for; ``test_from_ns`` 0: after what the training saw, or a fifth.
 
     ``out`` None: nothing is written but the trial. ``is_again`` allows a second look at sealed
-    bars.
+    bars; ``is_thorough`` looks for leaks in ``THOROUGH_ROWS`` decisions.
     """
 
     inputs: Inputs
@@ -72,6 +76,7 @@ class EvaluationOptions:
     out: Path | None
     as_json: bool
     is_again: bool = False
+    is_thorough: bool = False
     episodes: int = 20
     episode_bars_max: int = 1_000
 
@@ -138,7 +143,13 @@ def evaluate(
             commit=code_commit(),
             again=options.is_again,
         )
-    found = assess(listening, opened.plan, inquiry, lambda played: _check(opened, played), announce)
+    found = assess(
+        listening,
+        opened.plan,
+        inquiry,
+        lambda played: _check(opened, played, options.is_thorough),
+        announce,
+    )
     now_ns = clock.now_ns()
     facts = {
         **asdict(opened.facts),
@@ -173,12 +184,15 @@ def _test_from_ns(options: EvaluationOptions) -> int:
     return int(read_bars(sealed_path).open_ns_T[0])
 
 
-def _check(opened: Opened, played: Backtest) -> tuple[Finding, ...]:
+def _check(opened: Opened, played: Backtest, is_thorough: bool) -> tuple[Finding, ...]:
     history, plan = opened.history, opened.plan
+    truncated, streamed = TRUNCATED_BARS, STREAMED_ROWS
+    if is_thorough:
+        truncated = streamed = THOROUGH_ROWS
     warm_bars = len(opened.bars.open_ns_T) - len(history)
     return (
-        check_truncation(opened.runtime, opened.bars, plan, warm_bars),
-        check_streaming(opened.runtime, history, played),
+        check_truncation(opened.runtime, opened.bars, plan, warm_bars, truncated),
+        check_streaming(opened.runtime, history, played, streamed),
         check_ledger(played, history.close_T),
         check_mixture(played),
     )

@@ -22,6 +22,7 @@ from strategy.evaluation.comparison import (
     Standing,
     Variant,
     ablation_runs,
+    controller_variant,
     cost_runs,
     delay_runs,
     match,
@@ -39,7 +40,9 @@ from strategy.evaluation.inference import (
     probabilistic_sharpe,
     track_record_bars_min,
 )
+from strategy.evaluation.loss_bound import loss_bounds
 from strategy.evaluation.regime_table import RegimeRow, regime_table, reported_labels
+from strategy.evaluation.requirements import Requirement, requirements
 from strategy.evaluation.risk_figures import RiskFigures, risk_figures
 from strategy.evaluation.specification import PathFacts, SpecifiedMetrics, specified_metrics
 from strategy.evaluation.splits import overfitting_probability
@@ -114,6 +117,22 @@ class Assessment:
         """Whether no detector found anything."""
         return all(finding.is_clean for finding in self.findings)
 
+    @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """What an evaluation must satisfy, and whether this one does."""
+        return tuple(
+            requirements(
+                self.match.run,
+                lead=next(row.lead for row in self.standings if row.name == EQUAL),
+                headline=self.headline,
+                missing=self.missing,
+                risk=self.risk,
+                calibration=self.calibration,
+                findings=self.findings,
+                ablations=self.ablations,
+            )
+        )
+
 
 def assess(
     listening: Listening,
@@ -134,20 +153,7 @@ def assess(
     findings = (*check(run), *_path_findings(found, inquiry.seed))
     announce("rivals")
     table = standings(found, generator)
-    varied: dict[str, list[Variant]] = {}
-    doubled_T2 = np.empty((0, 2))
-    nets = [path.net_T for path in found.paths if path.tradable]
-    sources = {"costs": cost_runs, "delays": delay_runs, "ablations": ablation_runs}
-    for kind, runs in sources.items():
-        varied[kind] = []
-        for name, other in runs(listening, plan):
-            announce(name)
-            row, net_T2 = variant(name, other, found, generator)
-            varied[kind].append(row)
-            if kind == "ablations":
-                nets.append(net_T2[:, 0])
-            if name == DOUBLED:
-                doubled_T2 = net_T2
+    varied, nets, doubled_T2 = _varied(listening, plan, found, generator, announce)
     certainty = _certainty(found, np.column_stack(nets), inquiry)
     equal = next(row for row in table if row.name == EQUAL)
     doubled = next(row for row in varied["costs"] if row.name == DOUBLED)
@@ -163,6 +169,9 @@ def assess(
     label_T = reported_labels(listening.heard.regime_TK, plan.meta, inquiry.crisis_level)
     label_T = label_T[inquiry.training_bars : len(run)]
     faults = [f"{finding.name}: {finding.said}" for finding in findings if not finding.is_clean]
+    starts = start_variants(found, generator)
+    regimes = regime_table(found.net(ENSEMBLE), label_T, run.year_bars, generator)
+    slopes = calibration(run, listening.heard.gain_T, inquiry.training_bars, generator)
     return Assessment(
         headline=f"No claim: a detector found {faults[0]}." if faults else headline(evidence),
         missing=(*faults, *missing(evidence)),
@@ -171,11 +180,11 @@ def assess(
         certainty=certainty,
         costs=tuple(varied["costs"]),
         delays=tuple(varied["delays"]),
-        starts=start_variants(found, generator),
-        ablations=tuple(varied["ablations"]),
-        regimes=regime_table(found.net(ENSEMBLE), label_T, run.year_bars, generator),
+        starts=starts,
+        ablations=(*varied["ablations"], controller_variant(found, generator)),
+        regimes=regimes,
         specified=_specified(found, label_T, inquiry),
-        calibration=calibration(run, listening.heard.gain_T, inquiry.training_bars, generator),
+        calibration=slopes,
         risk=_risk(found, listening),
         match=found,
         label_T=label_T,
@@ -186,6 +195,35 @@ def assess(
 def regime_shares(found: Assessment) -> dict[str, float]:
     """Return the share of test bars reported under each regime."""
     return {name: float(np.mean(found.label_T == k)) for k, name in enumerate(REGIMES)}
+
+
+def _varied(
+    listening: Listening,
+    plan: Plan,
+    found: Match,
+    generator: np.random.Generator,
+    announce: Announce,
+) -> tuple[dict[str, list[Variant]], list[Floats], Floats]:
+    """Play the ensemble under other circumstances and without each part.
+
+    Returns rows by kind, the net returns of all that could have been chosen, and those of ensemble
+    and equal weight at doubled costs.
+    """
+    varied: dict[str, list[Variant]] = {}
+    doubled_T2 = np.empty((0, 2))
+    nets = [path.net_T for path in found.paths if path.tradable]
+    sources = {"costs": cost_runs, "delays": delay_runs, "ablations": ablation_runs}
+    for kind, runs in sources.items():
+        varied[kind] = []
+        for name, other in runs(listening, plan):
+            announce(name)
+            row, net_T2 = variant(name, other, found, generator)
+            varied[kind].append(row)
+            if kind == "ablations":
+                nets.append(net_T2[:, 0])
+            if name == DOUBLED:
+                doubled_T2 = net_T2
+    return varied, nets, doubled_T2
 
 
 def _path_findings(found: Match, seed: int) -> tuple[Finding, ...]:
@@ -204,6 +242,7 @@ def _risk(found: Match, listening: Listening) -> RiskFigures:
         listening.return_T[test],
         found.run.size_T[test],
         listening.volatility_T[test],
+        loss_bounds(listening.return_T[: len(found.run)])[test],
         found.run.year_bars,
     )
 

@@ -32,7 +32,7 @@ from strategy.evaluation.rivals import RivalPath, Stage, follow, rivals
 
 Floats = NDArray[np.float64]
 
-ENSEMBLE, EQUAL = "ensemble", "equal weight"
+ENSEMBLE, EQUAL, BAND_ALONE = "ensemble", "equal weight", "no-trade band alone"
 COST_FACTORS = (0.5, 1.0, 2.0, 4.0)
 DELAYS_BARS = (0, 1, 3)
 START_FRACS = (0.0, 0.125, 0.25, 0.375)
@@ -118,7 +118,7 @@ def match(run: Backtest, training_bars: int) -> Match:
         for place, name in enumerate(run.agent_names)
     ]
     rule_T = expert_positions(run, "no_trade_band")
-    alone.append(follow("no-trade band alone", (stage.size_T * rule_T)[test], stage))
+    alone.append(follow(BAND_ALONE, (stage.size_T * rule_T)[test], stage))
     return Match(run=run, stage=stage, paths=(ensemble_path(run, stage), *rivals(stage), *alone))
 
 
@@ -188,6 +188,20 @@ def ablation_runs(listening: Listening, plan: Plan) -> Iterator[tuple[str, Backt
     yield "regimes off", trade(listening, replace(plan, is_regime_known=False))
     blind = plan.meta.model_copy(update={"performance_prediction_enabled": False})
     yield "predictor off", trade(listening, replace(plan, meta=blind))
+
+
+def controller_variant(base: Match, generator: np.random.Generator) -> Variant:
+    """Return what the rule alone did: the forecast held by the no-trade band, no agent asked."""
+    own = next(path for path in base.paths if path.name == BAND_ALONE)
+    year_bars = base.run.year_bars
+    return Variant(
+        name="RL off (no-trade band alone)",
+        sharpe=sharpe_interval(own.net_T, year_bars, generator),
+        lead=difference_interval(own.net_T, base.net(EQUAL), year_bars, generator),
+        change=difference_interval(own.net_T, base.net(ENSEMBLE), year_bars, generator),
+        total_return=float(np.prod(1.0 + own.net_T) - 1.0),
+        cost_frac=float(own.cost_T.sum()),
+    )
 
 
 def start_variants(base: Match, generator: np.random.Generator) -> tuple[Variant, ...]:

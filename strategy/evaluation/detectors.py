@@ -69,9 +69,11 @@ class RawBars:
         return self.build(open_ns_T, prices_T4, np.ascontiguousarray(known_TF[:, 6]))
 
 
-def check_truncation(runtime: Runtime, bars: RawBars, plan: Plan, warm_bars: int) -> Finding:
+def check_truncation(
+    runtime: Runtime, bars: RawBars, plan: Plan, warm_bars: int, rows: int = TRUNCATED_BARS
+) -> Finding:
     """Decide on shorter and shorter histories; ``warm_bars`` is what the features need."""
-    count = min(len(bars.open_ns_T), warm_bars + TRUNCATED_BARS)
+    count = min(len(bars.open_ns_T), warm_bars + rows)
 
     def decisions(known_TF: Floats) -> Floats:
         made = decide(listen(runtime, bars.history(known_TF)), plan)
@@ -95,9 +97,11 @@ def judge_truncation(
     return Finding(name="truncation", is_clean=not leaks, said=said)
 
 
-def check_streaming(runtime: Runtime, history: History, played: Backtest) -> Finding:
+def check_streaming(
+    runtime: Runtime, history: History, played: Backtest, rows: int = STREAMED_ROWS
+) -> Finding:
     """Ask the live classes about the first closes."""
-    rows = min(STREAMED_ROWS, len(played))
+    rows = min(rows, len(played))
     followed = played.followed
     streamed = stream(runtime, history, played.plan.meta, played.plan.costs.trade_frac, rows)
     apart = differing_rows(streamed, followed.weight_TN, followed.action_TN)

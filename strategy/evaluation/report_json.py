@@ -50,6 +50,7 @@ def report_of(found: Assessment, facts: Mapping[str, Any]) -> dict[str, Any]:
         "specified": asdict(found.specified),
         "calibration": [asdict(row) for row in found.calibration],
         "risk": asdict(found.risk),
+        "requirements": [asdict(row) for row in found.requirements],
         "weights_mean": dict(
             zip(
                 run.followed.names,

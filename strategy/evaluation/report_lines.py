@@ -42,6 +42,8 @@ def report_lines(report: Row) -> Iterator[str]:
     for finding in report["findings"]:
         verdict = "clean" if finding["is_clean"] else "FAULT"
         yield f"  {verdict} {finding['name']}: {finding['said']}"
+    for row in report["requirements"]:
+        yield f"  {met_words(row['is_met'])} {row['name']}: {row['said']}"
     for line in report["seal"]:
         yield f"  sealed: {line}"
     found = report["specified"]
@@ -53,6 +55,11 @@ def interval_words(interval: Row | None) -> str:
     if interval is None:
         return UNDEFINED
     return f"{interval['estimate']:+.2f} [{interval['low']:+.2f}, {interval['high']:+.2f}]"
+
+
+def met_words(is_met: bool | None) -> str:
+    """Write whether a requirement is met."""
+    return UNDEFINED if is_met is None else "met" if is_met else "MISSED"
 
 
 def number(value: float | None) -> str:

@@ -3,7 +3,8 @@
 A full position is held long all the time, sized as the ensemble is. Its forecast deviation of a bar
 is its size times the volatility that sizes are held against. Reported: in how many windows of 90
 days the realised volatility lay within 15 % of the forecast, and whether losses beyond 1.645
-forecast deviations came as often as a normal bound says (5 %), and not in clusters.
+forecast deviations came as often as a normal bound says (5 %), and not in clusters; the same of a
+bound that is learned as bars close (``strategy.evaluation.loss_bound``).
 
 Sources: Kupiec, Journal of Derivatives 3 (1995), unconditional coverage; Christoffersen,
 International Economic Review 39 (1998), independence. Both are likelihood ratios, chi-square(1).
@@ -17,11 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from strategy.evaluation.loss_bound import TAIL_FRAC
+
 Floats = NDArray[np.float64]
 
 WINDOW_DAYS = 90
 NEAR_FRAC = 0.15
-BOUND, TAIL_FRAC = 1.6448536269514722, 0.05
+BOUND = 1.6448536269514722
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,8 @@ class RiskFigures:
 
     ``near_frac`` share of windows within 15 %; ``ratio`` realised over forecast volatility of all
     bars; ``beyond_frac`` share of bars with a loss beyond the bound; ``coverage_p`` and
-    ``independence_p`` the tests' p-values: small ones reject the bound.
+    ``independence_p`` the tests' p-values: small ones reject the bound. The ``learned_`` ones are
+    those of the learned bound.
     """
 
     windows: int
@@ -40,12 +44,18 @@ class RiskFigures:
     beyond_frac: float | None
     coverage_p: float | None
     independence_p: float | None
+    learned_beyond_frac: float | None
+    learned_coverage_p: float | None
+    learned_independence_p: float | None
 
 
 def risk_figures(
-    return_T: Floats, size_T: Floats, volatility_T: Floats, year_bars: float
+    return_T: Floats, size_T: Floats, volatility_T: Floats, bound_T: Floats, year_bars: float
 ) -> RiskFigures:
-    """Judge forecasts ``volatility_T`` (a year, 0 where unknown) by the returns that followed."""
+    """Judge forecasts ``volatility_T`` (a year, 0 where unknown) by the returns that followed.
+
+    ``bound_T`` is the learned bound of a unit's loss, infinite where it is not known.
+    """
     known = volatility_T > 0.0
     held_T = (size_T * return_T)[known]
     foreseen_T = (size_T * volatility_T)[known] / math.sqrt(year_bars)
@@ -58,6 +68,9 @@ def risk_figures(
             beyond_frac=None,
             coverage_p=None,
             independence_p=None,
+            learned_beyond_frac=None,
+            learned_coverage_p=None,
+            learned_independence_p=None,
         )
     length = max(2, round(year_bars / 365.25 * WINDOW_DAYS))
     count = len(held_T) // length
@@ -66,6 +79,9 @@ def risk_figures(
         for n in range(count)
     ]
     is_beyond_T = held_T < -BOUND * foreseen_T
+    learned = known & np.isfinite(bound_T)
+    is_learned_T = return_T[learned] < -bound_T[learned]
+    count_learned = int(is_learned_T.sum())
     return RiskFigures(
         windows=count,
         near_frac=float(np.mean([abs(r - 1.0) <= NEAR_FRAC for r in ratios])) if ratios else None,
@@ -74,6 +90,9 @@ def risk_figures(
         beyond_frac=float(is_beyond_T.mean()),
         coverage_p=coverage_p(int(is_beyond_T.sum()), len(is_beyond_T), TAIL_FRAC),
         independence_p=independence_p(is_beyond_T),
+        learned_beyond_frac=float(is_learned_T.mean()) if len(is_learned_T) else None,
+        learned_coverage_p=coverage_p(count_learned, len(is_learned_T), TAIL_FRAC),
+        learned_independence_p=independence_p(is_learned_T),
     )
 
 

@@ -15,6 +15,8 @@ from itertools import combinations, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.jit import njit
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
@@ -81,23 +83,51 @@ def overfitting_probability(return_TN: Floats, slices: int = 16) -> float | None
     piece = bars // slices
     pieces_SBN = return_TN[: piece * slices].reshape(slices, piece, variants)
     sum_SN, square_SN = pieces_SBN.sum(axis=1), (pieces_SBN**2).sum(axis=1)
-    half = piece * slices // 2
-    below = total = 0.0
-    for chosen in combinations(range(slices), slices // 2):
-        is_in = np.zeros(slices, np.bool_)
-        is_in[list(chosen)] = True
-        inside_N = _sharpes(sum_SN[is_in].sum(axis=0), square_SN[is_in].sum(axis=0), half)
-        outside_N = _sharpes(sum_SN[~is_in].sum(axis=0), square_SN[~is_in].sum(axis=0), half)
-        best = int(np.argmax(inside_N))
-        equal = outside_N == outside_N[best]
-        rank = float(np.sum(outside_N < outside_N[best]) + 0.5 * (equal.sum() + 1))
-        relative = rank / (variants + 1)
+    halves_HS = np.array(list(combinations(range(slices), slices // 2)), np.int64)
+    return _below_middle(sum_SN, square_SN, halves_HS, piece * slices // 2) / len(halves_HS)
+
+
+@njit
+def _below_middle(sum_SN: Floats, square_SN: Floats, halves_HS: Indices, count: int) -> float:
+    """Count the halves whose best variant is below the middle in the other half; at it: half."""
+    slices, variants = sum_SN.shape
+    is_in, below = np.empty(slices, np.bool_), 0.0
+    inside_N, outside_N = np.empty(variants), np.empty(variants)
+    for h in range(halves_HS.shape[0]):
+        is_in[:] = False
+        for place in range(halves_HS.shape[1]):
+            is_in[halves_HS[h, place]] = True
+        _sharpes(sum_SN, square_SN, is_in, True, count, inside_N)
+        _sharpes(sum_SN, square_SN, is_in, False, count, outside_N)
+        own = outside_N[np.argmax(inside_N)]
+        worse, equal = 0, 0
+        for n in range(variants):
+            worse += outside_N[n] < own
+            equal += outside_N[n] == own
+        relative = (worse + 0.5 * (equal + 1)) / (variants + 1)
         below += 1.0 if relative < 0.5 else 0.5 if relative == 0.5 else 0.0
-        total += 1.0
-    return below / total
+    return below
 
 
-def _sharpes(sum_N: Floats, square_N: Floats, count: int) -> Floats:
-    mean_N = sum_N / count
-    variance_N = np.maximum(square_N / count - mean_N**2, 0.0)
-    return np.where(variance_N > 1e-28, mean_N / np.sqrt(np.maximum(variance_N, 1e-28)), 0.0)
+@njit
+def _sharpes(
+    sum_SN: Floats,
+    square_SN: Floats,
+    is_in: NDArray[np.bool_],
+    wanted: bool,
+    count: int,
+    out_N: Floats,
+) -> None:
+    """Write each variant's Sharpe per bar over the slices that are wanted; 0 without deviation.
+
+    Slices are added in order, so equal variants have equal bits.
+    """
+    for n in range(out_N.shape[0]):
+        total, square = 0.0, 0.0
+        for s in range(is_in.shape[0]):
+            if is_in[s] == wanted:
+                total += sum_SN[s, n]
+                square += square_SN[s, n]
+        mean = total / count
+        variance = max(square / count - mean * mean, 0.0)
+        out_N[n] = mean / np.sqrt(variance) if variance > 1e-28 else 0.0

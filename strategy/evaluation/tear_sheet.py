@@ -143,6 +143,8 @@ def _end(report: Report) -> str:
             "Was the risk what it was taken for?",
             f'<div class="words">{tables.risk_table(report)}</div>',
         )
+        + _section("All figures of both paths", tables.metrics_table(report))
+        + _section("What was asked of this evaluation", tables.requirements_table(report))
         + _section("Figures of the specification", tables.specified_table(report))
     )
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from strategy.evaluation.report_lines import interval_words, number
+from strategy.evaluation.report_lines import interval_words, met_words, number
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -174,8 +174,35 @@ def risk_table(report: Report) -> str:
                 number(found["independence_p"]),
                 "below 0.05: such losses cluster",
             ),
+            (
+                "losses beyond the learned bound",
+                _percent(found["learned_beyond_frac"]),
+                "5 % would be honest",
+            ),
+            ("its coverage, p", number(found["learned_coverage_p"]), "below 0.05 rejects it"),
+            ("its independence, p", number(found["learned_independence_p"]), "likewise"),
         ],
     )
+
+
+def requirements_table(report: Report) -> str:
+    """Return what an evaluation must satisfy, and whether this one does."""
+    return table(
+        ("requirement", "is", "because"),
+        [(row["name"], met_words(row["is_met"]), row["said"]) for row in report["requirements"]],
+    )
+
+
+def metrics_table(report: Report) -> str:
+    """Return every figure of the ensemble's and of equal weight's path, side by side."""
+    two = [row for row in report["standings"] if row["name"] in ("ensemble", "equal weight")]
+    figures = [{**row["metrics"], **row["activity"]} for row in two]
+    rows = [
+        (name, *(_figure(found.get(name)) for found in figures))
+        for name in figures[0]
+        if not name.startswith("sharpe")  # a Sharpe stands beside its interval, above
+    ]
+    return table(("figure", *(row["name"] for row in two)), rows)
 
 
 def specified_table(report: Report) -> str:

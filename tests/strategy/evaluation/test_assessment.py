@@ -62,7 +62,7 @@ def test_everything_is_there_and_has_its_interval(found: Assessment) -> None:
     assert [row["name"] for row in again["cost_sensitivity"]] == [
         f"costs x {factor}" for factor in ("0.5", "1", "2", "4")
     ]
-    assert len(again["ablations"]) == 5 + len(REGIMES) + 2
+    assert len(again["ablations"]) == 5 + len(REGIMES) + 3
     assert [row["name"] for row in again["regimes"]] == list(REGIMES)
     assert sum(again["regime_share"].values()) == pytest.approx(1.0)
     for row in again["standings"]:

@@ -63,8 +63,10 @@ def small_report() -> dict[str, Any]:
         "calibration": [{"name": "skill", "slope": None, "low": None, "high": None, "bars": 9}],
         "risk": {
             **{"windows": 4, "near_frac": 0.5, "ratio": 1.1, "bars": 900, "beyond_frac": 0.04},
-            **{"coverage_p": 0.2, "independence_p": None},
+            **{"coverage_p": 0.2, "independence_p": None, "learned_beyond_frac": 0.051},
+            **{"learned_coverage_p": 0.6, "learned_independence_p": 0.7},
         },
+        "requirements": [{"name": "R4 risk", "is_met": False, "said": "too <wild>"}],
         "specified": {"episodes": 20, "mean_return": 0.01, "mean_sharpe_ratio": 0.2, "grade": "D"},
         "curves": {
             "ms": [1_600_000_000_000, 1_600_003_600_000],
@@ -121,6 +123,9 @@ def test_the_sheet_says_what_the_report_says(page: str) -> None:
             "costs x 2",
             "models/<x>",
             "</script><i>",
+            "MISSED",
+            "too <wild>",
+            "5.1%",
         ),
     ):
         assert part in text, part
