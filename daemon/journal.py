@@ -39,6 +39,8 @@ _OUTSIDER_WAIT_S = 5.0  # a writer from outside is waited for so long
 _WAL_BYTES_KEPT = 16 * 1024 * 1024
 _RUNS_KEPT = 10_000
 _SYNCHRONOUS = {"ring": "NORMAL", "strict": "FULL"}
+Approvals = Sequence[tuple[str, OrderIntent, int]]
+"""Client order id, intent, and when it was approved; not changed once it is handed over."""
 
 
 class JournalError(Exception):
@@ -65,7 +67,7 @@ class Journal:
         self.run_id = run_id
         self.path = directory / FILE_NAME
         self._symbols = tuple(instruments)
-        self._stored: list[list[tables.IntentWords]] = []
+        self._stored: list[Approvals] = []
         self._lock = threading.Lock()
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -98,30 +100,27 @@ class Journal:
         """Store one approved intent, as ``record_intents`` does."""
         self.record_intents(((client_order_id, intent, approved_ns),))
 
-    def record_intents(self, approved: Sequence[tuple[str, OrderIntent, int]]) -> None:
+    def record_intents(self, approved: Approvals) -> None:
         """Store approved intents; when this returns they are kept and may be sent.
 
         Each is (client order id, intent, approved_ns). With sync ``strict`` one sync serves all.
         Raises JournalError when one is not stored, also for a client order id that is still open;
         none of them may be sent then.
         """
-        run_id, symbols = self.run_id, self._symbols
-        rows: list[tables.IntentWords] = []
-        try:
-            if self._is_strict:
-                rows = [(n, run_id, symbols[each.instrument], each, ns) for n, each, ns in approved]
-                self._ring.store_synced(rows)
-            else:
-                store = self._ring.store
+        if self._is_strict:
+            self._store_synced(approved)
+        else:
+            run_id, symbols, store = self.run_id, self._symbols, self._ring.store
+            count = 0
+            try:
                 for name, intent, approved_ns in approved:
-                    words = (name, run_id, symbols[intent.instrument], intent, approved_ns)
-                    store(*words)
-                    rows.append(words)
-        except (RingError, OSError) as error:
-            for words in () if self._is_strict else rows:
-                self._ring.settle(words[0])
-            raise JournalError(f"intents are not stored: {error}") from error
-        self._stored.append(rows)
+                    store(name, run_id, symbols[intent.instrument], intent, approved_ns)
+                    count += 1
+            except RingError as error:
+                for before in approved[:count]:
+                    self._ring.settle(before[0])
+                raise JournalError(f"intents are not stored: {error}") from error
+        self._stored.append(approved)
 
     def follow_up(self) -> None:
         """Do what could wait until the orders were sent: queue their rows, ready the ring.
@@ -218,9 +217,19 @@ class Journal:
 
     def _queue_stored(self) -> None:
         """Queue the rows of intents that are in the ring; an update must come after them."""
-        for rows in self._stored:
-            self._writer.put_intents(rows)
+        for approved in self._stored:
+            self._writer.put_intents(self._words_of(approved))
         self._stored.clear()
+
+    def _store_synced(self, approved: Approvals) -> None:
+        try:
+            self._ring.store_synced(self._words_of(approved))
+        except (RingError, OSError) as error:
+            raise JournalError(f"intents are not stored: {error}") from error
+
+    def _words_of(self, approved: Approvals) -> list[tables.IntentWords]:
+        run_id, symbols = self.run_id, self._symbols
+        return [(name, run_id, symbols[each.instrument], each, ns) for name, each, ns in approved]
 
     def _take_over(self, found: Sequence[RingIntent]) -> None:
         """Copy what an earlier run stored and its writer did not get to; free what has ended."""

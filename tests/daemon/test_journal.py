@@ -244,6 +244,24 @@ def test_clean_end_is_marked_and_an_unclean_one_seen(tmp_path: Path) -> None:
     ]
 
 
+def test_group_with_one_that_cannot_be_stored_is_not_stored_at_all(tmp_path: Path) -> None:
+    """What leaves together is kept together: the ones before the bad one are let go as well."""
+    journal = _open(tmp_path)
+    names = [client_order_id(RUN, number) for number in range(3)]
+    bad = _intent(2, quantity_lots=2**63)
+    with pytest.raises(JournalError):
+        journal.record_intents(
+            [(names[0], _intent(0), 1), (names[1], _intent(1), 1), (names[2], bad, 1)]
+        )
+    assert journal._ring.open_count == 0
+    journal.record_intents([(names[0], _intent(0), 1), (names[1], _intent(1), 1)])
+    assert journal._ring.open_count == 2
+    journal.follow_up()
+    assert journal.flush(5)
+    assert _rows(tmp_path, "SELECT count(*) FROM intents") == [(2,)]
+    journal.close(9)
+
+
 def test_same_order_name_twice_is_refused(journal: Journal) -> None:
     """A client order id is used once, whatever the caller believes."""
     journal.record_intent("me-000000000001-0", _intent(), 1)
@@ -392,6 +410,7 @@ def test_write_ahead_log_is_taken_in(tmp_path: Path, monkeypatch: pytest.MonkeyP
     before_bytes = (tmp_path / FILE_NAME).stat().st_size
     for number in range(300):
         opened.record_intent(client_order_id(RUN, number), _intent(number), 1)
+        opened.follow_up()
     deadline_ns = time.monotonic_ns() + 10_000_000_000
     while (tmp_path / FILE_NAME).stat().st_size <= before_bytes:
         assert time.monotonic_ns() < deadline_ns
