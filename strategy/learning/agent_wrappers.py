@@ -147,20 +147,24 @@ class LearnerWrapper(BaseAgentWrapper):
         """Return the network's preferences for one state, without noise; AgentError otherwise."""
         if state.ndim != 1 or not np.isfinite(state).all():
             raise AgentError(self.name, f"the state is no finite row: shape {state.shape}")
+        try:
+            preference_N = self._ask(np.asarray(state, np.float32))
+        except (RuntimeError, ValueError) as error:
+            raise AgentError(self.name, f"its network refuses the state: {error}") from error
+        if not np.isfinite(preference_N).all():
+            raise AgentError(self.name, f"its preferences are not finite: {preference_N}")
+        return preference_N
+
+    def _ask(self, state: State) -> NDArray[np.float64]:
         net = self.agent.net
         was_training = net.training
         net.eval()
         try:
             with torch.inference_mode():
-                found_1N = net(torch.from_numpy(np.asarray(state, np.float32))[None, :])
-        except RuntimeError as error:
-            raise AgentError(self.name, f"its network refuses the state: {error}") from error
+                found_1N = net(torch.from_numpy(state)[None, :])
         finally:
             net.train(was_training)
-        preference_N = np.asarray(found_1N[0].double().numpy())
-        if not np.isfinite(preference_N).all():
-            raise AgentError(self.name, f"its preferences are not finite: {preference_N}")
-        return preference_N
+        return np.asarray(found_1N[0].double().numpy())
 
     def update_with_feedback(
         self,
@@ -246,6 +250,11 @@ class DQNAgentWrapper(LearnerWrapper):
     """A value agent: D3QN, double DQN or twin D3QN."""
 
     agent: ValueLearner
+
+    def _ask(self, state: State) -> NDArray[np.float64]:
+        """Ask the compiled critics, where there are any: a tenth of what torch's calls cost."""
+        engine = self.agent.engine
+        return super()._ask(state) if engine is None else engine.values(state).astype(np.float64)
 
     def explore(self, state: State) -> int:
         """Return a drawn action with the chance of now, else the preferred one.

@@ -81,6 +81,14 @@ class CriticEngine:
         )
         return float(loss), error_B
 
+    def values(self, state_F: Floats32) -> Floats32:
+        """Return what the critics say of one state (A); ValueError for one of another width."""
+        if state_F.shape != self.dims[:1]:
+            raise ValueError(f"a state of shape {state_F.shape}, wanted {self.dims[:1]}")
+        least_A = np.empty(self.dims[-1], np.float32)
+        steps.row_values(self.theta_CP, self.dims, np.ascontiguousarray(state_F), least_A)
+        return least_A
+
     def _new_scratch(self, rows: int) -> tuple[steps.Trace, ...]:
         critics, actions = len(self.theta_CP), self.dims[-1]
         traces = tuple(steps.new_trace(rows, self.dims) for _ in range(critics))

@@ -191,6 +191,60 @@ def _smaller(found_BA: Floats32, least_BA: Floats32) -> None:
 
 
 @njit_reordered
+def row_values(theta_CP: Floats32, dims: Dims, state_F: Floats32, least_A: Floats32) -> None:
+    """Write what C critics say of one state, action by action the smallest (A)."""
+    _, first, second, head, actions = dims
+    least_A[:] = np.inf
+    value_A, value_1 = np.empty(actions, np.float32), np.empty(1, np.float32)
+    one_H, two_H = np.empty(first, np.float32), np.empty(second, np.float32)
+    head_N = np.empty(max(head, 1), np.float32)
+    for c in range(theta_CP.shape[0]):
+        theta_P = theta_CP[c]
+        at = _row_linear(theta_P, 0, state_F, one_H)
+        _row_normalise(one_H)
+        at = _row_linear(theta_P, at, one_H, two_H)
+        _row_normalise(two_H)
+        if head > 0:
+            at = _row_linear(theta_P, at, two_H, head_N)
+            np.maximum(head_N, np.float32(0.0), head_N)
+            at = _row_linear(theta_P, at, head_N, value_1)
+            at = _row_linear(theta_P, at, two_H, head_N)
+            np.maximum(head_N, np.float32(0.0), head_N)
+            _row_linear(theta_P, at, head_N, value_A)
+            shift = value_1[0] - value_A.mean()
+        else:
+            _row_linear(theta_P, at, two_H, value_A)
+            shift = np.float32(0.0)
+        for a in range(actions):
+            least_A[a] = min(least_A[a], value_A[a] + shift)
+
+
+@njit_reordered
+def _row_linear(theta_P: Floats32, at: int, x_I: Floats32, out_O: Floats32) -> int:
+    inputs, outputs = x_I.shape[0], out_O.shape[0]
+    bias_at = at + inputs * outputs
+    for o in range(outputs):
+        total = theta_P[bias_at + o]
+        row = at + o * inputs
+        for i in range(inputs):
+            total += theta_P[row + i] * x_I[i]
+        out_O[o] = total
+    return bias_at + outputs
+
+
+@njit_reordered
+def _row_normalise(x_H: Floats32) -> None:
+    mean = x_H.mean()
+    total = np.float32(0.0)
+    for i in range(x_H.shape[0]):
+        off = x_H[i] - mean
+        total += off * off
+    inverse = np.float32(1.0) / np.sqrt(total / np.float32(x_H.shape[0]) + np.float32(EPSILON))
+    for i in range(x_H.shape[0]):
+        x_H[i] = max((x_H[i] - mean) * inverse, np.float32(0.0))
+
+
+@njit_reordered
 def blame(
     q_BA: Floats32,
     action_B: Integers,

@@ -3,8 +3,8 @@
     python tests/examples/production_loop.py --session sessions/advanced --checkpoint kept_0019
 
 An unattended account belongs to the daemon, ``metaensemble run``, which has the risk gate; this
-loop shows how a program of one's own asks the same ensemble. States and prices are drawn apart from
-each other, so what it earns means nothing.
+loop shows how a program of one's own asks the same ensemble. The market is drawn: states, prices
+and volumes are those of the same bars, as a feed of one's own would have to bring them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,25 @@ from metaensemble import (
     MetaLearningEnsembleTrainer,
     TradeSimulator,
 )
-from strategy.learning.market_tape import drawn_tape
+from strategy.evaluation.drawn_bars import HOUR_NS, drawn_bars
+from strategy.learning.market_tape import MarketTape, drawn_tape
+
+WORLD, MARKET_SEED = "misspecified", 11
+
+
+class Feed:
+    """One drawn market: the states of its tape, and the bars that they were made of."""
+
+    def __init__(self, bars: int, state_dim: int) -> None:
+        """Draw it."""
+        self.tape: MarketTape = drawn_tape(WORLD, bars, MARKET_SEED, state_dim)
+        self._opened_ns_T, self._price_T4, self._volume_T = drawn_bars(WORLD, bars, MARKET_SEED)
+
+    def bar(self, row: int) -> tuple[float, float]:
+        """Return close and volume of the bar that a row of the tape was made at."""
+        opened_ns = self.tape.close_ns_T[row] - HOUR_NS
+        place = int((opened_ns - self._opened_ns_T[0]) // HOUR_NS)
+        return float(self._price_T4[place, 3]), float(self._volume_T[place])
 
 
 def main(arguments: list[str] | None = None) -> Counter[str]:
@@ -36,20 +54,19 @@ def main(arguments: list[str] | None = None) -> Counter[str]:
     trainer = MetaLearningEnsembleTrainer(config, "production_team", options.session)
     trainer.load_checkpoint(options.checkpoint)
     manager = MetaLearningEnsembleManager(trainer.ensemble.agent, settings=config.meta)
-    tape = drawn_tape("misspecified", 3 * options.bars + 1_000, 11, config.env_args.state_dim)
-    account = TradeSimulator(tape=tape)
-    state, _ = account.reset(seed=1)
-    generator = np.random.default_rng(1)
-    price, taken = 50_000.0, Counter[str]()
+    feed = Feed(3 * options.bars + 1_000, config.env_args.state_dim)
+    account = TradeSimulator(state_dim=config.env_args.state_dim, tape=feed.tape)
+    state, at = account.reset(seed=1)
+    taken = Counter[str]()
     for _ in range(options.bars):
-        price *= float(np.exp(0.005 * generator.normal()))
-        action, found = manager.get_trading_action(state, price, 10.0)
+        price, volume = feed.bar(at["bar"])
+        action, found = manager.get_trading_action(state, price, volume)
         if found["errors"]:
             raise RuntimeError(f"agents failed: {found['errors']}")
-        state, _, terminated, truncated, _ = account.step(np.int64(action))
+        state, _, terminated, truncated, at = account.step(np.int64(action))
         taken[Action(action).name] += 1
         if terminated or truncated:
-            state, _ = account.reset()
+            state, at = account.reset()
     print(f"{dict(taken)}; {manager.get_performance_summary()}")
     return taken
 

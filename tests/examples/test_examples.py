@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.examples import advanced_session, basic_session, evaluation_report, production_loop
@@ -42,6 +43,16 @@ def test_advanced_team_goes_to_production(tmp_path: Path) -> None:
         ["--session", str(tmp_path), "--checkpoint", kept[-1], "--bars", "40"]
     )
     assert taken.total() == 40
+
+
+def test_production_reads_states_and_prices_of_one_market() -> None:
+    """The close that is handed over is the price that the tape's own account trades at."""
+    feed = production_loop.Feed(1_100, 20)
+    rows = range(0, len(feed.tape), 50)
+    closes = np.array([feed.bar(row)[0] for row in rows])
+    ticks = feed.tape.price_ticks_T[rows.start : rows.stop : rows.step]
+    np.testing.assert_allclose(closes / closes[0], ticks / ticks[0], rtol=1e-4)
+    assert all(feed.bar(row)[1] > 0.0 for row in rows)
 
 
 def test_examples_run_as_files() -> None:

@@ -76,6 +76,19 @@ def test_gradients_equal_torchs(kind: type[ValueLearner], path: MarketPath) -> N
     np.testing.assert_allclose(found_B, error_B.detach().numpy(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_state_is_answered_as_torch_does(kind: type[ValueLearner], path: MarketPath) -> None:
+    """A single row takes a way of its own; a state of another width is refused."""
+    learner = kind(path, LearnerOptions(updates=9, batch=16, net_dims=(32, 20)), seed=5)
+    learner.train(3)
+    assert learner.engine is not None
+    state_F = np.linspace(-1.0, 2.0, path.input_count, dtype=np.float32)
+    wanted_A = learner.net(torch.from_numpy(state_F)[None, :])[0].detach().numpy()
+    np.testing.assert_allclose(learner.engine.values(state_F), wanted_A, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="shape"):
+        learner.engine.values(state_F[1:])
+
+
 def test_modules_look_at_the_engines_memory(path: MarketPath) -> None:
     """An update changes what the module answers; restoring the module changes the engine."""
     learner = D3qnLearner(path, LearnerOptions(updates=9, batch=32), seed=5)
