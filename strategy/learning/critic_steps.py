@@ -221,7 +221,7 @@ def row_values(theta_CP: Floats32, dims: Dims, state_F: Floats32, least_A: Float
 
 @njit_reordered
 def _row_linear(theta_P: Floats32, at: int, x_I: Floats32, out_O: Floats32) -> int:
-    inputs, outputs = x_I.shape[0], out_O.shape[0]
+    inputs, outputs = len(x_I), len(out_O)
     bias_at = at + inputs * outputs
     for o in range(outputs):
         total = theta_P[bias_at + o]
