@@ -11,6 +11,7 @@ how much, below the floors it fails. Run with ``-m bench -s``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -124,15 +125,13 @@ def five(path: MarketPath, is_compiled: bool) -> list[Callable[[], object]]:
             if not is_compiled:
                 learner.engine = None
                 learner.optimiser = torch.optim.AdamW(learner.net.parameters(), foreach=False)
-            works.append(lambda learner=learner: learner.train(1))  # type: ignore[misc]
+            works.append(partial(learner.train, 1))
         else:
             assert isinstance(learner, PpoLearner)
             if not is_compiled:
                 learner.optimiser = torch.optim.Adam(learner.net.parameters(), foreach=False)
             walks, place_M = learner.walk(), torch.arange(BATCH)
-            works.append(
-                lambda learner=learner, walks=walks, place_M=place_M: learner.step(walks, place_M)  # type: ignore[misc]
-            )
+            works.append(partial(learner.step, walks, place_M))
     return works
 
 

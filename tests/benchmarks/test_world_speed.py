@@ -72,7 +72,9 @@ def elegant_worlds() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
-    class Drawn(module.StockTradingVmapEnv):  # type: ignore[misc, name-defined]
+    base: Any = module.StockTradingVmapEnv
+
+    class Drawn(base):  # type: ignore[misc]  # its class is known only when it runs
         """Its own file of shares lies on the net: prices and factors are drawn here."""
 
         def load_data_from_disk(self, tech_id_list: object = None) -> tuple[Any, Any]:
