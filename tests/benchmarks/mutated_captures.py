@@ -63,6 +63,7 @@ def main() -> int:
     parser.add_argument("--capture", type=Path)
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=40.0, help="of market a seed; 0: all")
+    parser.add_argument("--only", choices=tuple(BOUNDS), help="one way of spoiling")
     parser.add_argument("--lines", type=int, help="from the head of the capture; all unless given")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
@@ -78,7 +79,7 @@ def main() -> int:
     stretch_ns = int(options.seconds * 1e9) or None
     frames = 0
     with multiprocessing.get_context("fork").Pool(options.workers) as pool:
-        for kind in MUTATIONS:
+        for kind in [options.only] if options.only else MUTATIONS:
             jobs = [(kind, seed, stretch_ns) for seed in range(options.seeds)]
             tally = _sum(pool.imap(_spoil, jobs, chunksize=4))
             frames += tally.frames

@@ -25,6 +25,9 @@ ONE_IN = 1_000
 SLACK_NS = 250 * MS
 """Room for the watch, which looks ten times a second, and for a REST call."""
 
+UNHEARD_NS = 100 * MS
+"""The feed dials and subscribes meanwhile: what is sent then reaches nobody, spoiled or not."""
+
 AUDIT_INTERVAL_S = 5
 AUDIT_BOUND_NS = (AUDIT_INTERVAL_S + 4) * S
 """An audit begins once per interval, and may wait three seconds for the stream to reach it."""
@@ -62,9 +65,10 @@ def _next_due(frames: Sequence[Sent], at: int, kind: str) -> int:
 
 
 def _chosen(frames: Sequence[Sent], generator: np.random.Generator) -> list[int]:
-    """Choose one in a thousand, at least one, but not among the last, which nothing follows."""
+    """Choose one in a thousand, at least one, of those that are heard and that others follow."""
     count = max(1, len(frames) // ONE_IN)
-    return sorted(set(generator.integers(0, len(frames) - 50, count).tolist()))
+    first = next(at for at, frame in enumerate(frames) if frame.due_ns >= UNHEARD_NS)
+    return sorted(set(generator.integers(first, len(frames) - 50, count).tolist()))
 
 
 def _loss(frames: Sequence[Sent], at: int) -> Injection:
