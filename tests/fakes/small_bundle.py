@@ -38,6 +38,7 @@ def drawn_observations(width: int, count: int, seed: int) -> NDArray[np.float32]
 
 def small_recipe(seed: int = 3, **changes: Any) -> Recipe:
     """Return a recipe over eight features, calibrated on drawn observations."""
+    torch.set_num_threads(1)  # sums in one order, as every command that writes a bundle does
     names = changes.get("feature_names", FEATURE_NAMES)
     agents = changes.get("agent_names", AGENTS)
     normalisation = Normalisation(mean_F=np.zeros(len(names)), scale_F=np.ones(len(names)))
