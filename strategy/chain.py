@@ -15,20 +15,33 @@ what was played is behind no candidate's by more than the log of its prior share
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategy.chain_steps import (
+from kernels.jit import njit
+from strategy.chain_memory import (
+    ACTIVE_MIN,
+    AVERSION,
     BEYOND_CLIP,
+    CAP,
+    CONSTANTS,
+    COUNT,
+    FORGET_FRAC,
+    KAPPA,
     LOG_WEALTH,
-    ChainMemory,
-    learn_step,
-    weigh_step,
+    NOISE_DECAY,
+    ODDS_DECAY,
+    REGIME_COUNT,
+    SINGLES,
+    TEMPERATURE,
+    evidence_size,
+    open_memory,
+    row_size,
 )
+from strategy.chain_steps import learn_step, weigh_step, write_weighing
 from strategy.kalman import SkillPrior, SkillState, open_skills
-from strategy.mixture import mix_weights, stake
+from strategy.mixture import stake
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -73,54 +86,102 @@ class ChainShape:
         return (*CORE_NAMES, *self.agent_names)
 
 
-class Weighing(NamedTuple):  # a tuple is made in a fifth of the time of a frozen dataclass
-    """Weights (N,) and why: each candidate's share (J,) and weights (J, N), each skill (N,)."""
+class Weighing:
+    """Weights and why, as one row: ``row`` holds them one after the other, parts are views."""
 
-    weight_N: Floats
-    share_J: Floats
-    candidate_JN: Floats
-    skill_N: Floats
+    __slots__ = ("_count", "row")
+
+    def __init__(self, row: Floats, count: int) -> None:
+        """Take a row of N weights, N skills, J shares and J times N candidate weights."""
+        self.row = row
+        self._count = count
+
+    @property
+    def weight_N(self) -> Floats:  # noqa: N802 - the shape suffix, here and below
+        """Weights (N,), sum 1."""
+        return self.row[: self._count]
+
+    @property
+    def skill_N(self) -> Floats:  # noqa: N802
+        """What each is believed to earn in the coming bar (N,), in deviations of a bar."""
+        return self.row[self._count : 2 * self._count]
+
+    @property
+    def share_J(self) -> Floats:  # noqa: N802
+        """Each candidate's share of the wealth (J,)."""
+        return self.row[2 * self._count : 3 * self._count + SINGLES]
+
+    @property
+    def candidate_JN(self) -> Floats:  # noqa: N802
+        """What each candidate would weigh (J, N)."""
+        return self.row[3 * self._count + SINGLES :].reshape((-1, self._count))
+
+
+def weighing_size(count: int) -> int:
+    """Return the length of a weighing's row."""
+    return 2 * count + (SINGLES + count) * (1 + count)
 
 
 class MetaChain:
-    """Memory of one instrument between bars; see the module."""
+    """Memory of one instrument between bars; see the module.
+
+    ``row`` is all of it, as ``strategy.chain_memory`` lays it out; ``memory`` has names for parts.
+    """
 
     def __init__(self, shape: ChainShape, prior: SkillPrior | None = None) -> None:
         """Start without evidence."""
-        count = len(shape.agent_names)
+        count, regimes = len(shape.agent_names), shape.regime_count
         self.shape = shape
-        self._prior = prior or SkillPrior(year_bars=shape.year_bars)
-        self._kappa = stake(shape.year_bars)
-        self._decay = 0.5 ** (1.0 / self._prior.noise_half_life_bars)
-        self._aversion = 2.0 / float(np.sqrt(shape.year_bars))
-        self.skills: SkillState = open_skills(count, shape.regime_count, self._prior)
-        steady = replace(self._prior, regime_sharpe_sd=STEADY_SHARPE_SD)
-        self.steady: SkillState = open_skills(count, 1, steady)
+        prior = prior or SkillPrior(year_bars=shape.year_bars)
+        self.row = np.zeros(row_size(count, regimes))
+        self.row[COUNT], self.row[REGIME_COUNT] = count, regimes
+        self.row[AVERSION] = 2.0 / float(np.sqrt(shape.year_bars))
+        self.row[FORGET_FRAC] = prior.forget_frac
+        self.row[NOISE_DECAY] = 0.5 ** (1.0 / prior.noise_half_life_bars)
+        self.row[ODDS_DECAY] = 1.0 - 1.0 / shape.year_bars
+        self.row[KAPPA] = stake(shape.year_bars)
+        self._obey()
+        self.memory = memory = open_memory(self.row)
+        steady_prior = replace(prior, regime_sharpe_sd=STEADY_SHARPE_SD)
+        skills = open_skills(count, regimes, prior)
+        steady = open_skills(count, 1, steady_prior)
+        memory.prior_D[:], memory.steady_prior_D[:] = skills.prior_D, steady.prior_D
+        memory.cov_DD[:], memory.steady_cov_DD[:] = skills.cov_DD, steady.cov_DD
+        memory.noise_NN[:], memory.steady_noise_NN[:] = skills.noise_NN, steady.noise_NN
         singles = (1.0 - sum(CORE_PRIORS)) / count
         self.prior_J = np.array([*CORE_PRIORS, *([singles] * count)])
-        self.log_wealth_J = np.log(self.prior_J)
-        self._hedge_gain_N = np.zeros(count)
-        self._numbers_4 = np.zeros(4)
-        self._fixed_N = np.full(count, 1.0 / count)
-        self._kalman_N = np.full(count, 1.0 / count)
-        self._share_J = np.zeros(len(self.prior_J))
-        self._followed_J = np.zeros(len(self.prior_J))
-        self._played_JN = np.zeros((len(self.prior_J), count))
-        self._awake_N = np.zeros(count)
-        self._fixed_2N = np.full((2, count), -1.0)  # floors and sleepers of the plays kept below
-        self._posterior_K = np.full(shape.regime_count, 1.0 / shape.regime_count)
-        self.memory = self._memory()
+        memory.log_wealth_J[:] = np.log(self.prior_J)
+        memory.fixed_N[:] = memory.kalman_N[:] = 1.0 / count
+        memory.fixed_2N[:] = -1.0
+        memory.posterior_K[:] = 1.0 / regimes
+        self._evidence = self.row[CONSTANTS : CONSTANTS + evidence_size(count, regimes)]
         self.learned_bars = 0  # since this object was made: a counter, no part of the state
+
+    @property
+    def skills(self) -> SkillState:
+        """What is believed of skills that move with the regime; views."""
+        memory = self.memory
+        return SkillState(
+            mean_D=memory.mean_D,
+            cov_DD=memory.cov_DD,
+            noise_NN=memory.noise_NN,
+            prior_D=memory.prior_D,
+        )
+
+    @property
+    def log_wealth_J(self) -> Floats:  # noqa: N802 - J is the shape suffix
+        """Log wealth of every candidate, its prior share included (J,); a view."""
+        return self.memory.log_wealth_J
 
     @property
     def log_wealth(self) -> float:
         """Log wealth of what was played since the start."""
-        return float(self._numbers_4[LOG_WEALTH])
+        return float(self.memory.numbers_4[LOG_WEALTH])
 
     @property
     def beyond_clip(self) -> float:
         """Deviations beyond the clip, summed over all returns: outside the guarantee."""
-        return float(self._numbers_4[BEYOND_CLIP])
+        return float(self.memory.numbers_4[BEYOND_CLIP])
 
     def weigh(self, posterior_K: Floats, score_N: Floats, awake_N: Flags) -> Weighing | None:
         """Return the weights for the coming bar, or None where the cap cannot be kept.
@@ -128,20 +189,19 @@ class MetaChain:
         ``posterior_K`` sums to 1; ``score_N`` is what is predicted beyond the skills, as annual
         Sharpe ratios, finite where the agent is awake. None plays nothing: the bar is spent flat.
         """
-        skill_N = np.empty(len(score_N))
-        is_feasible = weigh_step(self.memory, posterior_K, score_N, awake_N, skill_N)
-        return self.played(skill_N) if is_feasible else None
+        count = len(score_N)
+        out = np.empty(weighing_size(count))
+        if not _weigh(self.row, posterior_K, score_N, awake_N, out):
+            return None
+        return Weighing(out, count)
 
     def played(self, skill_N: Floats) -> Weighing:
         """Return the weighing that is in force, with the skills it was made of."""
-        weight_N = np.empty(len(skill_N))
-        mix_weights(self._share_J, self._played_JN, weight_N)
-        return Weighing(
-            weight_N=weight_N,
-            share_J=self._share_J.copy(),
-            candidate_JN=self._played_JN.copy(),
-            skill_N=skill_N.copy(),
-        )
+        count = len(skill_N)
+        out = np.empty(weighing_size(count))
+        out[count : 2 * count] = skill_N
+        write_weighing(self.memory, out)
+        return Weighing(out, count)
 
     def learn(self, return_N: Floats) -> None:
         """Take in what every agent's own account earned in the bar that was weighed last.
@@ -149,23 +209,19 @@ class MetaChain:
         In standard deviations of a bar, after costs. A value that is not a number means that the
         agent showed nothing. What lies beyond the clip is counted and cut before it is mixed.
         """
-        learn_step(self.memory, return_N)
+        _learn(self.row, return_N)
         self.learned_bars += 1
 
     @property
     def state(self) -> Floats:
         """All that is remembered, as one row of numbers."""
-        return np.concatenate([part.ravel() for part in self._parts()])
+        return self._evidence.copy()
 
     def restore(self, state: Floats) -> None:
         """Take over what ``state`` gave; ValueError for a chain of another shape."""
-        parts = self._parts()
-        if state.shape != (sum(part.size for part in parts),):
+        if state.shape != self._evidence.shape:
             raise ValueError("state of a meta-learner of another shape")
-        start = 0
-        for part in parts:
-            part.ravel()[:] = state[start : start + part.size]
-            start += part.size
+        self._evidence[:] = state
 
     def use(self, shape: ChainShape) -> None:
         """Obey another cap, floor or temperature from the next weighing on; the evidence stays.
@@ -176,34 +232,26 @@ class MetaChain:
         if any(getattr(shape, name) != getattr(self.shape, name) for name in kept):
             raise ValueError("a meta-learner of another shape")
         self.shape = shape
-        self._fixed_2N[:] = -1.0
-        self.memory = self._memory()
+        self.memory.fixed_2N[:] = -1.0
+        self._obey()
 
-    def _memory(self) -> ChainMemory:
-        """Return the live arrays and constants, as the kernels take them."""
-        skills, steady, shape = self.skills, self.steady, self.shape
-        return ChainMemory(
-            *(skills.mean_D, skills.cov_DD, skills.prior_D, skills.noise_NN),
-            *(steady.mean_D, steady.cov_DD, steady.prior_D, steady.noise_NN),
-            *(self._posterior_K, self._awake_N, self._hedge_gain_N, self._numbers_4),
-            *(self._fixed_N, self._kalman_N, self._fixed_2N, self._played_JN),
-            *(self.log_wealth_J, self._followed_J, self._share_J),
-            cap=shape.weight_cap,
-            active_min=shape.active_min,
-            temperature=shape.temperature,
-            aversion=self._aversion,
-            forget_frac=self._prior.forget_frac,
-            noise_decay=self._decay,
-            odds_decay=1.0 - 1.0 / shape.year_bars,
-            kappa=self._kappa,
-        )
+    def _obey(self) -> None:
+        shape = self.shape
+        self.row[CAP], self.row[ACTIVE_MIN] = shape.weight_cap, shape.active_min
+        self.row[TEMPERATURE] = shape.temperature
 
-    def _parts(self) -> tuple[Floats, ...]:
-        skills, steady = self.skills, self.steady
-        return (
-            *(skills.mean_D, skills.cov_DD, skills.noise_NN, self.log_wealth_J),
-            *(steady.mean_D, steady.cov_DD, steady.noise_NN),
-            *(self._hedge_gain_N, self._numbers_4, self._fixed_N, self._kalman_N),
-            *(self._share_J, self._followed_J, self._played_JN, self._awake_N, self._posterior_K),
-            self._fixed_2N,
-        )
+
+@njit
+def _weigh(
+    row: Floats, posterior_K: Floats, score_N: Floats, awake_N: Flags, out: Floats
+) -> bool:
+    memory, count = open_memory(row), score_N.shape[0]
+    is_feasible = weigh_step(memory, posterior_K, score_N, awake_N, out[count : 2 * count])
+    if is_feasible:
+        write_weighing(memory, out)
+    return bool(is_feasible)
+
+
+@njit
+def _learn(row: Floats, return_N: Floats) -> None:
+    learn_step(open_memory(row), return_N)

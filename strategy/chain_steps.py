@@ -2,69 +2,48 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.jit import njit
-from strategy.ensemble import DIVERSIFICATION_FLOOR, project_box_simplex
+from strategy.chain_memory import (
+    ACTIVE_MIN,
+    ADAHEDGE,
+    AVERSION,
+    BEYOND_CLIP,
+    CAP,
+    EQUAL,
+    FIXED_SHARE,
+    FORGET_FRAC,
+    HEDGE_GAP,
+    KALMAN,
+    KAPPA,
+    LOG_ODDS,
+    LOG_WEALTH,
+    NOISE_DECAY,
+    ODDS_DECAY,
+    SCORES,
+    SINGLES,
+    TEMPERATURE,
+    ChainMemory,
+)
+from strategy.ensemble import DIVERSIFICATION_FLOOR, project_awake
 from strategy.experts import (
     RETURN_CLIP,
-    adahedge_step,
+    adahedge_move,
     adahedge_weights,
     fixed_share_step,
     softmax_weights,
 )
 from strategy.kalman import learn_skills, mean_variance_step, predict_skills
-from strategy.mixture import earn, mixture_shares
+from strategy.mixture import earn, mix_weights, mixture_shares
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-EQUAL, KALMAN, SCORES, ADAHEDGE, FIXED_SHARE, SINGLES = range(6)
-HEDGE_GAP, LOG_WEALTH, BEYOND_CLIP, LOG_ODDS = range(4)
-"""Slots of ``numbers_4``: AdaHedge's gap, own log wealth, deviations beyond the clip, and the log
-odds that skills move with the regime against that they do not."""
-
 SHARE_FRAC = 5e-3
 GRADIENT_STEPS = 3
 LOG_ODDS_MAX = 30.0
-
-
-class ChainMemory(NamedTuple):
-    """The live arrays and constants of a chain, in the words of its kernels.
-
-    The ``steady_`` ones are those of a second Kalman filter, for which there is one regime only.
-    """
-
-    mean_D: Floats
-    cov_DD: Floats
-    prior_D: Floats
-    noise_NN: Floats
-    steady_mean_D: Floats
-    steady_cov_DD: Floats
-    steady_prior_D: Floats
-    steady_noise_NN: Floats
-    posterior_K: Floats
-    awake_N: Floats
-    hedge_gain_N: Floats
-    numbers_4: Floats
-    fixed_N: Floats
-    kalman_N: Floats
-    fixed_2N: Floats
-    played_JN: Floats
-    log_wealth_J: Floats
-    followed_J: Floats
-    share_J: Floats
-    cap: float
-    active_min: int
-    temperature: float
-    aversion: float
-    forget_frac: float
-    noise_decay: float
-    odds_decay: float
-    kappa: float
 
 
 @njit
@@ -77,14 +56,27 @@ def weigh_step(
     stays awake. False where the cap cannot be kept: nobody is followed then.
     """
     memory.posterior_K[:] = posterior_K
-    memory.awake_N[:] = awake_N
     memory.followed_J[:] = 0.0
+    for i in range(awake_N.shape[0]):
+        memory.awake_N[i] = awake_N[i]
     if not _candidates(memory, score_N, awake_N, skill_N):
         return False
     memory.followed_J[:SINGLES] = 1.0
-    memory.followed_J[SINGLES:] = awake_N
-    mixture_shares(memory.log_wealth_J, memory.followed_J > 0.0, memory.share_J)
+    for i in range(awake_N.shape[0]):
+        memory.followed_J[SINGLES + i] = awake_N[i]
+    mixture_shares(memory.log_wealth_J, memory.followed_J, memory.share_J)
     return True
+
+
+@njit
+def write_weighing(memory: ChainMemory, out: Floats) -> None:
+    """Write weights, shares and candidates that are in force; the skills are there already."""
+    candidates, count = memory.played_JN.shape
+    mix_weights(memory.share_J, memory.played_JN, out[:count])
+    out[2 * count : 2 * count + candidates] = memory.share_J
+    for j in range(candidates):
+        for i in range(count):
+            out[2 * count + candidates + j * count + i] = memory.played_JN[j, i]
 
 
 @njit
@@ -109,21 +101,6 @@ def _beliefs(memory: ChainMemory, skill_N: Floats, risk_NN: Floats) -> None:
 
 
 @njit
-def _project_awake(
-    point_N: Floats, floor_N: Floats, cap: float, awake_N: Flags, out_N: Floats
-) -> bool:
-    """Project onto the capped simplex over the agents that are awake; the others get 0."""
-    index = np.flatnonzero(awake_N)
-    inner = np.empty(len(index))
-    out_N[:] = 0.0
-    if not project_box_simplex(point_N[index], floor_N[index], cap, inner):
-        return False
-    for place in range(len(index)):
-        out_N[index[place]] = inner[place]
-    return True
-
-
-@njit
 def _floors(skill_N: Floats, awake_N: Flags, active_min: int, cap: float, out_N: Floats) -> None:
     """Write the floor of the awake agents of highest skill: one set for all candidates."""
     out_N[:] = 0.0
@@ -138,81 +115,105 @@ def _floors(skill_N: Floats, awake_N: Flags, active_min: int, cap: float, out_N:
 
 @njit
 def _candidates(memory: ChainMemory, score_N: Floats, awake_N: Flags, skill_N: Floats) -> bool:
-    """Write every candidate's feasible weights; False where the cap cannot be kept.
-
-    Equal weight and the agents alone depend on floors, cap and sleepers only: as long as those are
-    those of ``fixed_2N``, their rows are left as they are.
-    """
-    count, cap, out_JN = score_N.shape[0], memory.cap, memory.played_JN
+    """Write every candidate's feasible weights; False where the cap cannot be kept."""
+    count, out_JN, constants = score_N.shape[0], memory.played_JN, memory.constants
+    cap, aversion = constants[CAP], constants[AVERSION]
     risk_NN, floor_N, point_N = np.empty((count, count)), np.empty(count), np.empty(count)
+    kinks_2N = np.empty(2 * count)
     _beliefs(memory, skill_N, risk_NN)
-    _floors(skill_N, awake_N, memory.active_min, cap, floor_N)
-    if not _keeps(memory.fixed_2N, floor_N, awake_N):
-        memory.fixed_2N[0, 0] = -1.0
-        point_N[:] = 1.0 / max(1, awake_N.sum())
-        if not _project_awake(point_N, floor_N, cap, awake_N, out_JN[EQUAL]):
-            return False
-        for i in range(count):
-            point_N[:] = 0.0
-            point_N[i] = 1.0
-            _project_awake(point_N, floor_N, cap, awake_N, out_JN[SINGLES + i])
-        memory.fixed_2N[0], memory.fixed_2N[1] = floor_N, awake_N
+    _floors(skill_N, awake_N, int(constants[ACTIVE_MIN]), cap, floor_N)
+    if not _fixed_candidates(memory.fixed_2N, out_JN, floor_N, cap, awake_N, kinks_2N):
+        return False
     for i in range(count):
         for j in range(count):
             risk_NN[i, j] += memory.noise_NN[i, j]
     for _ in range(GRADIENT_STEPS):
-        mean_variance_step(memory.kalman_N, skill_N, risk_NN, memory.aversion, point_N)
-        _project_awake(point_N, floor_N, cap, awake_N, memory.kalman_N)
-    out_JN[KALMAN] = memory.kalman_N
-    yearly = 2.0 / memory.aversion  # the root of the year's bars
-    expected_N = np.where(awake_N, skill_N * yearly + score_N, -1e300)
-    softmax_weights(expected_N, memory.temperature, point_N)
-    _project_awake(point_N, floor_N, cap, awake_N, out_JN[SCORES])
+        mean_variance_step(memory.kalman_N, skill_N, risk_NN, aversion, point_N)
+        project_awake(point_N, floor_N, cap, awake_N, kinks_2N, memory.kalman_N)
+    for i in range(count):
+        out_JN[KALMAN, i] = memory.kalman_N[i]
+    yearly = 2.0 / aversion  # the root of the year's bars
+    for i in range(count):
+        risk_NN[0, i] = skill_N[i] * yearly + score_N[i] if awake_N[i] else -1e300
+    softmax_weights(risk_NN[0], constants[TEMPERATURE], point_N)
+    project_awake(point_N, floor_N, cap, awake_N, kinks_2N, out_JN[SCORES])
     adahedge_weights(memory.hedge_gain_N, memory.numbers_4[HEDGE_GAP], point_N)
-    _project_awake(point_N, floor_N, cap, awake_N, out_JN[ADAHEDGE])
-    _project_awake(memory.fixed_N, floor_N, cap, awake_N, out_JN[FIXED_SHARE])
+    project_awake(point_N, floor_N, cap, awake_N, kinks_2N, out_JN[ADAHEDGE])
+    project_awake(memory.fixed_N, floor_N, cap, awake_N, kinks_2N, out_JN[FIXED_SHARE])
     return True
 
 
 @njit
-def _keeps(fixed_2N: Floats, floor_N: Floats, awake_N: Flags) -> bool:
-    """Say whether floors and sleepers are those of the rows that were kept."""
-    for i in range(floor_N.shape[0]):
-        if fixed_2N[0, i] != floor_N[i] or (fixed_2N[1, i] > 0.0) != awake_N[i]:
-            return False
+def _fixed_candidates(
+    fixed_2N: Floats,
+    out_JN: Floats,
+    floor_N: Floats,
+    cap: float,
+    awake_N: Flags,
+    kinks_2N: Floats,
+) -> bool:
+    """Write equal weight and the agents alone; False where the cap cannot be kept.
+
+    They depend on floors, cap and sleepers only: as long as those are the ones of ``fixed_2N``
+    their rows are left as they are.
+    """
+    count, is_kept = floor_N.shape[0], True
+    for i in range(count):
+        is_same = fixed_2N[0, i] == floor_N[i] and (fixed_2N[1, i] > 0.0) == awake_N[i]
+        is_kept = is_kept and is_same
+    if is_kept:
+        return True
+    fixed_2N[0, 0] = -1.0
+    point_N = np.empty(count)
+    point_N[:] = 1.0 / max(1, awake_N.sum())
+    if not project_awake(point_N, floor_N, cap, awake_N, kinks_2N, out_JN[EQUAL]):
+        return False
+    for i in range(count):
+        point_N[:] = 0.0
+        point_N[i] = 1.0
+        project_awake(point_N, floor_N, cap, awake_N, kinks_2N, out_JN[SINGLES + i])
+    for i in range(count):
+        fixed_2N[0, i], fixed_2N[1, i] = floor_N[i], awake_N[i]
     return True
 
 
 @njit
 def learn_step(memory: ChainMemory, return_N: Floats) -> None:
     """Clip, pay the candidates for what was played, once, then move every learner."""
-    count, numbers_4 = return_N.shape[0], memory.numbers_4
-    paid_N, awake_N = np.zeros(count), np.zeros(count, np.bool_)
+    count, numbers_4, constants = return_N.shape[0], memory.numbers_4, memory.constants
+    paid_N, awake_N, is_followed = np.zeros(count), np.zeros(count, np.bool_), False
     for i in range(count):
         if memory.awake_N[i] > 0.0 and np.isfinite(return_N[i]):
             awake_N[i] = True
             paid_N[i] = min(max(return_N[i], -RETURN_CLIP), RETURN_CLIP)
             numbers_4[BEYOND_CLIP] += abs(return_N[i] - paid_N[i])
-    awake_J = memory.followed_J > 0.0
-    if awake_J.any():
+    for j in range(memory.followed_J.shape[0]):
+        is_followed = is_followed or memory.followed_J[j] > 0.0
+    if is_followed:
         numbers_4[LOG_WEALTH] += earn(
-            memory.log_wealth_J, awake_J, memory.share_J, memory.played_JN, paid_N, memory.kappa
+            memory.log_wealth_J,
+            memory.followed_J,
+            memory.share_J,
+            memory.played_JN,
+            paid_N,
+            constants[KAPPA],
         )
     memory.followed_J[:] = 0.0
     _learn_beliefs(memory, paid_N, awake_N)
-    seen_N, factor_N = np.empty(count), np.empty(count)
-    adahedge_weights(memory.hedge_gain_N, numbers_4[HEDGE_GAP], seen_N)
-    _credit_sleepers(seen_N, awake_N, paid_N, seen_N)
-    numbers_4[HEDGE_GAP] = adahedge_step(memory.hedge_gain_N, numbers_4[HEDGE_GAP], seen_N)
+    weight_N, seen_N, factor_N = np.empty(count), np.empty(count), np.empty(count)
+    rate = adahedge_weights(memory.hedge_gain_N, numbers_4[HEDGE_GAP], weight_N)
+    _credit_sleepers(weight_N, awake_N, paid_N, seen_N)
+    numbers_4[HEDGE_GAP] += adahedge_move(memory.hedge_gain_N, weight_N, rate, seen_N)
     _credit_sleepers(memory.fixed_N, awake_N, paid_N, seen_N)
     for i in range(count):
-        factor_N[i] = 1.0 + memory.kappa * seen_N[i]
+        factor_N[i] = 1.0 + constants[KAPPA] * seen_N[i]
     fixed_share_step(memory.fixed_N, factor_N, SHARE_FRAC)
 
 
 @njit
 def _learn_beliefs(memory: ChainMemory, paid_N: Floats, awake_N: Flags) -> None:
     """Let both Kalman filters learn, and move their odds by what each had foretold."""
+    constants = memory.constants
     by_regime = learn_skills(
         memory.mean_D,
         memory.cov_DD,
@@ -221,8 +222,8 @@ def _learn_beliefs(memory: ChainMemory, paid_N: Floats, awake_N: Flags) -> None:
         memory.posterior_K,
         paid_N,
         awake_N,
-        memory.forget_frac,
-        memory.noise_decay,
+        constants[FORGET_FRAC],
+        constants[NOISE_DECAY],
     )
     steadily = learn_skills(
         memory.steady_mean_D,
@@ -232,10 +233,10 @@ def _learn_beliefs(memory: ChainMemory, paid_N: Floats, awake_N: Flags) -> None:
         np.ones(1),
         paid_N,
         awake_N,
-        memory.forget_frac,
-        memory.noise_decay,
+        constants[FORGET_FRAC],
+        constants[NOISE_DECAY],
     )
-    odds = memory.odds_decay * memory.numbers_4[LOG_ODDS] + by_regime - steadily
+    odds = constants[ODDS_DECAY] * memory.numbers_4[LOG_ODDS] + by_regime - steadily
     memory.numbers_4[LOG_ODDS] = min(max(odds, -LOG_ODDS_MAX), LOG_ODDS_MAX)
 
 

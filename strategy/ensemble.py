@@ -52,39 +52,71 @@ def _sort(value_n: Floats) -> None:
 def project_box_simplex(point_A: Floats, floor_A: Floats, cap: float, out_A: Floats) -> bool:
     """Write the Euclidean projection of a point onto {floor <= w <= cap, sum w = 1}.
 
-    The projection is clip(point - shift, floor, cap) for the one shift at which the sum is 1. That
-    sum falls piecewise linearly in the shift, so the two kinks that enclose 1 give it exactly.
     Returns False, with ``out_A`` untouched, when the set is empty or a number is not finite.
     """
     count = point_A.shape[0]
+    return bool(
+        project_awake(point_A, floor_A, cap, np.ones(count, np.bool_), np.empty(2 * count), out_A)
+    )
+
+
+@njit
+def project_awake(
+    point_A: Floats,
+    floor_A: Floats,
+    cap: float,
+    awake_A: NDArray[np.bool_],
+    kinks_2A: Floats,
+    out_A: Floats,
+) -> bool:
+    """Do the same over the agents that are awake; the others get 0. ``kinks_2A`` is scratch.
+
+    The projection is clip(point - shift, floor, cap) for the one shift at which the sum is 1. That
+    sum falls piecewise linearly in the shift, so the two kinks that enclose 1 give it exactly.
+    """
+    count, awake_count = point_A.shape[0], 0
     floor_sum = 0.0
     for i in range(count):
-        if not np.isfinite(point_A[i]) or not 0.0 <= floor_A[i] <= cap:
-            return False
-        floor_sum += floor_A[i]
-    if floor_sum > 1.0 + 1e-12 or count * cap < 1.0 - 1e-12:
+        if awake_A[i]:
+            if not np.isfinite(point_A[i]) or not 0.0 <= floor_A[i] <= cap:
+                return False
+            kinks_2A[2 * awake_count] = point_A[i] - cap
+            kinks_2A[2 * awake_count + 1] = point_A[i] - floor_A[i]
+            floor_sum += floor_A[i]
+            awake_count += 1
+    if floor_sum > 1.0 + 1e-12 or awake_count * cap < 1.0 - 1e-12:
         return False
-    kinks = np.empty(2 * count)
-    for i in range(count):
-        kinks[2 * i] = point_A[i] - cap
-        kinks[2 * i + 1] = point_A[i] - floor_A[i]
+    kinks = kinks_2A[: 2 * awake_count]
     _sort(kinks)
     low = 0
-    high = 2 * count - 1
+    high = 2 * awake_count - 1
     while high - low > 1:  # the sum is at least 1 at kinks[low], at most 1 at kinks[high]
         middle = (low + high) // 2
         total = 0.0
         for i in range(count):
-            total += min(max(point_A[i] - kinks[middle], floor_A[i]), cap)
+            if awake_A[i]:
+                total += min(max(point_A[i] - kinks[middle], floor_A[i]), cap)
         if total >= 1.0:
             low = middle
         else:
             high = middle
-    between = 0.5 * (kinks[low] + kinks[high])
+    shift = _shift(point_A, floor_A, cap, awake_A, 0.5 * (kinks[low] + kinks[high]))
+    for i in range(count):
+        out_A[i] = min(max(point_A[i] - shift, floor_A[i]), cap) if awake_A[i] else 0.0
+    return True
+
+
+@njit
+def _shift(
+    point_A: Floats, floor_A: Floats, cap: float, awake_A: NDArray[np.bool_], between: float
+) -> float:
+    """Return the shift at which the sum is 1, given one that lies on the same piece of it."""
     fixed = 0.0
     free_count = 0
     free_sum = 0.0
-    for i in range(count):
+    for i in range(point_A.shape[0]):
+        if not awake_A[i]:
+            continue
         if point_A[i] - between >= cap:
             fixed += cap
         elif point_A[i] - between <= floor_A[i]:
@@ -92,10 +124,7 @@ def project_box_simplex(point_A: Floats, floor_A: Floats, cap: float, out_A: Flo
         else:
             free_count += 1
             free_sum += point_A[i]
-    shift = (free_sum + fixed - 1.0) / free_count if free_count else between
-    for i in range(count):
-        out_A[i] = min(max(point_A[i] - shift, floor_A[i]), cap)
-    return True
+    return float((free_sum + fixed - 1.0) / free_count) if free_count else between
 
 
 @njit

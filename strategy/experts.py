@@ -71,9 +71,15 @@ def adahedge_weights(gain_N: Floats, gap: float, out_N: Floats) -> float:
 @njit
 def adahedge_step(gain_N: Floats, gap: float, return_N: Floats) -> float:
     """Add one bar's returns to the gains; return the new mixability gap."""
-    count = gain_N.shape[0]
-    weight_N = np.empty(count)
+    weight_N = np.empty(gain_N.shape[0])
     rate = adahedge_weights(gain_N, gap, weight_N)
+    return gap + adahedge_move(gain_N, weight_N, rate, return_N)
+
+
+@njit
+def adahedge_move(gain_N: Floats, weight_N: Floats, rate: float, return_N: Floats) -> float:
+    """Add one bar's returns to the gains; return what the gap grows by under these weights."""
+    count = gain_N.shape[0]
     earned = 0.0
     best = -np.inf
     for i in range(count):
@@ -88,7 +94,7 @@ def adahedge_step(gain_N: Floats, gap: float, return_N: Floats) -> float:
         mixed = best + np.log(total) / rate
     for i in range(count):
         gain_N[i] += return_N[i]
-    return gap + max(0.0, mixed - earned)
+    return max(0.0, mixed - earned)
 
 
 @njit

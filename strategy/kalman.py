@@ -198,15 +198,32 @@ def learn_skills(
     for i in range(count):
         for d in range(size):
             mean_D[d] += surprise_N[i] * seen_ND[i, d]
-    for d in range(size):
-        for i in range(count):
-            gain = seen_ND[i, d]
-            for e in range(size):  # the whole row, not half: contiguous, and symmetric all the same
-                cov_DD[d, e] -= gain * seen_ND[i, e]
+    _lose(cov_DD, seen_ND)
     if forget_frac > 0.0:
         _forget(mean_D, cov_DD, prior_D, forget_frac)
     _learn_noise(noise_NN, return_N, awake_N, noise_decay)
     return likelihood
+
+
+@njit
+def _lose(cov_DD: Floats, gain_ND: Floats) -> None:
+    """Subtract G'G, four rows of G at a time: 6.3 us one by one, 2.9 us so, for 8 x 64 numbers.
+
+    Whole rows, not half: contiguous, and symmetric all the same.
+    """
+    count, size = gain_ND.shape
+    for d in range(size):
+        row_D = cov_DD[d]
+        for i in range(0, count - 3, 4):
+            a_D, b_D, c_D, d_D = gain_ND[i], gain_ND[i + 1], gain_ND[i + 2], gain_ND[i + 3]
+            a, b, c, last = a_D[d], b_D[d], c_D[d], d_D[d]
+            for e in range(size):
+                row_D[e] = row_D[e] - a * a_D[e] - b * b_D[e] - c * c_D[e] - last * d_D[e]
+        for i in range(count - count % 4, count):
+            a_D = gain_ND[i]
+            a = a_D[d]
+            for e in range(size):
+                row_D[e] -= a * a_D[e]
 
 
 @njit

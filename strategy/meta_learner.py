@@ -19,10 +19,19 @@ from numpy.typing import NDArray
 from config.settings import MetaLearningSettings
 from kernels.events import REGIMES
 from kernels.features import FeatureEngine
-from kernels.jit import njit
-from strategy.chain import ChainShape, MetaChain, Weighing
+from strategy.chain import ChainShape, MetaChain, Weighing, weighing_size
 from strategy.controllers import CONTROLLER_NAMES
 from strategy.ensemble import weigh as weigh_equally
+from strategy.learner_steps import (
+    CRISIS,
+    IS_NEW_BAR,
+    IS_SCORED,
+    RULES,
+    THRESHOLD,
+    Given,
+    follow_step,
+    watch_step,
+)
 from strategy.regime_filter import RegimeFilter
 from strategy.regime_tracker import RegimeTracker
 from strategy.shadow_accounts import ShadowAccounts
@@ -30,8 +39,6 @@ from strategy.shadow_accounts import ShadowAccounts
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-Given = NDArray[np.float32] | NDArray[np.float64]
-"""Numbers as a model gives them, or as the filter does."""
 
 CONTROLLERS = len(CONTROLLER_NAMES)
 NO_SCORE = -1e300
@@ -106,9 +113,10 @@ class MetaLearner:
         self._awake_N = np.zeros(len(self.names), np.bool_)
         self._score_N = np.full(len(self.names), NO_SCORE)
         self._seen_K = self._posterior_K.copy()
-        self._bar_3 = np.empty(3)
+        self._bar_13 = np.empty((1, 3))
         self._bars = 0
-        self._is_new_bar = True
+        self._rules = np.zeros(RULES)
+        self._obey(settings)
 
     def use(self, settings: MetaLearningSettings) -> None:
         """Take cap, diversification, temperature and thresholds from these settings from now on."""
@@ -125,7 +133,13 @@ class MetaLearner:
             threshold=settings.regime_stability_threshold,
             window=settings.regime_history_window,
         )
-        self._is_new_bar = True
+        self._obey(settings)
+
+    def _obey(self, settings: MetaLearningSettings) -> None:
+        """Write the rules of the next weighing, which is due whatever closes."""
+        self._rules[IS_NEW_BAR] = 1.0
+        self._rules[IS_SCORED] = settings.performance_prediction_enabled
+        self._rules[THRESHOLD : CRISIS + 1] = self.tracker.rules
 
     def watch(self, features: FeatureEngine, mid: float) -> Floats:
         """Fold the bars closed since the last call; return the regime filter's posterior (K,).
@@ -133,20 +147,27 @@ class MetaLearner:
         ``mid`` is the middle price now, in any unit that stays the same.
         """
         closed = min(features.bar_count - self._bars, features.window_bars)
-        self.accounts.mark(mid)
-        if closed > 1:  # bars without a decision: what an expert would have held is unknown
-            self.accounts.rest()
-        if closed > 0:
-            earned_N = self.accounts.settle() if closed == 1 else None
-            if earned_N is not None:
-                self.chain.learn(earned_N)
-                self.last_earned_N = earned_N
-            for back in range(closed - 1, -1, -1):
-                features.read_closed_bar(back, self._bar_3)
-                self.filter.step(self._filter_state, self._bar_3, self._posterior_K)
-                self.accounts.scale_by(self._bar_3[0])
-            self._bars = features.bar_count
-            self._is_new_bar = True
+        if closed == 0:
+            self.accounts.mark(mid)
+            return self._posterior_K
+        bars_M3 = self._bar_13 if closed == 1 else np.empty((closed, 3))
+        for m in range(closed):
+            features.read_closed_bar(closed - 1 - m, bars_M3[m])
+        paid_N = np.empty(len(self.names))
+        if watch_step(
+            self.chain.row,
+            *self.accounts.arrays,
+            *self.filter.arrays,
+            self._filter_state,
+            bars_M3,
+            mid,
+            self._posterior_K,
+            paid_N,
+        ):
+            self.last_earned_N = paid_N
+            self.chain.learned_bars += 1
+        self._bars = features.bar_count
+        self._rules[IS_NEW_BAR] = 1.0
         return self._posterior_K
 
     def weigh(self, posterior_K: Given, score_A: Given, may_ask_N: Flags) -> Floats | None:
@@ -157,22 +178,23 @@ class MetaLearner:
         is left out may ask. Within a bar weights move only when somebody falls
         asleep or wakes: evidence comes with bars.
         """
-        settings = self._settings
-        is_changed, awake_agents = gather_step(
+        settings, count = self._settings, len(self.names)
+        out = np.empty(weighing_size(count))
+        is_weighed, is_feasible, awake_agents = follow_step(
+            self.chain.row,
+            self._rules,
             posterior_K,
             score_A,
             may_ask_N,
-            settings.performance_prediction_enabled,
             self._posterior_K,
             self._seen_K,
             self._score_N,
             self._awake_N,
+            *self.tracker.arrays,
+            out,
         )
-        if self._is_new_bar:
-            self.tracker.update(self._seen_K)
-        if self._is_new_bar or is_changed:
-            self.weighing = self.chain.weigh(self._seen_K, self._score_N, self._awake_N)
-            self._is_new_bar = False
+        if is_weighed:
+            self.weighing = Weighing(out, count) if is_feasible else None
         if awake_agents < settings.min_diversification_agents:
             return None
         if settings.meta_learning_enabled:
@@ -216,7 +238,7 @@ class MetaLearner:
             awake_N=self._awake_N.astype(np.float64),
             skill_N=np.zeros(0) if self.weighing is None else self.weighing.skill_N,
             bars=self._bars,
-            is_new_bar=self._is_new_bar,
+            is_new_bar=bool(self._rules[IS_NEW_BAR]),
         )
 
     def restore(self, state: LearnerState) -> None:
@@ -231,35 +253,6 @@ class MetaLearner:
         self.accounts.restore(state.accounts)
         self._posterior_K[:] = state.posterior_K
         self._awake_N[:] = state.awake_N > 0.0
-        self._bars, self._is_new_bar = state.bars, state.is_new_bar
+        self._bars = state.bars
+        self._rules[IS_NEW_BAR] = state.is_new_bar
         self.weighing = self.chain.played(state.skill_N) if len(state.skill_N) else None
-
-
-@njit
-def gather_step(
-    posterior_K: Given,
-    score_A: Given,
-    may_ask_N: Flags,
-    is_scored: bool,
-    filtered_K: Floats,
-    seen_K: Floats,
-    score_N: Floats,
-    awake_N: Flags,
-) -> tuple[bool, int]:
-    """Write what the chain reads; say whether somebody fell asleep or woke, and who is awake.
-
-    A posterior that is not finite is replaced by the filter's own.
-    """
-    is_finite, is_changed, awake_agents = True, False, 0
-    for k in range(posterior_K.shape[0]):
-        is_finite = is_finite and np.isfinite(posterior_K[k])
-    for k in range(posterior_K.shape[0]):
-        seen_K[k] = posterior_K[k] if is_finite else filtered_K[k]
-    for i in range(awake_N.shape[0]):
-        is_awake = bool(may_ask_N[i]) if i < may_ask_N.shape[0] else True
-        if i < score_A.shape[0]:
-            score_N[i] = score_A[i] if is_scored else 0.0
-            awake_agents += is_awake
-        is_changed = is_changed or is_awake != awake_N[i]
-        awake_N[i] = is_awake
-    return is_changed, awake_agents

@@ -19,6 +19,7 @@ from kernels.jit import njit
 from strategy.experts import RETURN_CLIP
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 SHARPE_SCALE = 3.0
 """The stake ``kappa`` is this many annual Sharpe ratios per bar."""
@@ -36,7 +37,7 @@ def stake(year_bars: float, return_clip: float = RETURN_CLIP) -> float:
 
 
 @njit
-def mixture_shares(log_wealth_J: Floats, awake_J: NDArray[np.bool_], out_J: Floats) -> bool:
+def mixture_shares(log_wealth_J: Floats, awake_J: Floats | Flags, out_J: Floats) -> bool:
     """Write each awake candidate's share of the wealth; False when none is awake."""
     best = -np.inf
     for j in range(log_wealth_J.shape[0]):
@@ -66,7 +67,7 @@ def mix_weights(share_J: Floats, weight_JN: Floats, out_N: Floats) -> None:
 @njit
 def earn(
     log_wealth_J: Floats,
-    awake_J: NDArray[np.bool_],
+    awake_J: Floats | Flags,
     share_J: Floats,
     weight_JN: Floats,
     return_N: Floats,

@@ -86,6 +86,11 @@ class RegimeFilter:
             raise ValueError("a row of the transitions is no distribution")
 
     @property
+    def arrays(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """All five, in the order in which the kernels take them."""
+        return self.numbers_N, self.state_KP, self.next_KK, self.level_M2, self.offset_O2
+
+    @property
     def regime_count(self) -> int:
         """How many regimes the states are named after; ``REGIMES`` by default."""
         return int(self.state_KP[:, REGIME].max()) + 1
@@ -112,26 +117,13 @@ class RegimeFilter:
 
         ``state`` changes in place; ``posterior_R`` (R,) is known before the next bar begins.
         """
-        filter_step(
-            self.numbers_N,
-            self.state_KP,
-            self.next_KK,
-            self.level_M2,
-            self.offset_O2,
-            state,
-            bar_3,
-            posterior_R,
-        )
+        filter_step(*self.arrays, state, bar_3, posterior_R)
 
     def run(self, bars_T3: Floats, state: Floats | None = None) -> Floats:
         """Filter a whole series (T, 3) with the same kernel; return the posteriors (T, R)."""
         posterior_TR = np.empty((len(bars_T3), self.regime_count))
         filter_series(
-            self.numbers_N,
-            self.state_KP,
-            self.next_KK,
-            self.level_M2,
-            self.offset_O2,
+            *self.arrays,
             self.opening_state() if state is None else state,
             np.ascontiguousarray(bars_T3[:, :3]),
             posterior_TR,

@@ -82,7 +82,7 @@ class RegimeTracker:
         """
         if posterior_K.shape != (len(self.names),):
             raise ValueError(f"posterior {posterior_K.shape} of {len(self.names)} regimes")
-        _step(
+        track_step(
             self._numbers,
             self._posterior_WK,
             self._reported_W,
@@ -100,6 +100,16 @@ class RegimeTracker:
         self._threshold = threshold
         if window != len(self._reported_W):
             self._refill(self._recent(self._posterior_WK), self._recent(self._reported_W), window)
+
+    @property
+    def arrays(self) -> tuple[Floats, Floats, Floats]:
+        """Numbers, ring of posteriors and ring of names, live, as ``track_step`` moves them."""
+        return self._numbers, self._posterior_WK, self._reported_W
+
+    @property
+    def rules(self) -> tuple[float, float, int]:
+        """Threshold, level of the crisis alarm, and the index of crisis or -1."""
+        return self._threshold, self._crisis_level, self._crisis
 
     @property
     def current(self) -> int:
@@ -174,7 +184,7 @@ class RegimeTracker:
 
 
 @njit
-def _step(
+def track_step(
     numbers: Floats,
     posterior_WK: Floats,
     reported_W: Floats,
@@ -222,12 +232,16 @@ def _stability(posterior_WK: Floats, count: int) -> float:
         return 0.0
     if regimes < 2:
         return 1.0
+    mean_K, first = np.zeros(regimes), (count - bars) % window
+    for at in range(first, min(first + bars, window)):
+        for k in range(regimes):
+            mean_K[k] += posterior_WK[at, k]
+    for at in range(first + bars - window):  # what lies at the start of the ring is newer
+        for k in range(regimes):
+            mean_K[k] += posterior_WK[at, k]
     entropy = 0.0
     for k in range(regimes):
-        mean = 0.0
-        for at in range(count - bars, count):
-            mean += posterior_WK[at % window, k]
-        mean /= bars
+        mean = mean_K[k] / bars
         if mean > 0.0:
             entropy -= mean * np.log(mean)
     return float(min(max(1.0 - entropy / np.log(regimes), 0.0), 1.0))

@@ -42,6 +42,11 @@ class ShadowAccounts:
         self._numbers = np.zeros(NUMBERS)
 
     @property
+    def arrays(self) -> tuple[Floats, Floats, Ints]:
+        """Numbers, sums since the bar and positions, live, as the kernels take them."""
+        return self._numbers, self.earned_N, self.position_N
+
+    @property
     def scale(self) -> float:
         """Standard deviation of a bar's return as known now; 0 while unknown."""
         return scale_of(self._numbers)
@@ -80,8 +85,7 @@ class ShadowAccounts:
 
     def rest(self) -> None:
         """Go flat for nothing and forget the open bar: nobody was asked for a while."""
-        self.position_N[:] = 0
-        self.earned_N[:] = 0.0
+        rest_step(self.earned_N, self.position_N)
 
     def scale_by(self, return_frac: float) -> None:
         """Take a closed bar's return into scale and trend: from now on they are known."""
@@ -126,6 +130,13 @@ def mark_step(numbers: Floats, earned_N: Floats, position_N: Ints, mid: float) -
         for i in range(earned_N.shape[0]):
             earned_N[i] += position_N[i] * (mid / before - 1.0)
     numbers[MID] = mid
+
+
+@njit
+def rest_step(earned_N: Floats, position_N: Ints) -> None:
+    """Go flat for nothing and forget the open bar."""
+    position_N[:] = 0
+    earned_N[:] = 0.0
 
 
 @njit

@@ -17,20 +17,15 @@ from config.settings import MetaLearningSettings
 from kernels.events import REGIMES
 from kernels.jit import njit
 from strategy.chain import ChainShape, MetaChain
-from strategy.chain_steps import ChainMemory, learn_step, weigh_step
+from strategy.chain_memory import ACTIVE_MIN, KAPPA, LOG_WEALTH, open_memory
+from strategy.chain_steps import weigh_step
 from strategy.controllers import CONTROLLER_NAMES
 from strategy.ensemble import combine_step
 from strategy.experts import RETURN_CLIP
-from strategy.meta_learner import NO_SCORE, YEAR_NS, gather_step
+from strategy.learner_steps import close_step, gather_step
+from strategy.meta_learner import NO_SCORE, YEAR_NS
 from strategy.mixture import mix_weights
-from strategy.shadow_accounts import (
-    NUMBERS,
-    book_step,
-    mark_step,
-    scale_of,
-    scale_step,
-    settle_step,
-)
+from strategy.shadow_accounts import NUMBERS, book_step, mark_step, scale_of
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -118,7 +113,7 @@ def follow_experts(
     share_TJ = np.zeros((bars, len(memory.log_wealth_J)))
     numbers_T6 = np.zeros((bars, 6))
     _walk(
-        memory,
+        chain.row,
         heard.close_T,
         heard.bars_M3,
         heard.bar_end_T,
@@ -154,37 +149,13 @@ def follow_experts(
         log_wealth_T=numbers_T6[:, 4],
         log_wealth_J=memory.log_wealth_J,
         beyond_clip=chain.beyond_clip,
-        kappa=memory.kappa,
+        kappa=float(memory.constants[KAPPA]),
     )
 
 
 @njit
-def _close(
-    memory: ChainMemory,
-    numbers: Floats,
-    earned_N: Floats,
-    position_N: Ints,
-    return_M: Floats,
-    paid_N: Floats,
-) -> bool:
-    """Take the bars that closed since the last decision; say whether something was learned."""
-    is_learned = False
-    if len(return_M) > 1:  # bars without a decision: what an expert would have held is unknown
-        position_N[:] = 0
-        earned_N[:] = 0.0
-    elif settle_step(numbers, earned_N, paid_N):
-        is_learned = memory.followed_J.max() > 0.0
-        learn_step(memory, paid_N)
-        for i in range(len(paid_N)):
-            paid_N[i] = min(max(paid_N[i], -RETURN_CLIP), RETURN_CLIP)
-    for m in range(len(return_M)):
-        scale_step(numbers, return_M[m])
-    return is_learned
-
-
-@njit
 def _walk(
-    memory: ChainMemory,
+    row: Floats,
     close_T: Floats,
     bars_M3: Floats,
     bar_end_T: Ints,
@@ -208,13 +179,18 @@ def _walk(
     numbers, earned_N, position_N = np.zeros(NUMBERS), np.zeros(count), np.zeros(count, np.int64)
     score_N, awake_N, seen_K = np.full(count, NO_SCORE), np.zeros(count, np.bool_), np.ones(regimes)
     confidence_N, begin, is_feasible = np.ones(count, np.float32), 0, False
+    memory = open_memory(row)
+    active_min = int(memory.constants[ACTIVE_MIN])
     for t in range(close_T.shape[0]):
         mark_step(numbers, earned_N, position_N, close_T[t])
         closed_M = bars_M3[begin : bar_end_T[t], 0]
         begin = bar_end_T[t]
         is_new = len(closed_M) > 0
-        if is_new and _close(memory, numbers, earned_N, position_N, closed_M, paid_TN[t]):
-            numbers_T6[t, 5] = 1.0
+        is_followed = memory.followed_J.max() > 0.0
+        if close_step(memory, numbers, earned_N, position_N, closed_M, paid_TN[t]):
+            numbers_T6[t, 5] = is_followed
+            for i in range(count):
+                paid_TN[t, i] = min(max(paid_TN[t, i], -RETURN_CLIP), RETURN_CLIP)
         is_changed, awake_agents = gather_step(
             regime_TK[t],
             predicted_TA[t],
@@ -240,11 +216,11 @@ def _walk(
             action_TN[t],
         )
         numbers_T6[t, 1] = 1.0
-        if is_feasible and awake_agents >= memory.active_min:
+        if is_feasible and awake_agents >= active_min:
             mix_weights(memory.share_J, memory.played_JN, weight_TN[t])
             share_TJ[t] = memory.share_J
             confidence_N[:agents] = confidence_TA[t]
             _, mean, spread, sure = combine_step(action_TN[t], weight_TN[t], confidence_N, agents)
             numbers_T6[t, 0], numbers_T6[t, 1], numbers_T6[t, 2] = mean, min(spread, 1.0), sure
         numbers_T6[t, 3] = scale_of(numbers)
-        numbers_T6[t, 4] = memory.numbers_4[1]
+        numbers_T6[t, 4] = memory.numbers_4[LOG_WEALTH]

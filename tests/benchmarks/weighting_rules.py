@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from kernels.jit import njit
 from strategy.chain import ChainShape, MetaChain
-from strategy.chain_steps import ADAHEDGE, KALMAN
+from strategy.chain_memory import ADAHEDGE, KALMAN, open_memory
+from strategy.chain_steps import learn_step, weigh_step
 from strategy.ensemble import project_box_simplex
 from strategy.evaluation.optimistic_mixture import mixture_weights
 from strategy.kalman import SkillPrior
+from strategy.mixture import mix_weights
 
 Floats = NDArray[np.float64]
 
@@ -68,14 +70,25 @@ def chain_weights(
         ),
         SkillPrior(year_bars=year_bars),
     )
-    score_N, awake_N = np.zeros(count), np.ones(count, np.bool_)
-    names = {"safe": -1, "kalman": KALMAN, "adahedge": ADAHEDGE}
-    out = {name: np.empty((bars, count)) for name in names}
-    for t in range(bars):
-        weighing = chain.weigh(posterior_TK[t], score_N, awake_N)
-        assert weighing is not None, "a cap of 1 / N or more always leaves weights"
-        out["safe"][t] = weighing.weight_N
-        out["kalman"][t] = weighing.candidate_JN[KALMAN]
-        out["adahedge"][t] = weighing.candidate_JN[ADAHEDGE]
-        chain.learn(return_TN[t])
-    return out
+    safe_TN, kalman_TN, adahedge_TN = (np.empty((bars, count)) for _ in range(3))
+    _play(chain.row, np.ascontiguousarray(posterior_TK), return_TN, safe_TN, kalman_TN, adahedge_TN)
+    return {"safe": safe_TN, "kalman": kalman_TN, "adahedge": adahedge_TN}
+
+
+@njit
+def _play(
+    row: Floats,
+    posterior_TK: Floats,
+    return_TN: Floats,
+    safe_TN: Floats,
+    kalman_TN: Floats,
+    adahedge_TN: Floats,
+) -> None:
+    """Weigh and learn bar by bar; a cap of 1 / N or more always leaves weights."""
+    count, memory = return_TN.shape[1], open_memory(row)
+    score_N, awake_N, skill_N = np.zeros(count), np.ones(count, np.bool_), np.empty(count)
+    for t in range(return_TN.shape[0]):
+        weigh_step(memory, posterior_TK[t], score_N, awake_N, skill_N)
+        mix_weights(memory.share_J, memory.played_JN, safe_TN[t])
+        kalman_TN[t], adahedge_TN[t] = memory.played_JN[KALMAN], memory.played_JN[ADAHEDGE]
+        learn_step(memory, return_TN[t])

@@ -1,0 +1,129 @@
+"""Where the meta-learner's chain keeps what it remembers: one row of numbers, and names for it.
+
+All of it lies in one flat float64 row: constants, evidence, scratch. A kernel that is called for a
+decision then crosses the Python border with one array instead of nineteen (0.14 us each as fields
+of a tuple), and what is stored with the journal is a copy of the middle part. Inside, kernels use
+the names of ``ChainMemory``, views made by ``open_memory``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.jit import njit
+
+Floats = NDArray[np.float64]
+
+EQUAL, KALMAN, SCORES, ADAHEDGE, FIXED_SHARE, SINGLES = range(6)
+"""Places of the candidates; the agents alone begin at the last."""
+
+HEDGE_GAP, LOG_WEALTH, BEYOND_CLIP, LOG_ODDS = range(4)
+"""Slots of ``numbers_4``: AdaHedge's gap, own log wealth, deviations beyond the clip, and the log
+odds that skills move with the regime against that they do not."""
+
+(
+    COUNT,
+    REGIME_COUNT,
+    CAP,
+    ACTIVE_MIN,
+    TEMPERATURE,
+    AVERSION,
+    FORGET_FRAC,
+    NOISE_DECAY,
+    ODDS_DECAY,
+    KAPPA,
+) = range(10)
+CONSTANTS = 10
+"""Slots of ``constants``, the first part of the row."""
+
+
+class ChainMemory(NamedTuple):
+    """The parts of a chain's row, in the words of its kernels; all are views.
+
+    The ``steady_`` ones are those of a second Kalman filter, for which there is one regime only.
+    From ``mean_D`` to ``fixed_2N`` it is evidence, in the order in which it is stored.
+    """
+
+    constants: Floats
+    mean_D: Floats
+    cov_DD: Floats
+    noise_NN: Floats
+    log_wealth_J: Floats
+    steady_mean_D: Floats
+    steady_cov_DD: Floats
+    steady_noise_NN: Floats
+    hedge_gain_N: Floats
+    numbers_4: Floats
+    fixed_N: Floats
+    kalman_N: Floats
+    share_J: Floats
+    followed_J: Floats
+    played_JN: Floats
+    awake_N: Floats
+    posterior_K: Floats
+    fixed_2N: Floats
+    prior_D: Floats
+    steady_prior_D: Floats
+
+
+def evidence_size(count: int, regimes: int) -> int:
+    """Return how many numbers of the row are evidence."""
+    size, steady, candidates = count * (1 + regimes), 2 * count, SINGLES + count
+    skills = size + size * size + count * count
+    steadily = steady + steady * steady + count * count
+    weights = count * (candidates + 6) + 3 * candidates
+    return skills + steadily + weights + 4 + regimes
+
+
+def row_size(count: int, regimes: int) -> int:
+    """Return the length of the whole row."""
+    return CONSTANTS + evidence_size(count, regimes) + count * (1 + regimes) + 2 * count
+
+
+@njit
+def open_memory(row: Floats) -> ChainMemory:
+    """Return the names of a row's parts."""
+    count, regimes = int(row[COUNT]), int(row[REGIME_COUNT])
+    size, steady, candidates = count * (1 + regimes), 2 * count, SINGLES + count
+    cov = CONSTANTS + size
+    noise = cov + size * size
+    wealth = noise + count * count
+    steady_mean = wealth + candidates
+    steady_cov = steady_mean + steady
+    steady_noise = steady_cov + steady * steady
+    gain = steady_noise + count * count
+    numbers = gain + count
+    fixed = numbers + 4
+    kalman = fixed + count
+    share = kalman + count
+    followed = share + candidates
+    played = followed + candidates
+    awake = played + candidates * count
+    posterior = awake + count
+    floors = posterior + regimes
+    prior = floors + 2 * count
+    return ChainMemory(
+        row[:CONSTANTS],
+        row[CONSTANTS:cov],
+        row[cov:noise].reshape((size, size)),
+        row[noise:wealth].reshape((count, count)),
+        row[wealth:steady_mean],
+        row[steady_mean:steady_cov],
+        row[steady_cov:steady_noise].reshape((steady, steady)),
+        row[steady_noise:gain].reshape((count, count)),
+        row[gain:numbers],
+        row[numbers:fixed],
+        row[fixed:kalman],
+        row[kalman:share],
+        row[share:followed],
+        row[followed:played],
+        row[played:awake].reshape((candidates, count)),
+        row[awake:posterior],
+        row[posterior:floors],
+        row[floors:prior].reshape((2, count)),
+        row[prior : prior + size],
+        row[prior + size : prior + size + steady],
+    )
