@@ -34,6 +34,8 @@ from strategy.chain_memory import (
     ODDS_DECAY,
     REGIME_COUNT,
     SINGLES,
+    SKILL_VARIANCES,
+    STEADY_VARIANCES,
     TEMPERATURE,
     evidence_size,
     open_memory,
@@ -140,12 +142,13 @@ class MetaChain:
         self.row[NOISE_DECAY] = 0.5 ** (1.0 / prior.noise_half_life_bars)
         self.row[ODDS_DECAY] = 1.0 - 1.0 / shape.year_bars
         self.row[KAPPA] = stake(shape.year_bars)
+        steady_prior = replace(prior, regime_sharpe_sd=STEADY_SHARPE_SD)
+        for at, each in ((SKILL_VARIANCES, prior), (STEADY_VARIANCES, steady_prior)):
+            self.row[at : at + 2] = each.base_variance, each.regime_variance
         self._obey()
         self.memory = memory = open_memory(self.row)
-        steady_prior = replace(prior, regime_sharpe_sd=STEADY_SHARPE_SD)
         skills = open_skills(count, regimes, prior)
         steady = open_skills(count, 1, steady_prior)
-        memory.prior_D[:], memory.steady_prior_D[:] = skills.prior_D, steady.prior_D
         memory.cov_DD[:], memory.steady_cov_DD[:] = skills.cov_DD, steady.cov_DD
         memory.noise_NN[:], memory.steady_noise_NN[:] = skills.noise_NN, steady.noise_NN
         singles = (1.0 - sum(CORE_PRIORS)) / count
@@ -165,7 +168,6 @@ class MetaChain:
             mean_D=memory.mean_D,
             cov_DD=memory.cov_DD,
             noise_NN=memory.noise_NN,
-            prior_D=memory.prior_D,
         )
 
     @property

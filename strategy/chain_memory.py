@@ -35,9 +35,11 @@ odds that skills move with the regime against that they do not."""
     NOISE_DECAY,
     ODDS_DECAY,
     KAPPA,
-) = range(10)
-CONSTANTS = 10
-"""Slots of ``constants``, the first part of the row."""
+    SKILL_VARIANCES,
+    STEADY_VARIANCES,
+) = (*range(11), 12)
+CONSTANTS = 14
+"""Slots of ``constants``, the first part of the row; the last two hold two numbers each."""
 
 
 class ChainMemory(NamedTuple):
@@ -65,35 +67,33 @@ class ChainMemory(NamedTuple):
     awake_N: Floats
     posterior_K: Floats
     fixed_2N: Floats
-    prior_D: Floats
-    steady_prior_D: Floats
 
 
 def evidence_size(count: int, regimes: int) -> int:
     """Return how many numbers of the row are evidence."""
-    size, steady, candidates = count * (1 + regimes), 2 * count, SINGLES + count
+    size, candidates = count * regimes, SINGLES + count
     skills = size + size * size + count * count
-    steadily = steady + steady * steady + count * count
+    steadily = count + 2 * count * count
     weights = count * (candidates + 6) + 3 * candidates
     return skills + steadily + weights + 4 + regimes
 
 
 def row_size(count: int, regimes: int) -> int:
     """Return the length of the whole row."""
-    return CONSTANTS + evidence_size(count, regimes) + count * (1 + regimes) + 2 * count
+    return CONSTANTS + evidence_size(count, regimes)
 
 
 @njit
 def open_memory(row: Floats) -> ChainMemory:
     """Return the names of a row's parts."""
     count, regimes = int(row[COUNT]), int(row[REGIME_COUNT])
-    size, steady, candidates = count * (1 + regimes), 2 * count, SINGLES + count
+    size, candidates = count * regimes, SINGLES + count
     cov = CONSTANTS + size
     noise = cov + size * size
     wealth = noise + count * count
     steady_mean = wealth + candidates
-    steady_cov = steady_mean + steady
-    steady_noise = steady_cov + steady * steady
+    steady_cov = steady_mean + count
+    steady_noise = steady_cov + count * count
     gain = steady_noise + count * count
     numbers = gain + count
     fixed = numbers + 4
@@ -104,7 +104,6 @@ def open_memory(row: Floats) -> ChainMemory:
     awake = played + candidates * count
     posterior = awake + count
     floors = posterior + regimes
-    prior = floors + 2 * count
     return ChainMemory(
         row[:CONSTANTS],
         row[CONSTANTS:cov],
@@ -112,7 +111,7 @@ def open_memory(row: Floats) -> ChainMemory:
         row[noise:wealth].reshape((count, count)),
         row[wealth:steady_mean],
         row[steady_mean:steady_cov],
-        row[steady_cov:steady_noise].reshape((steady, steady)),
+        row[steady_cov:steady_noise].reshape((count, count)),
         row[steady_noise:gain].reshape((count, count)),
         row[gain:numbers],
         row[numbers:fixed],
@@ -123,7 +122,5 @@ def open_memory(row: Floats) -> ChainMemory:
         row[played:awake].reshape((candidates, count)),
         row[awake:posterior],
         row[posterior:floors],
-        row[floors:prior].reshape((2, count)),
-        row[prior : prior + size],
-        row[prior + size : prior + size + steady],
+        row[floors : floors + 2 * count].reshape((2, count)),
     )

@@ -24,6 +24,8 @@ from strategy.chain_memory import (
     ODDS_DECAY,
     SCORES,
     SINGLES,
+    SKILL_VARIANCES,
+    STEADY_VARIANCES,
     TEMPERATURE,
     ChainMemory,
 )
@@ -217,22 +219,22 @@ def _learn_beliefs(memory: ChainMemory, paid_N: Floats, awake_N: Flags) -> None:
     by_regime = learn_skills(
         memory.mean_D,
         memory.cov_DD,
-        memory.prior_D,
         memory.noise_NN,
         memory.posterior_K,
         paid_N,
         awake_N,
+        constants[SKILL_VARIANCES : SKILL_VARIANCES + 2],
         constants[FORGET_FRAC],
         constants[NOISE_DECAY],
     )
     steadily = learn_skills(
         memory.steady_mean_D,
         memory.steady_cov_DD,
-        memory.steady_prior_D,
         memory.steady_noise_NN,
         np.ones(1),
         paid_N,
         awake_N,
+        constants[STEADY_VARIANCES : STEADY_VARIANCES + 2],
         constants[FORGET_FRAC],
         constants[NOISE_DECAY],
     )

@@ -1,13 +1,19 @@
 """How well each agent does in each regime: one Kalman filter over all of them, O(1) per bar.
 
-The hidden state holds, for N agents and K regimes, a base skill ``b_i`` and a deviation ``d_ir``:
-``D = N + N K`` numbers. Agent i's return of a bar, in its own standard deviations, has the mean
-``b_i + sum_r p_r d_ir`` under the regime posterior p. Agents share noise (their covariance is
-estimated beside it), so what one of them shows is evidence about the others. Skills fade with the
-forgetting rate, which is how an agent that stopped working is unlearned.
+The hidden state holds the skill ``s_ir`` of every agent i in every regime r: ``D = N K`` numbers,
+agent by agent. Skills of one agent share a base, so before evidence they are correlated: variance
+``base^2 + regime^2``, covariance ``base^2``. Agent i's return of a bar, in its own standard
+deviations, has the mean ``sum_r p_r s_ir`` under the regime posterior p. Agents share noise (their
+covariance is estimated beside it), so what one of them shows is evidence about the others. Skills
+fade with the forgetting rate, which is how an agent that stopped working is unlearned.
 
-Equations: the hierarchical model of Kalman (1960) with a block-diagonal prior; Joseph's form is the
-twin in ``tests/naive``.
+Noise has fat tails that all agents share: a Student-t with ``TAIL_DEGREES``. Given how surprising
+all agents together were, m, the noise of the bar counts as ``(degrees - 2 + m) / (degrees + n)`` of
+its usual variance: a wild bar teaches little, a calm one more.
+
+Equations: the hierarchical model of Kalman (1960) with a block-diagonal prior; the weight is the
+expectation step for a multivariate t of Lange, Little and Taylor (1989). Joseph's form is the twin
+in ``tests/naive``.
 """
 
 from __future__ import annotations
@@ -26,6 +32,9 @@ ASLEEP_VARIANCE = 1e12
 
 CORRELATION_SHRINKAGE = 0.1
 """Weight of the equal correlation in the estimate of the noise covariance."""
+
+TAIL_DEGREES = 5.0
+"""Degrees of freedom of the shared noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,36 +59,40 @@ class SkillPrior:
         if not 0.0 <= self.forget_frac < 1.0:
             raise ValueError(f"forget_frac {self.forget_frac} is not in [0, 1)")
 
+    @property
+    def base_variance(self) -> float:
+        """Variance of an agent's base skill in a bar."""
+        return self.base_sharpe_sd**2 / self.year_bars
+
+    @property
+    def regime_variance(self) -> float:
+        """Variance in a bar of what a regime adds to it."""
+        return self.regime_sharpe_sd**2 / self.year_bars
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkillState:
-    """Mean (D,), covariance (D, D) and the noise covariance (N, N) with its weight (1,)."""
+    """Mean (D,), covariance (D, D) and the noise covariance (N, N)."""
 
     mean_D: Floats
     cov_DD: Floats
     noise_NN: Floats
-    prior_D: Floats
 
     def copy(self) -> SkillState:
         """Return a state that shares nothing with this one."""
         return SkillState(
-            mean_D=self.mean_D.copy(),
-            cov_DD=self.cov_DD.copy(),
-            noise_NN=self.noise_NN.copy(),
-            prior_D=self.prior_D.copy(),
+            mean_D=self.mean_D.copy(), cov_DD=self.cov_DD.copy(), noise_NN=self.noise_NN.copy()
         )
 
 
 def open_skills(agent_count: int, regime_count: int, prior: SkillPrior) -> SkillState:
-    """Return the state before any evidence: no skill, independent, unit noise."""
-    base = np.full(agent_count, prior.base_sharpe_sd**2 / prior.year_bars)
-    apart = np.full(agent_count * regime_count, prior.regime_sharpe_sd**2 / prior.year_bars)
-    prior_D = np.concatenate([base, apart])
+    """Return the state before any evidence: no skill, agents independent, unit noise."""
+    of_agent_KK = np.full((regime_count, regime_count), prior.base_variance)
+    np.fill_diagonal(of_agent_KK, prior.base_variance + prior.regime_variance)
     return SkillState(
-        mean_D=np.zeros(len(prior_D)),
-        cov_DD=np.diag(prior_D),
+        mean_D=np.zeros(agent_count * regime_count),
+        cov_DD=np.kron(np.eye(agent_count), of_agent_KK),
         noise_NN=np.eye(agent_count),
-        prior_D=prior_D,
     )
 
 
@@ -93,17 +106,34 @@ def predict_skills(
     _project(cov_DD, posterior_K, seen_ND)
     _close_projection(seen_ND, posterior_K, cov_NN)
     for i in range(count):
-        mean_N[i] = _predicted(mean_D, posterior_K, count, i)
+        mean_N[i] = _predicted(mean_D, posterior_K, i)
 
 
 @njit
-def _predicted(mean_D: Floats, posterior_K: Floats, count: int, agent: int) -> float:
+def _predicted(mean_D: Floats, posterior_K: Floats, agent: int) -> float:
     """Return an agent's expected return of the next bar."""
     regimes = posterior_K.shape[0]
-    mean = mean_D[agent]
+    mean = 0.0
     for r in range(regimes):
-        mean += posterior_K[r] * mean_D[count + agent * regimes + r]
+        mean += posterior_K[r] * mean_D[agent * regimes + r]
     return float(mean)
+
+
+@njit
+def _project(cov_DD: Floats, posterior_K: Floats, seen_ND: Floats) -> None:
+    """Write A P, where row i of A takes the posterior's mean of s_ir."""
+    count, size = seen_ND.shape
+    regimes = posterior_K.shape[0]
+    for i in range(count):
+        seen_D = seen_ND[i]
+        for d in range(size):
+            seen_D[d] = posterior_K[0] * cov_DD[i * regimes, d]
+        for r in range(1, regimes):
+            weight = posterior_K[r]
+            if weight != 0.0:
+                row_D = cov_DD[i * regimes + r]
+                for d in range(size):
+                    seen_D[d] += weight * row_D[d]
 
 
 @njit
@@ -111,11 +141,46 @@ def _close_projection(seen_ND: Floats, posterior_K: Floats, out_NN: Floats) -> N
     """Write A P A' from A P."""
     count, regimes = seen_ND.shape[0], posterior_K.shape[0]
     for i in range(count):
-        for j in range(count):
-            both = seen_ND[i, j]
+        for j in range(i + 1):
+            both = 0.0
             for r in range(regimes):
-                both += posterior_K[r] * seen_ND[i, count + j * regimes + r]
-            out_NN[i, j] = both
+                both += posterior_K[r] * seen_ND[i, j * regimes + r]
+            out_NN[i, j] = out_NN[j, i] = both
+
+
+@njit
+def _factor(total_NN: Floats) -> None:
+    """Write the Cholesky factor into the lower triangle, in place."""
+    count = total_NN.shape[0]
+    for j in range(count):
+        for k in range(j):
+            total_NN[j, j] -= total_NN[j, k] * total_NN[j, k]
+        total_NN[j, j] = np.sqrt(total_NN[j, j])
+        for i in range(j + 1, count):
+            for k in range(j):
+                total_NN[i, j] -= total_NN[i, k] * total_NN[j, k]
+            total_NN[i, j] /= total_NN[j, j]
+
+
+@njit
+def _wildness(
+    skill_NN: Floats, noisy_NN: Floats, surprise_N: Floats, awake_N: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Return the log likelihood of a bar's surprises and by what its noise was unusual."""
+    count, awake, logged, square = len(awake_N), 0, 0.0, 0.0
+    total_NN, apart_N = skill_NN + noisy_NN, surprise_N.copy()
+    _factor(total_NN)
+    for i in range(count):
+        for j in range(i):
+            apart_N[i] -= total_NN[i, j] * apart_N[j]
+        apart_N[i] /= total_NN[i, i]
+        if awake_N[i]:
+            logged -= np.log(total_NN[i, i])
+            square += apart_N[i] * apart_N[i]
+            awake += 1
+    degrees = TAIL_DEGREES
+    logged -= 0.5 * (degrees + awake) * np.log1p(square / (degrees - 2.0))
+    return logged, (degrees - 2.0 + square) / (degrees + awake)
 
 
 @njit
@@ -126,51 +191,28 @@ def _whiten(total_NN: Floats, seen_ND: Floats, surprise_N: Floats) -> None:
     square of the first: no inverse and no general solver, which cost half of the update before.
     """
     count, size = seen_ND.shape
-    for j in range(count):
-        for k in range(j):
-            total_NN[j, j] -= total_NN[j, k] * total_NN[j, k]
-        total_NN[j, j] = np.sqrt(total_NN[j, j])
-        for i in range(j + 1, count):
-            for k in range(j):
-                total_NN[i, j] -= total_NN[i, k] * total_NN[j, k]
-            total_NN[i, j] /= total_NN[j, j]
     for i in range(count):
+        seen_D = seen_ND[i]
         for j in range(i):
-            factor = total_NN[i, j]
+            factor, other_D = total_NN[i, j], seen_ND[j]
             surprise_N[i] -= factor * surprise_N[j]
             for d in range(size):
-                seen_ND[i, d] -= factor * seen_ND[j, d]
+                seen_D[d] -= factor * other_D[d]
         scale = 1.0 / total_NN[i, i]
         surprise_N[i] *= scale
         for d in range(size):
-            seen_ND[i, d] *= scale
-
-
-@njit
-def _project(cov_DD: Floats, posterior_K: Floats, seen_ND: Floats) -> None:
-    """Write A P, where row i of A takes b_i and the posterior's mean of d_ir."""
-    count, size = seen_ND.shape
-    regimes = posterior_K.shape[0]
-    for i in range(count):
-        for d in range(size):
-            seen_ND[i, d] = cov_DD[i, d]
-        for r in range(regimes):
-            weight = posterior_K[r]
-            if weight != 0.0:
-                row = count + i * regimes + r
-                for d in range(size):
-                    seen_ND[i, d] += weight * cov_DD[row, d]
+            seen_D[d] *= scale
 
 
 @njit
 def learn_skills(
     mean_D: Floats,
     cov_DD: Floats,
-    prior_D: Floats,
     noise_NN: Floats,
     posterior_K: Floats,
     return_N: Floats,
     awake_N: NDArray[np.bool_],
+    variances_2: Floats,
     forget_frac: float,
     noise_decay: float,
 ) -> float:
@@ -178,30 +220,34 @@ def learn_skills(
 
     An agent that is not awake showed nothing: neither its skill nor its noise is learned. Returns
     the log likelihood that the returns had, up to a constant of the number of agents.
+    ``variances_2`` are the prior's, base and regime, to which forgetting leads back.
     """
     count, size = return_N.shape[0], mean_D.shape[0]
-    seen_ND, total_NN = np.empty((count, size)), np.empty((count, count))
-    surprise_N = np.zeros(count)
+    seen_ND, surprise_N = np.empty((count, size)), np.zeros(count)
+    total_NN, noisy_NN = np.empty((count, count)), np.empty((count, count))
     _project(cov_DD, posterior_K, seen_ND)
     _close_projection(seen_ND, posterior_K, total_NN)
-    _add_noise(noise_NN, awake_N, total_NN)
+    _shrink_noise(noise_NN, awake_N, noisy_NN)
     for i in range(count):
         if awake_N[i]:
-            surprise_N[i] = return_N[i] - _predicted(mean_D, posterior_K, count, i)
+            surprise_N[i] = return_N[i] - _predicted(mean_D, posterior_K, i)
         else:
             seen_ND[i, :] = 0.0
-    _whiten(total_NN, seen_ND, surprise_N)
-    likelihood = 0.0
+            total_NN[i, :] = 0.0
+            total_NN[:, i] = 0.0
+    likelihood, wild = _wildness(total_NN, noisy_NN, surprise_N, awake_N)
     for i in range(count):
-        if awake_N[i]:
-            likelihood -= np.log(total_NN[i, i]) + 0.5 * surprise_N[i] * surprise_N[i]
+        for j in range(i + 1):
+            total_NN[i, j] += (wild if awake_N[i] else 1.0) * noisy_NN[i, j]
+    _factor(total_NN)
+    _whiten(total_NN, seen_ND, surprise_N)
     for i in range(count):
         for d in range(size):
             mean_D[d] += surprise_N[i] * seen_ND[i, d]
     _lose(cov_DD, seen_ND)
     if forget_frac > 0.0:
-        _forget(mean_D, cov_DD, prior_D, forget_frac)
-    _learn_noise(noise_NN, return_N, awake_N, noise_decay)
+        _forget(mean_D, cov_DD, variances_2, len(posterior_K), forget_frac)
+    _learn_noise(noise_NN, return_N, awake_N, noise_decay, wild)
     return likelihood
 
 
@@ -227,20 +273,19 @@ def _lose(cov_DD: Floats, gain_ND: Floats) -> None:
 
 
 @njit
-def _add_noise(noise_NN: Floats, awake_N: NDArray[np.bool_], total_NN: Floats) -> None:
-    """Add the shrunk noise covariance; an agent asleep is independent and infinitely noisy."""
+def _shrink_noise(noise_NN: Floats, awake_N: NDArray[np.bool_], out_NN: Floats) -> None:
+    """Write the shrunk noise covariance; an agent asleep is independent and infinitely noisy."""
     count = awake_N.shape[0]
     shared = _mean_correlation(noise_NN)
+    kept = 1.0 - CORRELATION_SHRINKAGE
     for i in range(count):
-        for j in range(count):
-            if i == j:
-                total_NN[i, i] += noise_NN[i, i] if awake_N[i] else ASLEEP_VARIANCE
-            elif awake_N[i] and awake_N[j]:
+        out_NN[i, i] = noise_NN[i, i] if awake_N[i] else ASLEEP_VARIANCE
+        for j in range(i):
+            mixed = 0.0
+            if awake_N[i] and awake_N[j]:
                 equal = shared * np.sqrt(noise_NN[i, i] * noise_NN[j, j])
-                kept = 1.0 - CORRELATION_SHRINKAGE
-                total_NN[i, j] += kept * noise_NN[i, j] + CORRELATION_SHRINKAGE * equal
-            else:
-                total_NN[i, j] = 0.0
+                mixed = kept * noise_NN[i, j] + CORRELATION_SHRINKAGE * equal
+            out_NN[i, j] = out_NN[j, i] = mixed
 
 
 @njit
@@ -256,25 +301,35 @@ def _mean_correlation(cov_NN: Floats) -> float:
 
 
 @njit
-def _forget(mean_D: Floats, cov_DD: Floats, prior_D: Floats, forget_frac: float) -> None:
+def _forget(
+    mean_D: Floats, cov_DD: Floats, variances_2: Floats, regimes: int, forget_frac: float
+) -> None:
     """Let the belief relax toward the prior."""
     kept = 1.0 - forget_frac
+    given = 1.0 - kept * kept
     for d in range(mean_D.shape[0]):
         mean_D[d] *= kept
         for e in range(mean_D.shape[0]):
             cov_DD[d, e] *= kept * kept
-        cov_DD[d, d] += (1.0 - kept * kept) * prior_D[d]
+        begin = d // regimes * regimes
+        for e in range(begin, begin + regimes):
+            cov_DD[d, e] += given * variances_2[0]
+        cov_DD[d, d] += given * variances_2[1]
 
 
 @njit
 def _learn_noise(
-    noise_NN: Floats, return_N: Floats, awake_N: NDArray[np.bool_], decay: float
+    noise_NN: Floats, return_N: Floats, awake_N: NDArray[np.bool_], decay: float, wild: float
 ) -> None:
-    """Move the covariance toward the outer product of this bar; means are negligible in a bar."""
+    """Move the covariance toward this bar's outer product, in units of how wild the bar was.
+
+    Means are negligible in a bar. Dividing by the wildness keeps the estimate unbiased under the
+    shared tails, and a wild bar from filling it.
+    """
     for i in range(return_N.shape[0]):
         for j in range(return_N.shape[0]):
             if awake_N[i] and awake_N[j]:
-                seen = return_N[i] * return_N[j]
+                seen = return_N[i] * return_N[j] / wild
                 noise_NN[i, j] += (1.0 - decay) * (seen - noise_NN[i, j])
         if noise_NN[i, i] < NOISE_VARIANCE_MIN:
             noise_NN[i, i] = NOISE_VARIANCE_MIN
