@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from daemon import cli_evaluate, cli_walkforward
+from daemon import cli_evaluate, cli_residual, cli_walkforward
 from daemon.history_options import HistoryTools, add_history, inputs_of, refuse
 
 
@@ -24,6 +24,7 @@ def register(tools: HistoryTools) -> None:
     parser.set_defaults(command=lambda options: _backtest(options, tools))
     cli_evaluate.register(tools)
     cli_walkforward.register(tools)
+    cli_residual.register(tools)
 
 
 def _backtest(options: argparse.Namespace, tools: HistoryTools) -> int:

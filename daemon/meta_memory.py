@@ -73,6 +73,7 @@ class MetaMemory:
             self._settings.meta,
             self._settings.decision.interval_ms * NS_PER_MS,
             seat.model.crisis_level,
+            seat.model.residual,
         )
 
 

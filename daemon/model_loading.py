@@ -21,12 +21,14 @@ from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES, Feat
 from strategy import ensemble, observation, proven
 from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, BundleError
 from strategy.bundle import load as load_bundle
+from strategy.controllers import CONTROLLER_NAMES
 from strategy.learning.forecasts import Forecast, step_into_row
 from strategy.meta_learner import MetaLearner, Outlook
 from strategy.observation import CLIP, FORECAST_NAMES
 from strategy.quality import StrangenessScale
 from strategy.regime_filter import RegimeFilter
 from strategy.regime_tracker import crisis_level_of
+from strategy.residual_model import ResidualModel
 from strategy.runtime import Runtime
 
 WARM_BAR_NS = 1_000_000_000
@@ -82,6 +84,9 @@ def _model_of(bundle: Bundle, path: Path, names: tuple[str, ...], runtime: Runti
         regime_filter = RegimeFilter.from_tables(bundle.tables)
         strangeness = StrangenessScale.from_tables(bundle.tables)
         crisis_level = crisis_level_of(bundle.tables)
+        residual = ResidualModel.from_tables(bundle.tables)
+        if residual is not None:
+            residual.check(len(bundle.agents) + len(CONTROLLER_NAMES), len(REGIMES))
         if regime_filter.regime_count != len(REGIMES):
             raise ValueError(f"regime filter of {regime_filter.regime_count} regimes")
         if strangeness is not None and len(strangeness.mean_F) != len(names):
@@ -101,6 +106,7 @@ def _model_of(bundle: Bundle, path: Path, names: tuple[str, ...], runtime: Runti
         regime_filter=regime_filter,
         crisis_level=crisis_level,
         strangeness=strangeness,
+        residual=residual,
     )
 
 
@@ -113,7 +119,11 @@ def warm_meta_learner(model: Model) -> None:
         step_into_row(*fixed, 0.0, CLIP, row_F)
     features = FeatureEngine(DEFAULT_FEATURE_NAMES, WARM_BAR_NS, 0.1, 0.001)
     learner = MetaLearner(
-        model.agent_names, model.regime_filter, MetaLearningSettings(), WARM_BAR_NS
+        model.agent_names,
+        model.regime_filter,
+        MetaLearningSettings(),
+        WARM_BAR_NS,
+        residual=model.residual,
     )
     agents = len(model.agent_names)
     hold(np.ones(agents, np.int64), np.ones(agents, np.bool_), np.ones(agents, np.int64))

@@ -23,6 +23,7 @@ from strategy.learning.forecasts import Forecast
 from strategy.observation import Normalisation
 from strategy.quality import StrangenessScale
 from strategy.regime_filter import RegimeFilter, uninformed_filter
+from strategy.residual_model import ResidualModel
 from strategy.runtime import Judgement
 from strategy.shadow import Tally, action_shift, is_sound
 
@@ -42,8 +43,8 @@ class Model:
     """What the decider needs of a bundle.
 
     ``tables`` are those of what is no network; forecast, regime filter, the level of its crisis
-    alarm (1: none) and the scale of strangeness are read from them. ``runtime`` names the form that
-    answers.
+    alarm (1: none), the scale of strangeness and the residual network are read from them.
+    ``runtime`` names the form that answers.
     """
 
     judge: Judge
@@ -58,6 +59,7 @@ class Model:
     regime_filter: RegimeFilter = field(default_factory=uninformed_filter)
     crisis_level: float = 1.0
     strangeness: StrangenessScale | None = None
+    residual: ResidualModel | None = None
 
 
 class Stage(StrEnum):

@@ -23,6 +23,7 @@ from daemon.evaluation import EVALUATION_ERRORS, EvaluationOptions, evaluate
 from daemon.evaluation_inputs import Inputs
 from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from daemon.progress_lines import progress
+from daemon.residual_training import LOG_FILE, write_log
 from daemon.train import TrainOptions, train_bundle
 from strategy.evaluation.figures import YEAR_S
 from strategy.evaluation.joined import Fold, Joined, join_folds
@@ -183,6 +184,7 @@ def _make(
             net_TN=np.column_stack(list(paths.values())),
             doubled_T2=judged.assessment.doubled_T2,
         )
+    write_log(folder / LOG_FILE, judged.assessment.match.run, begin_ns)
     (folder / "fold.json").write_text(json.dumps(what) + "\n", encoding="utf-8")
 
 

@@ -230,3 +230,18 @@ def read_closed_bar(state: NDArray[np.float64], back: int, out_3: NDArray[np.flo
     out_3[0] = state[bar + win.IN_RETURN]
     out_3[1] = math.log(volume) if volume > 0.0 else np.nan
     out_3[2] = math.log(span) if span > 0.0 else np.nan
+
+
+@njit
+def read_closed_since(
+    state: NDArray[np.float64], seen: int, out_M3: NDArray[np.float64]
+) -> tuple[int, int]:
+    """Write the bars closed since there were ``seen``, oldest first; of too many the newest.
+
+    Returns how many closed and how many are written.
+    """
+    closed = int(state[at.BARS]) - seen
+    written = max(0, min(closed, int(state[at.LONG_BARS]), out_M3.shape[0]))
+    for m in range(written):
+        read_closed_bar(state, written - 1 - m, out_M3[m])
+    return closed, written

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from kernels import feature_events as events
 from kernels import feature_slots as at
 from kernels.book import Book
-from kernels.feature_bars import read_closed_bar
+from kernels.feature_bars import read_closed_bar, read_closed_since
 from kernels.feature_catalogue import (
     BUILT_IN,
     DEFAULT_COUNT,
@@ -252,6 +252,15 @@ class FeatureEngine:
         if not 0 <= back < min(self.bar_count, int(self.state[at.LONG_BARS])):
             raise ValueError(f"bar {back} back of {self.bar_count} is not remembered")
         read_closed_bar(self.state, back, out_3)
+
+    def read_closed_since(self, seen: int, out_M3: NDArray[np.float64]) -> tuple[int, int]:
+        """Write the bars closed since there were ``seen``, oldest first.
+
+        Returns how many closed and how many of them are written: the newest that fit and that are
+        remembered. One crossing for what a decision needs.
+        """
+        closed, written = read_closed_since(self.state, seen, out_M3)
+        return closed, written
 
     @property
     def window_bars(self) -> int:

@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load as load_tables
 from safetensors.numpy import save as save_tables
 from torch import nn
 
 from kernels.features import schema_sha256
-from strategy.bundle import MANIFEST_NAME, OUTPUT_NAMES
+from strategy.bundle import MANIFEST_NAME, OUTPUT_NAMES, read_files
 from strategy.fused import ComposedEnsemble, fuse
 from strategy.guest_ensemble import GuestEnsemble
 from strategy.manifest import (
@@ -32,6 +33,7 @@ from strategy.manifest import (
     FileEntry,
     Manifest,
     ObservationSpec,
+    parse_manifest,
     render_manifest,
 )
 from strategy.observation import OBSERVATION_EXTRA_NAMES, Normalisation
@@ -92,6 +94,50 @@ def write_bundle(directory: Path, recipe: Recipe) -> Manifest:
         ),
     }
     manifest = _manifest(recipe, contents)
+    _place(directory, contents, manifest)
+    return manifest
+
+
+def write_with_tables(
+    source: Path,
+    directory: Path,
+    tables: Mapping[str, NDArray[np.float64]],
+    *,
+    replaced: str,
+    created_ns: int,
+    provenance: Mapping[str, str],
+) -> str:
+    """Write a copy of a bundle with these tables in place of those whose names begin so.
+
+    Networks and golden answers stay byte for byte. Returns the SHA-256 of the new manifest;
+    BundleError for a source that is no bundle, ValueError for something else at ``directory``.
+    """
+    if directory.exists() and not (directory / MANIFEST_NAME).is_file():
+        raise ValueError(f"{directory} exists and is no bundle")
+    contents = dict(read_files(source))
+    manifest = parse_manifest(contents.pop(MANIFEST_NAME))
+    kept = {
+        name: table
+        for name, table in load_tables(contents["tables.safetensors"]).items()
+        if not name.startswith(replaced)
+    } | dict(tables)
+    contents["tables.safetensors"] = save_tables(
+        {name: np.ascontiguousarray(kept[name]) for name in sorted(kept)}
+    )
+    changed = manifest.model_copy(
+        update={
+            "name": directory.name,
+            "created_ns": created_ns,
+            "provenance": {**manifest.provenance, **provenance},
+            "files": _entries(contents),
+        }
+    )
+    _place(directory, contents, changed)
+    return hashlib.sha256(render_manifest(changed)).hexdigest()
+
+
+def _place(directory: Path, contents: Mapping[str, bytes], manifest: Manifest) -> None:
+    """Write all files beside ``directory`` and move them there in one rename."""
     staging = directory.with_name(f".{directory.name}.staging")
     replaced = directory.with_name(f".{directory.name}.replaced")
     for leftover in (staging, replaced):
@@ -106,7 +152,6 @@ def write_bundle(directory: Path, recipe: Recipe) -> Manifest:
         directory.rename(replaced)
     staging.rename(directory)
     shutil.rmtree(replaced, ignore_errors=True)
-    return manifest
 
 
 def script_bytes(module: nn.Module) -> bytes:
@@ -183,15 +228,19 @@ def _manifest(recipe: Recipe, contents: Mapping[str, bytes]) -> Manifest:
         ),
         agents=recipe.agent_names,
         regimes=recipe.regime_names,
-        files=tuple(
-            FileEntry(
-                name=name,  # type: ignore[arg-type]  # the literal is checked by the model itself
-                sha256=hashlib.sha256(content).hexdigest(),
-                bytes=len(content),
-            )
-            for name, content in contents.items()
-        ),
+        files=_entries(contents),
         golden_tolerance=GOLDEN_TOLERANCE,
         limits=BundleLimits(exposure_frac_max=recipe.exposure_frac_max),
         expires_ns=recipe.expires_ns,
+    )
+
+
+def _entries(contents: Mapping[str, bytes]) -> tuple[FileEntry, ...]:
+    return tuple(
+        FileEntry(
+            name=name,  # type: ignore[arg-type]  # the literal is checked by the model itself
+            sha256=hashlib.sha256(content).hexdigest(),
+            bytes=len(content),
+        )
+        for name, content in contents.items()
     )

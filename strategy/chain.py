@@ -150,7 +150,7 @@ class MetaChain:
         skills = open_skills(count, regimes, prior)
         steady = open_skills(count, 1, steady_prior)
         memory.cov_DD[:], memory.steady_cov_DD[:] = skills.cov_DD, steady.cov_DD
-        memory.noise_NN[:], memory.steady_noise_NN[:] = skills.noise_NN, steady.noise_NN
+        memory.noise_NN[:] = skills.noise_NN
         singles = (1.0 - sum(CORE_PRIORS)) / count
         self.prior_J = np.array([*CORE_PRIORS, *([singles] * count)])
         memory.log_wealth_J[:] = np.log(self.prior_J)
@@ -244,9 +244,7 @@ class MetaChain:
 
 
 @njit
-def _weigh(
-    row: Floats, posterior_K: Floats, score_N: Floats, awake_N: Flags, out: Floats
-) -> bool:
+def _weigh(row: Floats, posterior_K: Floats, score_N: Floats, awake_N: Flags, out: Floats) -> bool:
     memory, count = open_memory(row), score_N.shape[0]
     is_feasible = weigh_step(memory, posterior_K, score_N, awake_N, out[count : 2 * count])
     if is_feasible:

@@ -45,7 +45,8 @@ CONSTANTS = 14
 class ChainMemory(NamedTuple):
     """The parts of a chain's row, in the words of its kernels; all are views.
 
-    The ``steady_`` ones are those of a second Kalman filter, for which there is one regime only.
+    The ``steady_`` ones are of a second Kalman filter, for which there is one regime only; both
+    see the same noise.
     From ``mean_D`` to ``fixed_2N`` it is evidence, in the order in which it is stored.
     """
 
@@ -56,7 +57,6 @@ class ChainMemory(NamedTuple):
     log_wealth_J: Floats
     steady_mean_D: Floats
     steady_cov_DD: Floats
-    steady_noise_NN: Floats
     hedge_gain_N: Floats
     numbers_4: Floats
     fixed_N: Floats
@@ -73,7 +73,7 @@ def evidence_size(count: int, regimes: int) -> int:
     """Return how many numbers of the row are evidence."""
     size, candidates = count * regimes, SINGLES + count
     skills = size + size * size + count * count
-    steadily = count + 2 * count * count
+    steadily = count + count * count
     weights = count * (candidates + 6) + 3 * candidates
     return skills + steadily + weights + 4 + regimes
 
@@ -93,8 +93,7 @@ def open_memory(row: Floats) -> ChainMemory:
     wealth = noise + count * count
     steady_mean = wealth + candidates
     steady_cov = steady_mean + count
-    steady_noise = steady_cov + count * count
-    gain = steady_noise + count * count
+    gain = steady_cov + count * count
     numbers = gain + count
     fixed = numbers + 4
     kalman = fixed + count
@@ -111,8 +110,7 @@ def open_memory(row: Floats) -> ChainMemory:
         row[noise:wealth].reshape((count, count)),
         row[wealth:steady_mean],
         row[steady_mean:steady_cov],
-        row[steady_cov:steady_noise].reshape((count, count)),
-        row[steady_noise:gain].reshape((count, count)),
+        row[steady_cov:gain].reshape((count, count)),
         row[gain:numbers],
         row[numbers:fixed],
         row[fixed:kalman],

@@ -37,7 +37,13 @@ from strategy.experts import (
     fixed_share_step,
     softmax_weights,
 )
-from strategy.kalman import learn_skills, mean_variance_step, predict_skills
+from strategy.kalman import (
+    learn_noise,
+    learn_skills,
+    mean_variance_step,
+    predict_skills,
+    shrink_noise,
+)
 from strategy.mixture import earn, mix_weights, mixture_shares
 
 Floats = NDArray[np.float64]
@@ -215,29 +221,30 @@ def learn_step(memory: ChainMemory, return_N: Floats) -> None:
 @njit
 def _learn_beliefs(memory: ChainMemory, paid_N: Floats, awake_N: Flags) -> None:
     """Let both Kalman filters learn, and move their odds by what each had foretold."""
-    constants = memory.constants
-    by_regime = learn_skills(
+    constants, count = memory.constants, paid_N.shape[0]
+    noisy_NN = np.empty((count, count))
+    shrink_noise(memory.noise_NN, awake_N, noisy_NN)
+    by_regime, wild = learn_skills(
         memory.mean_D,
         memory.cov_DD,
-        memory.noise_NN,
+        noisy_NN,
         memory.posterior_K,
         paid_N,
         awake_N,
         constants[SKILL_VARIANCES : SKILL_VARIANCES + 2],
         constants[FORGET_FRAC],
-        constants[NOISE_DECAY],
     )
-    steadily = learn_skills(
+    steadily, _ = learn_skills(
         memory.steady_mean_D,
         memory.steady_cov_DD,
-        memory.steady_noise_NN,
+        noisy_NN,
         np.ones(1),
         paid_N,
         awake_N,
         constants[STEADY_VARIANCES : STEADY_VARIANCES + 2],
         constants[FORGET_FRAC],
-        constants[NOISE_DECAY],
     )
+    learn_noise(memory.noise_NN, paid_N, awake_N, constants[NOISE_DECAY], wild)
     odds = constants[ODDS_DECAY] * memory.numbers_4[LOG_ODDS] + by_regime - steadily
     memory.numbers_4[LOG_ODDS] = min(max(odds, -LOG_ODDS_MAX), LOG_ODDS_MAX)
 

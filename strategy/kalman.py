@@ -150,16 +150,16 @@ def _close_projection(seen_ND: Floats, posterior_K: Floats, out_NN: Floats) -> N
 
 @njit
 def _factor(total_NN: Floats) -> None:
-    """Write the Cholesky factor into the lower triangle, in place."""
+    """Write the Cholesky factor into the lower triangle, in place; its diagonal as inverses."""
     count = total_NN.shape[0]
     for j in range(count):
         for k in range(j):
             total_NN[j, j] -= total_NN[j, k] * total_NN[j, k]
-        total_NN[j, j] = np.sqrt(total_NN[j, j])
+        total_NN[j, j] = 1.0 / np.sqrt(total_NN[j, j])
         for i in range(j + 1, count):
             for k in range(j):
                 total_NN[i, j] -= total_NN[i, k] * total_NN[j, k]
-            total_NN[i, j] /= total_NN[j, j]
+            total_NN[i, j] *= total_NN[j, j]
 
 
 @njit
@@ -167,19 +167,19 @@ def _wildness(
     skill_NN: Floats, noisy_NN: Floats, surprise_N: Floats, awake_N: NDArray[np.bool_]
 ) -> tuple[float, float]:
     """Return the log likelihood of a bar's surprises and by what its noise was unusual."""
-    count, awake, logged, square = len(awake_N), 0, 0.0, 0.0
+    count, awake, scale, square = len(awake_N), 0, 1.0, 0.0
     total_NN, apart_N = skill_NN + noisy_NN, surprise_N.copy()
     _factor(total_NN)
     for i in range(count):
         for j in range(i):
             apart_N[i] -= total_NN[i, j] * apart_N[j]
-        apart_N[i] /= total_NN[i, i]
+        apart_N[i] *= total_NN[i, i]
         if awake_N[i]:
-            logged -= np.log(total_NN[i, i])
+            scale *= total_NN[i, i]
             square += apart_N[i] * apart_N[i]
             awake += 1
     degrees = TAIL_DEGREES
-    logged -= 0.5 * (degrees + awake) * np.log1p(square / (degrees - 2.0))
+    logged = np.log(scale) - 0.5 * (degrees + awake) * np.log1p(square / (degrees - 2.0))
     return logged, (degrees - 2.0 + square) / (degrees + awake)
 
 
@@ -198,7 +198,7 @@ def _whiten(total_NN: Floats, seen_ND: Floats, surprise_N: Floats) -> None:
             surprise_N[i] -= factor * surprise_N[j]
             for d in range(size):
                 seen_D[d] -= factor * other_D[d]
-        scale = 1.0 / total_NN[i, i]
+        scale = total_NN[i, i]
         surprise_N[i] *= scale
         for d in range(size):
             seen_D[d] *= scale
@@ -208,26 +208,28 @@ def _whiten(total_NN: Floats, seen_ND: Floats, surprise_N: Floats) -> None:
 def learn_skills(
     mean_D: Floats,
     cov_DD: Floats,
-    noise_NN: Floats,
+    noisy_NN: Floats,
     posterior_K: Floats,
     return_N: Floats,
     awake_N: NDArray[np.bool_],
     variances_2: Floats,
     forget_frac: float,
-    noise_decay: float,
-) -> float:
+) -> tuple[float, float]:
     """Fold one bar's returns (N,) in, seen under the posterior that was known before the bar.
 
-    An agent that is not awake showed nothing: neither its skill nor its noise is learned. Returns
-    the log likelihood that the returns had, up to a constant of the number of agents.
-    ``variances_2`` are the prior's, base and regime, to which forgetting leads back.
+    ``noisy_NN`` is what ``shrink_noise`` wrote. An agent that is not awake showed nothing.
+    ``variances_2`` are the prior's, base and regime, to which forgetting leads back. Returns the
+    log likelihood that the returns had, up to a constant of the number of agents, and how wild the
+    bar was.
     """
     count, size = return_N.shape[0], mean_D.shape[0]
-    seen_ND, surprise_N = np.empty((count, size)), np.zeros(count)
-    total_NN, noisy_NN = np.empty((count, count)), np.empty((count, count))
+    seen_ND, surprise_N, total_NN = (
+        np.empty((count, size)),
+        np.zeros(count),
+        np.empty((count, count)),
+    )
     _project(cov_DD, posterior_K, seen_ND)
     _close_projection(seen_ND, posterior_K, total_NN)
-    _shrink_noise(noise_NN, awake_N, noisy_NN)
     for i in range(count):
         if awake_N[i]:
             surprise_N[i] = return_N[i] - _predicted(mean_D, posterior_K, i)
@@ -247,8 +249,7 @@ def learn_skills(
     _lose(cov_DD, seen_ND)
     if forget_frac > 0.0:
         _forget(mean_D, cov_DD, variances_2, len(posterior_K), forget_frac)
-    _learn_noise(noise_NN, return_N, awake_N, noise_decay, wild)
-    return likelihood
+    return likelihood, wild
 
 
 @njit
@@ -273,31 +274,28 @@ def _lose(cov_DD: Floats, gain_ND: Floats) -> None:
 
 
 @njit
-def _shrink_noise(noise_NN: Floats, awake_N: NDArray[np.bool_], out_NN: Floats) -> None:
+def shrink_noise(noise_NN: Floats, awake_N: NDArray[np.bool_], out_NN: Floats) -> None:
     """Write the shrunk noise covariance; an agent asleep is independent and infinitely noisy."""
     count = awake_N.shape[0]
-    shared = _mean_correlation(noise_NN)
+    sd_N, shared = np.empty(count), 0.0
+    for i in range(count):
+        sd_N[i] = np.sqrt(noise_NN[i, i])
+        inverse = 1.0 / sd_N[i]
+        for j in range(i):
+            out_NN[i, j] = noise_NN[i, j] * inverse
+    for j in range(count - 1):
+        inverse = 1.0 / sd_N[j]
+        for i in range(j + 1, count):
+            shared += out_NN[i, j] * inverse
+    shared *= CORRELATION_SHRINKAGE / max(count * (count - 1) // 2, 1)
     kept = 1.0 - CORRELATION_SHRINKAGE
     for i in range(count):
         out_NN[i, i] = noise_NN[i, i] if awake_N[i] else ASLEEP_VARIANCE
         for j in range(i):
             mixed = 0.0
             if awake_N[i] and awake_N[j]:
-                equal = shared * np.sqrt(noise_NN[i, i] * noise_NN[j, j])
-                mixed = kept * noise_NN[i, j] + CORRELATION_SHRINKAGE * equal
+                mixed = kept * noise_NN[i, j] + shared * sd_N[i] * sd_N[j]
             out_NN[i, j] = out_NN[j, i] = mixed
-
-
-@njit
-def _mean_correlation(cov_NN: Floats) -> float:
-    count = cov_NN.shape[0]
-    if count < 2:
-        return 0.0
-    total = 0.0
-    for i in range(count):
-        for j in range(i):
-            total += cov_NN[i, j] / np.sqrt(cov_NN[i, i] * cov_NN[j, j])
-    return float(total / (count * (count - 1) / 2))
 
 
 @njit
@@ -318,7 +316,7 @@ def _forget(
 
 
 @njit
-def _learn_noise(
+def learn_noise(
     noise_NN: Floats, return_N: Floats, awake_N: NDArray[np.bool_], decay: float, wild: float
 ) -> None:
     """Move the covariance toward this bar's outer product, in units of how wild the bar was.

@@ -172,4 +172,3 @@ def follow_step(
     is_feasible = weigh_step(memory, seen_K, score_N, awake_N, out[count : 2 * count])
     write_weighing(memory, out)
     return True, is_feasible, awake_agents
-

@@ -21,15 +21,10 @@ from config.settings import MetaLearningSettings
 from kernels.events import REGIMES
 from kernels.features import DEFAULT_FEATURE_NAMES, FeatureEngine
 from strategy.ensemble import combine
-from strategy.learning.residuals import (
-    Histories,
-    ResidualModel,
-    ShadowLog,
-    fit_residuals,
-    input_row,
-)
+from strategy.learning.residuals import ShadowLog, fit_residuals
 from strategy.meta_learner import MetaLearner, Outlook
 from strategy.regime_filter import RegimeFilter
+from strategy.residual_model import ResidualModel
 from strategy.shipped_filter import shipped_filter
 
 Floats = NDArray[np.float64]
@@ -90,12 +85,8 @@ class MetaLearningEnsembleManager:
         self._features: FeatureEngine | None = None
         self._mid = self._tick = 0.0
         self._bars = 0
-        count = len(self._learner.names)
         self._log: deque[tuple[Floats, Floats, Floats]] = deque(maxlen=meta_lookback)
-        self._residual: ResidualModel | None = None
-        self._histories: Histories | None = None
-        self._history_NH = np.zeros((count, 0))
-        self._believed_N = np.zeros(count)
+        self._believed_N = np.zeros(len(self._learner.names))
         self._earned: deque[float] = deque(maxlen=self.settings.decision_history_size)
         self._position = 0
         self.total_trades = 0
@@ -133,8 +124,6 @@ class MetaLearningEnsembleManager:
         earned_N = self._learner.last_earned_N
         # the posterior after the bar: what a prediction will see as well
         self._log.append((self._learner.posterior_K.copy(), earned_N, self._believed_N.copy()))
-        if self._histories is not None:
-            self._history_NH = self._histories.step(earned_N)
 
     # decisions --------------------------------------------------------------------------------
 
@@ -164,11 +153,7 @@ class MetaLearningEnsembleManager:
 
     def _weigh(self, healthy_A: NDArray[np.bool_]) -> Floats | None:
         learner, agents = self._learner, len(self.agents)
-        score_N = np.zeros(len(learner.names))
-        if self._residual is not None and self._history_NH.shape[1]:
-            row_NF = input_row(self._history_NH, learner.posterior_K, self._believed_N)
-            score_N = self._residual.predict(row_NF, learner.chain.shape.year_bars)
-        weights_N = learner.weigh(learner.posterior_K, score_N[:agents], healthy_A)
+        weights_N = learner.weigh(learner.posterior_K, np.zeros(agents), healthy_A)
         if learner.weighing is not None:
             self._believed_N = np.array(learner.skills(learner.weighing))
         return weights_N
@@ -248,7 +233,7 @@ class MetaLearningEnsembleManager:
             return_TN=np.array(returns),
             belief_TN=np.array(beliefs),
         )
-        self._use(
+        self._learner.use_residual(
             fit_residuals(
                 log,
                 year_bars=self._learner.chain.shape.year_bars,
@@ -259,20 +244,17 @@ class MetaLearningEnsembleManager:
                 seed=seed,
             )
         )
-        assert self._residual is not None, "just fitted"
-        for return_N in log.return_TN:
-            assert self._histories is not None, "made with the model"
-            self._history_NH = self._histories.step(return_N)
+        residual = self._learner.residual
+        assert residual is not None, "just fitted"
+        for return_N in log.return_TN:  # it begins with what it was fitted on
+            residual.remember(return_N)
+        residual.row[-len(self._believed_N) :] = self._believed_N
+        residual.foretell(self._learner.posterior_K)
         return {
             "bars": float(len(log.return_TN)),
-            "slope": self._residual.slope,
-            "correlation": self._residual.oof_correlation,
+            "slope": residual.model.slope,
+            "correlation": residual.model.oof_correlation,
         }
-
-    def _use(self, model: ResidualModel) -> None:
-        self._residual = model
-        self._histories = Histories(len(self._learner.names), model.half_life_H)
-        self._history_NH = np.zeros((len(self._learner.names), len(model.half_life_H)))
 
     def save_meta_models(self, path: Path) -> None:
         """Write evidence, regime and residual network to one file; OSError where it cannot be."""
@@ -283,8 +265,9 @@ class MetaLearningEnsembleManager:
             "tracker": state.tracker,
             "names": np.frombuffer(",".join(self._learner.names).encode(), np.uint8),
         }
-        if self._residual is not None:
-            tables |= self._residual.to_tables()
+        if self._learner.residual is not None:
+            tables |= self._learner.residual.model.to_tables()
+            tables["residual_memory"] = state.residual
         path.write_bytes(save({name: np.array(table) for name, table in tables.items()}))
 
     def load_meta_models(self, path: Path) -> None:
@@ -300,9 +283,11 @@ class MetaLearningEnsembleManager:
             raise ValueError(f"{path}: meta-models of {names}")
         self._learner.chain.restore(tables["chain"])
         self._learner.restore_regimes(tables["regime_filter"], tables["tracker"])
-        model = ResidualModel.from_tables(tables)
-        if model is not None:
-            self._use(model)
+        self._learner.use_residual(ResidualModel.from_tables(tables))
+        residual = self._learner.residual
+        if residual is not None:
+            memory = tables["residual_memory"]
+            residual.row[:], residual.score_A[:] = np.split(memory, [len(residual.row)])
 
     # reports ----------------------------------------------------------------------------------
 

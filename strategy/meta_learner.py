@@ -11,7 +11,7 @@ controllers of ``strategy.controllers``. Pure: everything arrives as an argument
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from strategy.learner_steps import (
 )
 from strategy.regime_filter import RegimeFilter
 from strategy.regime_tracker import RegimeTracker
+from strategy.residual_model import Residual, ResidualModel
 from strategy.shadow_accounts import ShadowAccounts
 
 Floats = NDArray[np.float64]
@@ -43,6 +44,9 @@ Flags = NDArray[np.bool_]
 CONTROLLERS = len(CONTROLLER_NAMES)
 NO_SCORE = -1e300
 """Prediction of an expert that nobody predicts: the softmax of predictions leaves it out."""
+
+BARS_AT_ONCE = 1_024
+"""Bars that may have closed since the last decision; of more the oldest teach nothing."""
 
 YEAR_NS = 365.25 * 86_400e9
 
@@ -60,6 +64,7 @@ class LearnerState:
     skill_N: Floats
     bars: int
     is_new_bar: bool
+    residual: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +89,12 @@ class MetaLearner:
         settings: MetaLearningSettings,
         bar_ns: int,
         crisis_level: float = 1.0,
+        residual: ResidualModel | None = None,
     ) -> None:
-        """Start without evidence; ValueError for bars too long or caps that leave no weights."""
+        """Start without evidence; ValueError for bars too long or caps that leave no weights.
+
+        ``residual`` adds to what the Kalman filter believes of the agents; None adds nothing.
+        """
         self.agent_count = len(agent_names)
         self.names = (*agent_names, *CONTROLLER_NAMES)
         self.filter = regime_filter
@@ -113,8 +122,11 @@ class MetaLearner:
         self._awake_N = np.zeros(len(self.names), np.bool_)
         self._score_N = np.full(len(self.names), NO_SCORE)
         self._seen_K = self._posterior_K.copy()
-        self._bar_13 = np.empty((1, 3))
+        self._bars_M3 = np.empty((BARS_AT_ONCE, 3))
         self._bars = 0
+        self._yearly = float(np.sqrt(self.chain.shape.year_bars))
+        self.residual: Residual | None = None
+        self.use_residual(residual)
         self._rules = np.zeros(RULES)
         self._obey(settings)
 
@@ -141,32 +153,39 @@ class MetaLearner:
         self._rules[IS_SCORED] = settings.performance_prediction_enabled
         self._rules[THRESHOLD : CRISIS + 1] = self.tracker.rules
 
+    def use_residual(self, model: ResidualModel | None) -> None:
+        """Begin with this network, which has seen nothing; ValueError for other experts."""
+        self.residual = None
+        if model is not None:
+            model.check(len(self.names), len(REGIMES))
+            year_bars = self.chain.shape.year_bars
+            self.residual = Residual(model, len(self.names), self.agent_count, year_bars)
+
     def watch(self, features: FeatureEngine, mid: float) -> Floats:
         """Fold the bars closed since the last call; return the regime filter's posterior (K,).
 
         ``mid`` is the middle price now, in any unit that stays the same.
         """
-        closed = min(features.bar_count - self._bars, features.window_bars)
-        if closed == 0:
+        closed, written = features.read_closed_since(self._bars, self._bars_M3)
+        if written == 0:
             self.accounts.mark(mid)
             return self._posterior_K
-        bars_M3 = self._bar_13 if closed == 1 else np.empty((closed, 3))
-        for m in range(closed):
-            features.read_closed_bar(closed - 1 - m, bars_M3[m])
         paid_N = np.empty(len(self.names))
         if watch_step(
             self.chain.row,
             *self.accounts.arrays,
             *self.filter.arrays,
             self._filter_state,
-            bars_M3,
+            self._bars_M3[:written],
             mid,
             self._posterior_K,
             paid_N,
         ):
             self.last_earned_N = paid_N
             self.chain.learned_bars += 1
-        self._bars = features.bar_count
+            if self.residual is not None:
+                self.residual.remember(paid_N)
+        self._bars += closed
         self._rules[IS_NEW_BAR] = 1.0
         return self._posterior_K
 
@@ -178,7 +197,11 @@ class MetaLearner:
         is left out may ask. Within a bar weights move only when somebody falls
         asleep or wakes: evidence comes with bars.
         """
-        settings, count = self._settings, len(self.names)
+        settings, count, residual = self._settings, len(self.names), self.residual
+        if residual is not None:
+            if self._rules[IS_NEW_BAR]:
+                residual.foretell(self._posterior_K)
+            score_A = score_A + residual.score_A
         out = np.empty(weighing_size(count))
         is_weighed, is_feasible, awake_agents = follow_step(
             self.chain.row,
@@ -193,6 +216,8 @@ class MetaLearner:
             *self.tracker.arrays,
             out,
         )
+        if is_weighed and residual is not None:
+            residual.believe(out[count : 2 * count], self._yearly)
         if is_weighed:
             self.weighing = Weighing(out, count) if is_feasible else None
         if awake_agents < settings.min_diversification_agents:
@@ -211,8 +236,7 @@ class MetaLearner:
 
     def skills(self, weighing: Weighing) -> tuple[float, ...]:
         """Return what every expert is believed to earn in the bar to come, as an annual Sharpe."""
-        yearly = float(np.sqrt(self.chain.shape.year_bars))
-        return tuple((weighing.skill_N * yearly).tolist())
+        return tuple((weighing.skill_N * self._yearly).tolist())
 
     @property
     def posterior_K(self) -> Floats:  # noqa: N802 - K is the shape suffix
@@ -239,7 +263,13 @@ class MetaLearner:
             skill_N=np.zeros(0) if self.weighing is None else self.weighing.skill_N,
             bars=self._bars,
             is_new_bar=bool(self._rules[IS_NEW_BAR]),
+            residual=self._residual_row(),
         )
+
+    def _residual_row(self) -> Floats:
+        """Return all that the network remembers, its last answer included; empty without one."""
+        residual = self.residual
+        return np.zeros(0) if residual is None else np.concatenate((residual.row, residual.score_A))
 
     def restore(self, state: LearnerState) -> None:
         """Take over what another learner of the same shape remembered; ValueError otherwise."""
@@ -247,6 +277,8 @@ class MetaLearner:
             raise ValueError("regime filter of another shape")
         if state.awake_N.shape != self._awake_N.shape:
             raise ValueError("meta-learner of another number of experts")
+        if len(state.residual) != len(self._residual_row()):
+            raise ValueError("meta-learner with another residual network")
         self._filter_state[:] = state.regime_filter
         self.tracker.restore(state.tracker)
         self.chain.restore(state.chain)
@@ -255,4 +287,7 @@ class MetaLearner:
         self._awake_N[:] = state.awake_N > 0.0
         self._bars = state.bars
         self._rules[IS_NEW_BAR] = state.is_new_bar
+        if self.residual is not None:
+            self.residual.row[:] = state.residual[: len(self.residual.row)]
+            self.residual.score_A[:] = state.residual[len(self.residual.row) :]
         self.weighing = self.chain.played(state.skill_N) if len(state.skill_N) else None

@@ -48,6 +48,7 @@ HEAD = 7
 VOLUME_Z_MAX = 5.0
 SHOCK_MAX = 9.0
 MASS_MIN = 1e-300
+LOG_NEGLIGIBLE = -80.0
 RETURN_MAX = 60.0
 """Returns beyond so many slow standard deviations are cut: one bad print must not be infinite."""
 
@@ -122,27 +123,31 @@ def _predict(
 
 
 @njit
-def _log_move(numbers_N: Floats, y_3: Floats, mean: float, sigma: float, variance: float) -> float:
-    """Return the log density of return and range of a state at one volatility."""
-    width = sigma * np.sqrt(variance)
-    logged = 0.0
-    degrees = numbers_N[DEGREES]
-    if np.isfinite(y_3[0]):
-        z = (y_3[0] - mean) / width
-        shape = np.log(1.0 + z * z / (degrees - 2.0))
-        logged = numbers_N[LOG_NORM] - np.log(width) - 0.5 * (degrees + 1.0) * shape
-    if np.isfinite(y_3[2]) and numbers_N[RANGE_SD] > 0.0:
-        z = (y_3[2] - np.log(width) - numbers_N[RANGE_CENTRE]) / numbers_N[RANGE_SD]
-        logged -= 0.5 * min(z * z, VOLUME_Z_MAX * VOLUME_Z_MAX)
-    return float(logged)
+def _log_move(
+    apart_square: float,
+    width_square: float,
+    tails: float,
+    degrees: float,
+    is_known: float,
+    span: float,
+    range_gain: float,
+) -> float:
+    """Return the log density of return and range at one volatility, less the return's constant.
+
+    Unknown returns come with 0 for ``is_known`` and ``tails``, unknown ranges with a gain of 0.
+    Plain numbers only: with arrays as arguments the calls cost as much as the logarithms.
+    """
+    log_width = 0.5 * np.log(width_square)
+    shape = np.log(1.0 + apart_square / (width_square * (degrees - 2.0)))
+    z = span - log_width
+    reach = min(z * z * range_gain, VOLUME_Z_MAX * VOLUME_Z_MAX)
+    return float(-is_known * log_width - tails * shape - 0.5 * reach)
 
 
 @njit
-def _log_volume(numbers_N: Floats, volume: float, mean: float) -> float:
-    if not np.isfinite(volume):
-        return 0.0
-    z = (volume - mean) / numbers_N[VOLUME_SD]
-    return float(-0.5 * min(z * z, VOLUME_Z_MAX * VOLUME_Z_MAX))
+def _log_volume(apart: float, gain: float) -> float:
+    """Return the log density of a volume so far from its mean; unknown ones come with gain 0."""
+    return float(-0.5 * min(apart * apart * gain, VOLUME_Z_MAX * VOLUME_Z_MAX))
 
 
 @njit
@@ -167,28 +172,46 @@ def _likelihoods(
     volume_2KO: Floats,
 ) -> float:
     """Write tempered likelihoods, relative to the best, of staying (0) and entering (1)."""
-    tau, memory = numbers_N[TAU], numbers_N[VOLUME_MEMORY]
+    tau, memory, degrees = numbers_N[TAU], numbers_N[VOLUME_MEMORY], numbers_N[DEGREES]
     has_last = state[BARS] > 0.0 and np.isfinite(state[LAST_VOLUME])
+    kept, last = (memory, state[LAST_VOLUME]) if has_last else (0.0, 0.0)
+    is_known = 1.0 if np.isfinite(y_3[0]) else 0.0
+    moved, tails = (y_3[0], 0.5 * (degrees + 1.0)) if is_known > 0.0 else (0.0, 0.0)
+    has_range = np.isfinite(y_3[2]) and numbers_N[RANGE_SD] > 0.0
+    span = y_3[2] - numbers_N[RANGE_CENTRE] if has_range else 0.0
+    range_gain = 1.0 / numbers_N[RANGE_SD] ** 2 if has_range else 0.0
+    has_volume = np.isfinite(y_3[1])
+    volume, gain = (y_3[1], 1.0 / numbers_N[VOLUME_SD] ** 2) if has_volume else (0.0, 0.0)
     best_move, best_volume = -np.inf, -np.inf
     for k in range(state_KP.shape[0]):
-        mean = state_KP[k, MEAN] + state_KP[k, ECHO] * state[LAST_RETURN]
+        apart = moved - state_KP[k, MEAN] - state_KP[k, ECHO] * state[LAST_RETURN]
+        square, entered = apart * apart, entered_variance_K[k]
         for m in range(level_M2.shape[0]):
             sigma = state_KP[k, SIGMA] * level_M2[m, 0]
-            stay = _log_move(numbers_N, y_3, mean, sigma, variance_KM[k, m])
-            enter = _log_move(numbers_N, y_3, mean, sigma, entered_variance_K[k])
+            usual = sigma * sigma
+            width = usual * variance_KM[k, m]
+            stay = _log_move(square, width, tails, degrees, is_known, span, range_gain)
+            width = usual * entered
+            enter = _log_move(square, width, tails, degrees, is_known, span, range_gain)
             move_2KM[0, k, m], move_2KM[1, k, m] = stay, enter
             best_move = max(best_move, stay, enter)
         for o in range(offset_O2.shape[0]):
             level = state_KP[k, VOLUME_MEAN] + offset_O2[o, 0]
-            kept_stay = memory * (state[LAST_VOLUME] - level) if has_last else 0.0
-            kept_enter = memory * (state[LAST_VOLUME] - level_before) if has_last else 0.0
-            stay = _log_volume(numbers_N, y_3[1], level + kept_stay)
-            enter = _log_volume(numbers_N, y_3[1], level + kept_enter)
+            stay = _log_volume(volume - level - kept * (last - level), gain)
+            enter = _log_volume(volume - level - kept * (last - level_before), gain)
             volume_2KO[0, k, o], volume_2KO[1, k, o] = stay, enter
             best_volume = max(best_volume, stay, enter)
-    move_2KM[:] = np.exp(tau * (move_2KM - best_move))
-    volume_2KO[:] = np.exp(tau * (volume_2KO - best_volume))
-    return float(tau * (best_move + best_volume))
+    _exponentiate(move_2KM.ravel(), tau, best_move)
+    _exponentiate(volume_2KO.ravel(), tau, best_volume)
+    return float(tau * (best_move + best_volume + is_known * numbers_N[LOG_NORM]))
+
+
+@njit
+def _exponentiate(logged_n: Floats, tau: float, best: float) -> None:
+    """Write exp(tau (x - best)) in place; what is below e^-80 of the best is 0."""
+    for n in range(logged_n.shape[0]):
+        apart = tau * (logged_n[n] - best)
+        logged_n[n] = np.exp(apart) if apart > LOG_NEGLIGIBLE else 0.0
 
 
 @njit
@@ -299,7 +322,7 @@ def _absorb(
         entered_KM,
         total_KM,
     )
-    pi_KPMO /= total
+    pi_KPMO *= 1.0 / total
     _update_variances(
         numbers_N,
         state_KP,

@@ -34,6 +34,7 @@ from strategy.learning.forecasts import Forecast, apply_forecast
 from strategy.observation import CLIP, EXTRA_COUNT, FLAT, FORECAST_NAMES
 from strategy.quality import STRANGE_FACTOR, StrangenessScale
 from strategy.regime_filter import RegimeFilter
+from strategy.residual_model import ResidualModel
 from strategy.runtime import Runtime
 
 Floats = NDArray[np.float64]
@@ -82,6 +83,7 @@ class Listening:
     return_T: Floats
     close_ns_T: NDArray[np.int64]
     bar_ns: int
+    residual: ResidualModel | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -204,6 +206,7 @@ def listen(runtime: Runtime, history: History) -> Listening:
         return_T=np.expm1(history.return_T),
         close_ns_T=history.close_ns_T,
         bar_ns=history.interval_ns,
+        residual=ResidualModel.from_tables(bundle.tables),
     )
 
 
@@ -216,6 +219,7 @@ def decide(listening: Listening, plan: Plan) -> Decisions:
         plan.meta,
         bar_ns=listening.bar_ns,
         cost_frac=plan.costs.trade_frac,
+        residual=listening.residual,
     )
     most = plan.exposure_frac_max
     trust_T = listening.known_T * (1.0 - followed.disagreement_T)

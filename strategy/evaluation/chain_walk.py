@@ -17,7 +17,7 @@ from config.settings import MetaLearningSettings
 from kernels.events import REGIMES
 from kernels.jit import njit
 from strategy.chain import ChainShape, MetaChain
-from strategy.chain_memory import ACTIVE_MIN, KAPPA, LOG_WEALTH, open_memory
+from strategy.chain_memory import ACTIVE_MIN, AVERSION, KAPPA, LOG_WEALTH, open_memory
 from strategy.chain_steps import weigh_step
 from strategy.controllers import CONTROLLER_NAMES
 from strategy.ensemble import combine_step
@@ -25,6 +25,13 @@ from strategy.experts import RETURN_CLIP
 from strategy.learner_steps import close_step, gather_step
 from strategy.meta_learner import NO_SCORE, YEAR_NS
 from strategy.mixture import mix_weights
+from strategy.residual_model import (
+    ResidualModel,
+    ResidualNet,
+    no_net,
+    remember_step,
+    residual_step,
+)
 from strategy.shadow_accounts import NUMBERS, book_step, mark_step, scale_of
 
 Floats = NDArray[np.float64]
@@ -91,12 +98,15 @@ def follow_experts(
     *,
     bar_ns: int,
     cost_frac: float,
+    residual: ResidualModel | None = None,
 ) -> Followed:
     """Walk a fresh meta-learner through all rows; ``cost_frac`` is paid per unit that changes.
 
     Raises ValueError for bars too long and caps that leave no weights, as the live one does.
     """
     names = (*agent_names, *CONTROLLER_NAMES)
+    if residual is not None:
+        residual.check(len(names), len(REGIMES))
     chain = MetaChain(
         ChainShape(
             agent_names=names,
@@ -114,6 +124,7 @@ def follow_experts(
     numbers_T6 = np.zeros((bars, 6))
     _walk(
         chain.row,
+        no_net() if residual is None else residual.net(YEAR_NS / bar_ns),
         heard.close_T,
         heard.bars_M3,
         heard.bar_end_T,
@@ -156,6 +167,7 @@ def follow_experts(
 @njit
 def _walk(
     row: Floats,
+    net: ResidualNet,
     close_T: Floats,
     bars_M3: Floats,
     bar_end_T: Ints,
@@ -180,7 +192,9 @@ def _walk(
     score_N, awake_N, seen_K = np.full(count, NO_SCORE), np.zeros(count, np.bool_), np.ones(regimes)
     confidence_N, begin, is_feasible = np.ones(count, np.float32), 0, False
     memory = open_memory(row)
-    active_min = int(memory.constants[ACTIVE_MIN])
+    active_min, yearly = int(memory.constants[ACTIVE_MIN]), 2.0 / memory.constants[AVERSION]
+    history = np.zeros(1 + count * (net.decay_L.shape[0] + 1))
+    residual_A, asked_A = np.zeros(agents), np.empty(agents)
     for t in range(close_T.shape[0]):
         mark_step(numbers, earned_N, position_N, close_T[t])
         closed_M = bars_M3[begin : bar_end_T[t], 0]
@@ -189,11 +203,16 @@ def _walk(
         is_followed = memory.followed_J.max() > 0.0
         if close_step(memory, numbers, earned_N, position_N, closed_M, paid_TN[t]):
             numbers_T6[t, 5] = is_followed
+            remember_step(net, history, paid_TN[t])
             for i in range(count):
                 paid_TN[t, i] = min(max(paid_TN[t, i], -RETURN_CLIP), RETURN_CLIP)
+        if is_new or t == 0:
+            residual_step(net, history, posterior_TK[t], residual_A)
+        for a in range(agents):
+            asked_A[a] = predicted_TA[t, a] + residual_A[a]
         is_changed, awake_agents = gather_step(
             regime_TK[t],
-            predicted_TA[t],
+            asked_A,
             may_ask_TA[t],
             is_scored,
             posterior_TK[t],
@@ -203,6 +222,8 @@ def _walk(
         )
         if is_new or is_changed:
             is_feasible = weigh_step(memory, seen_K, score_N, awake_N, skill_TN[t])
+            for i in range(count):
+                history[history.shape[0] - count + i] = skill_TN[t, i] * yearly
         elif t > 0:
             skill_TN[t] = skill_TN[t - 1]
         book_step(

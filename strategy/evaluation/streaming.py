@@ -25,6 +25,7 @@ from strategy.observation import (
     write_observation,
 )
 from strategy.regime_filter import RegimeFilter
+from strategy.residual_model import ResidualModel
 from strategy.runtime import Runtime
 
 Floats = NDArray[np.float64]
@@ -46,11 +47,12 @@ class _Closed:
 
     def __init__(self, history: History) -> None:
         self._bars_M3 = history.bars_M3
-        self.window_bars = len(history.bars_M3)
         self.bar_count = 0
 
-    def read_closed_bar(self, back: int, out_3: Floats) -> None:
-        out_3[:] = self._bars_M3[self.bar_count - 1 - back]
+    def read_closed_since(self, seen: int, out_M3: Floats) -> tuple[int, int]:
+        kept = min(self.bar_count - seen, len(out_M3))
+        out_M3[:kept] = self._bars_M3[self.bar_count - kept : self.bar_count]
+        return self.bar_count - seen, kept
 
 
 def stream(
@@ -61,7 +63,11 @@ def stream(
     features = len(history.feature_names)
     forecast = Forecast.from_tables(bundle.tables, features)
     learner = MetaLearner(
-        bundle.agents, RegimeFilter.from_tables(bundle.tables), meta, history.interval_ns
+        bundle.agents,
+        RegimeFilter.from_tables(bundle.tables),
+        meta,
+        history.interval_ns,
+        residual=ResidualModel.from_tables(bundle.tables),
     )
     closed: Any = _Closed(history)
     held_BA = np.full((1, len(bundle.agents)), FLAT, np.int64)

@@ -12,7 +12,7 @@ belief. Nothing that an agent's target is made of is among them: targets lie aft
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,15 +20,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from strategy.controllers import noise_scale
+from strategy.residual_model import (
+    ResidualModel,
+    ResidualNet,
+    history_size,
+    no_net,
+    remember_step,
+    write_inputs,
+)
 
 Floats = NDArray[np.float64]
 
 HIDDEN, CODE, MEMBERS, FOLDS = 8, 4, 5, 4
 BLOCK_BARS = 168
 WEIGHT_DECAY, LEARNING_RATE = 1e-2, 3e-3
-INPUT_CLIP = 5.0
-PREFIX = "residual."
 ROWS_MIN = 400
 
 
@@ -57,83 +62,6 @@ def half_lives(history_count: int, window_bars: int) -> Floats:
     return np.geomspace(2.0, max(2.0 * window_bars, 4.0), history_count)
 
 
-class Histories:
-    """Every expert's exponential means (N, H), a bar at a time."""
-
-    def __init__(self, experts: int, half_life_H: Floats) -> None:
-        """Start with nothing seen."""
-        self._decay_H = 0.5 ** (1.0 / half_life_H)
-        self._mean_NH = np.zeros((experts, len(half_life_H)))
-        self._bars = 0
-
-    def step(self, return_N: Floats) -> Floats:
-        """Take one bar's returns; return the means in units of what noise gives, copied."""
-        self._bars += 1
-        kept_H = self._decay_H
-        self._mean_NH *= kept_H
-        self._mean_NH += (1.0 - kept_H) * return_N[:, None]
-        noise_H = np.array([noise_scale(float(decay), float(self._bars)) for decay in kept_H])
-        return np.asarray(np.clip(self._mean_NH / noise_H, -INPUT_CLIP, INPUT_CLIP))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ResidualModel:
-    """The fitted members as arrays; ``slope`` in [0, 1], the rest as the module names them."""
-
-    into_MHF: Floats
-    code_MNH: Floats
-    out_MH: Floats
-    bias_M: Floats
-    half_life_H: Floats
-    window_bars: int
-    slope: float
-    oof_correlation: float
-
-    def predict(self, input_NF: Floats, year_bars: float) -> Floats:
-        """Return what to add to every expert's belief (N,), as annual Sharpe ratios."""
-        if self.slope == 0.0:
-            return np.zeros(len(input_NF))
-        hidden_MNH = np.tanh(np.einsum("nf,mhf->mnh", input_NF, self.into_MHF) + self.code_MNH)
-        unit_N = (np.einsum("mnh,mh->mn", hidden_MNH, self.out_MH) + self.bias_M[:, None]).mean(0)
-        return np.asarray(self.slope * unit_N * np.sqrt(year_bars / self.window_bars))
-
-    def to_tables(self) -> dict[str, Floats]:
-        """Return the tables that hold this model."""
-        numbers = np.array([self.window_bars, self.slope, self.oof_correlation], np.float64)
-        return {
-            f"{PREFIX}into": self.into_MHF,
-            f"{PREFIX}code": self.code_MNH,
-            f"{PREFIX}out": self.out_MH,
-            f"{PREFIX}bias": self.bias_M,
-            f"{PREFIX}half_lives": self.half_life_H,
-            f"{PREFIX}numbers": numbers,
-        }
-
-    @classmethod
-    def from_tables(cls, tables: Mapping[str, Floats]) -> ResidualModel | None:
-        """Read tables; None where they hold no model; ValueError for broken ones."""
-        if f"{PREFIX}into" not in tables:
-            return None
-        try:
-            parts = {name: tables[f"{PREFIX}{name}"] for name in ("into", "code", "out", "bias")}
-            window, slope, correlation = tables[f"{PREFIX}numbers"].tolist()
-            half_life_H = tables[f"{PREFIX}half_lives"]
-        except KeyError as error:
-            raise ValueError(f"table {error} is missing") from error
-        if not 0.0 <= slope <= 1.0 or not window >= 1.0:
-            raise ValueError(f"residual numbers out of range: {window}, {slope}")
-        return cls(
-            into_MHF=parts["into"],
-            code_MNH=parts["code"],
-            out_MH=parts["out"],
-            bias_M=parts["bias"],
-            half_life_H=half_life_H,
-            window_bars=int(window),
-            slope=slope,
-            oof_correlation=correlation,
-        )
-
-
 class _Members(nn.Module):
     """All members at once: they share nothing but the code that runs them."""
 
@@ -156,27 +84,18 @@ class _Members(nn.Module):
 
 
 def inputs_of(log: ShadowLog, half_life_H: Floats) -> Floats:
-    """Return the rows (T, N, F) that are known when each bar has closed."""
+    """Return the rows (T, N, F) that are known when each bar has closed, as live ones are made."""
     bars, experts = log.return_TN.shape
-    histories = Histories(experts, half_life_H)
+    net: ResidualNet = no_net()._replace(decay_L=0.5 ** (1.0 / half_life_H))
+    history = np.zeros(history_size(net, experts))
     rows_TNF = np.empty((bars, experts, len(half_life_H) + log.posterior_TK.shape[1] + 1))
+    posterior_TK = np.ascontiguousarray(log.posterior_TK, np.float64)
     for t in range(bars):
-        rows_TNF[t] = input_row(
-            histories.step(log.return_TN[t]), log.posterior_TK[t], log.belief_TN[t]
-        )
+        remember_step(net, history, log.return_TN[t])
+        history[-experts:] = log.belief_TN[t]
+        for n in range(experts):
+            write_inputs(net, history, posterior_TK[t], n, rows_TNF[t, n])
     return rows_TNF
-
-
-def input_row(history_NH: Floats, posterior_K: Floats, belief_N: Floats) -> Floats:
-    """Return one row (N, F): histories, posterior, belief over three Sharpe units."""
-    experts = len(belief_N)
-    return np.column_stack(
-        (
-            history_NH,
-            np.broadcast_to(posterior_K, (experts, len(posterior_K))),
-            np.clip(belief_N / 3.0, -INPUT_CLIP, INPUT_CLIP),
-        )
-    )
 
 
 def targets_of(log: ShadowLog, window_bars: int, year_bars: float) -> Floats:
@@ -188,7 +107,7 @@ def targets_of(log: ShadowLog, window_bars: int, year_bars: float) -> Floats:
 
 
 def fit_residuals(
-    log: ShadowLog,
+    logs: ShadowLog | Sequence[ShadowLog],
     *,
     year_bars: float,
     window_bars: int,
@@ -196,13 +115,22 @@ def fit_residuals(
     batch_size: int,
     epochs: int,
     seed: int,
+    rows_min: int = ROWS_MIN,
 ) -> ResidualModel:
-    """Fit on the log; ValueError for too few bars. A pure function of its arguments."""
+    """Fit on one log or several that follow each other; ValueError for too few bars.
+
+    A pure function of its arguments. No row's target reaches into another log.
+    """
     half_life_H = half_lives(history_count, window_bars)
-    target_TN = targets_of(log, window_bars, year_bars)
-    if len(target_TN) < ROWS_MIN:
-        raise ValueError(f"{len(target_TN)} rows to learn from, wanted {ROWS_MIN}")
-    row_TNF = inputs_of(log, half_life_H)[: len(target_TN)]
+    targets, inputs = [], []
+    for log in [logs] if isinstance(logs, ShadowLog) else logs:
+        if len(log.return_TN) > window_bars:
+            targets.append(targets_of(log, window_bars, year_bars))
+            inputs.append(inputs_of(log, half_life_H)[: len(targets[-1])])
+    rows = sum(map(len, targets))
+    if rows < rows_min:
+        raise ValueError(f"{rows} rows to learn from, wanted {rows_min}")
+    target_TN, row_TNF = np.concatenate(targets), np.concatenate(inputs)
     guess_TN = np.zeros_like(target_TN)
     for fold, held_out in enumerate(np.array_split(np.arange(len(target_TN)), FOLDS)):
         far = np.ones(len(target_TN), np.bool_)

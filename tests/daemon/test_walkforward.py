@@ -9,6 +9,9 @@ import pytest
 
 from daemon import walkforward
 from daemon.cli import main
+from daemon.residual_training import read_log
+from kernels.events import AGENTS
+from strategy.controllers import CONTROLLER_NAMES
 from strategy.evaluation import contests
 from strategy.evaluation.trials import read_trials
 from tests.daemon.test_backtesting import write_drawn_bars
@@ -50,6 +53,11 @@ def test_a_walk_is_joined_and_goes_on_after_an_interrupt(
         manifest = json.loads((out / f"bundle-fold-{place + 1}" / "manifest.json").read_text())
         seen_ns = int(manifest["provenance"]["last_ns"])
         assert fold["from_ns"] - seen_ns == 201 * 3_600 * 10**9
+        log, bar_ns = read_log(
+            out / f"fold-{place + 1}" / "shadow.npz", (*AGENTS, *CONTROLLER_NAMES)
+        )
+        assert bar_ns == 3_600 * 10**9
+        assert 400 < len(log.return_TN) <= 520  # the bars of its own piece, no other
     assert answer["rows"][0]["metrics"]["bars"] == first["bars"] + second["bars"]
     assert "not distinguishable" in answer["headline"]
     kinds = [trial.kind for trial in read_trials(out / "trials.jsonl")]

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from strategy.kalman import (
     SkillPrior,
     SkillState,
+    learn_noise,
     learn_skills,
     mean_variance_step,
     open_skills,
     predict_skills,
+    shrink_noise,
 )
 from tests.naive import naive_kalman
 
@@ -32,17 +34,19 @@ def step(
 ) -> None:
     """Fold one bar into a state, in place."""
     awake_N = np.ones(len(return_N), np.bool_) if awake_N is None else awake_N
-    learn_skills(
+    noisy_NN = np.empty_like(state.noise_NN)
+    shrink_noise(state.noise_NN, awake_N, noisy_NN)
+    _, wild = learn_skills(
         state.mean_D,
         state.cov_DD,
-        state.noise_NN,
+        noisy_NN,
         posterior_K,
         return_N,
         awake_N,
         np.array([PRIOR.base_variance, PRIOR.regime_variance]),
         forget_frac,
-        DECAY,
     )
+    learn_noise(state.noise_NN, return_N, awake_N, DECAY, wild)
 
 
 def predicted(state: SkillState, posterior_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from config.load import load_settings
 from config.settings import Settings
 from kernels.events import AGENTS
 from risk.sizing import SizingEvidence, target_lots
-from strategy.chain_steps import SCORES
+from strategy.chain_memory import SCORES
 from strategy.meta_learner import MetaLearner, Outlook
 from strategy.shipped_filter import shipped_filter
 from tests.fakes.gate_scene import BTC_TICKS, INSTRUMENTS

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,6 +28,7 @@ from strategy.evaluation.streaming import differing_rows, stream
 from strategy.evaluation.truncation import truncation_leaks
 from strategy.learning.bar_history import History, history_of
 from strategy.learning.forecasts import Forecast
+from strategy.residual_model import ResidualModel
 from strategy.runtime import Runtime
 from strategy.shipped_filter import shipped_tables
 from tests.fakes.small_bundle import FEATURE_NAMES, small_recipe
@@ -113,6 +117,30 @@ def test_decides_as_the_daemon_does(
     other_TN = followed.action_TN.copy()
     other_TN[17, 2] = (other_TN[17, 2] + 1) % 3
     assert differing_rows(streamed, followed.weight_TN, other_TN) == 1
+
+
+def test_residual_network_is_heard_live_and_in_batch(
+    runtime: Runtime, history: History, listening: Listening, run: Backtest
+) -> None:
+    """A bundle with a network weighs otherwise than without, and both ways of playing agree."""
+    draws = np.random.default_rng(3)
+    model = ResidualModel(
+        into_MHF=draws.standard_normal((2, 4, 3 + len(REGIMES) + 1)),
+        code_MNH=draws.standard_normal((2, 8, 4)),
+        out_MH=draws.standard_normal((2, 4)),
+        bias_M=draws.standard_normal(2),
+        half_life_H=np.array([2.0, 8.0, 30.0]),
+        window_bars=50,
+        slope=0.8,
+        oof_correlation=0.1,
+    )
+    heard = trade(replace(listening, residual=model), Plan()).followed
+    other = copy(runtime)
+    tables = {**runtime.bundle.tables, **model.to_tables()}
+    other.bundle = replace(runtime.bundle, tables=tables)
+    streamed = stream(other, history, MetaLearningSettings(), run.plan.costs.trade_frac, 300)
+    assert differing_rows(streamed, heard.weight_TN, heard.action_TN) == 0
+    assert differing_rows(streamed, run.followed.weight_TN, heard.action_TN) > 200
 
 
 def test_money_adds_up_in_a_loop_by_hand(run: Backtest, history: History) -> None:

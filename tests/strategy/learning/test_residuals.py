@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 
 from strategy.learning.residuals import (
-    Histories,
-    ResidualModel,
     ShadowLog,
     fit_residuals,
     half_lives,
-    input_row,
     inputs_of,
     targets_of,
 )
 from strategy.learning.training import use_one_thread
+from strategy.residual_model import Residual, ResidualModel
 
 YEAR_BARS = 8_766.0
 EXPERTS, REGIMES = 3, 7
@@ -49,18 +47,25 @@ def fitted(log: ShadowLog) -> ResidualModel:
     )
 
 
+def said_by(
+    model: ResidualModel, posterior_K: np.ndarray, returns_TN: np.ndarray | None = None
+) -> np.ndarray:
+    """Return what a fresh learner's network adds to every expert after some bars."""
+    residual = Residual(model, EXPERTS, EXPERTS, YEAR_BARS)
+    for return_N in np.zeros((0, EXPERTS)) if returns_TN is None else returns_TN:
+        residual.remember(return_N)
+    residual.foretell(posterior_K)
+    return residual.score_A
+
+
 def test_finds_what_the_filter_missed() -> None:
     """Where the posterior foretells an expert's returns, the prediction has the right sign."""
     model = fitted(log_of(2_000, 1, 0.7))
     assert model.slope > 0.3
     assert model.oof_correlation > 0.2
-    histories_NH = np.zeros((EXPERTS, 4))
     good_K, bad_K = np.full(REGIMES, 0.1), np.full(REGIMES, 0.1)
     good_K[0], bad_K[1] = 0.4, 0.4
-    up, down = (
-        model.predict(input_row(histories_NH, posterior_K, np.zeros(EXPERTS)), YEAR_BARS)
-        for posterior_K in (good_K, bad_K)
-    )
+    up, down = (said_by(model, posterior_K) for posterior_K in (good_K, bad_K))
     assert up[0] - down[0] > 10.0
 
 
@@ -68,8 +73,9 @@ def test_adds_next_to_nothing_where_there_is_nothing() -> None:
     """On noise the out-of-fold slope shrinks the prediction to a fraction of a Sharpe ratio."""
     log = log_of(1_500, 2, 0.0)
     model = fitted(log)
-    rows_TNF = inputs_of(log, model.half_life_H)
-    said = np.array([model.predict(row_NF, YEAR_BARS) for row_NF in rows_TNF[500::50]])
+    said = np.array(
+        [said_by(model, log.posterior_TK[t], log.return_TN[:t]) for t in range(500, 1_500, 50)]
+    )
     assert np.abs(said).mean() < 1.5
 
 
@@ -87,17 +93,43 @@ def test_the_future_changes_no_input_and_no_input_holds_its_target() -> None:
     np.testing.assert_allclose(targets_of(whole, 10, YEAR_BARS)[7], wanted_N)
 
 
-def test_streaming_histories_are_exponential_means() -> None:
+def test_inputs_are_exponential_means() -> None:
     """A step at a time equals the weighted sum over the whole past, in units of noise."""
-    draws = np.random.default_rng(5)
-    ages_H = np.array([2.0, 9.0])
-    histories, decay_H = Histories(2, ages_H), 0.5 ** (1.0 / ages_H)
-    return_TN = draws.standard_normal((40, 2))
-    for return_N in return_TN:
-        seen_NH = histories.step(return_N)
+    log, ages_H = log_of(40, 5, 0.0), np.array([2.0, 9.0])
+    decay_H = 0.5 ** (1.0 / ages_H)
     weight_TH = (1.0 - decay_H) * decay_H ** np.arange(40)[::-1, None]
     noise_H = np.sqrt((weight_TH**2).sum(axis=0))
-    np.testing.assert_allclose(seen_NH, np.clip(return_TN.T @ weight_TH / noise_H, -5.0, 5.0))
+    wanted_NH = np.clip(log.return_TN.T @ weight_TH / noise_H, -5.0, 5.0)
+    seen_NF = inputs_of(log, ages_H)[-1]
+    np.testing.assert_allclose(seen_NF[:, :2], wanted_NH)
+    np.testing.assert_array_equal(seen_NF[:, 2:-1], np.tile(log.posterior_TK[-1], (EXPERTS, 1)))
+
+
+def test_network_equals_its_sum_written_out() -> None:
+    """The kernel's answer is the members' mean, tanh units and all, times slope and scale."""
+    model, log = fitted(log_of(900, 6, 0.5)), log_of(30, 7, 0.5)
+    row_NF = inputs_of(log, model.half_life_H)[-1]
+    hidden = np.tanh(np.einsum("nf,mhf->mnh", row_NF, model.into_MHF) + model.code_MNH)
+    unit_N = (np.einsum("mnh,mh->mn", hidden, model.out_MH) + model.bias_M[:, None]).mean(0)
+    wanted_N = model.slope * unit_N * np.sqrt(YEAR_BARS / model.window_bars)
+    np.testing.assert_allclose(said_by(model, log.posterior_TK[-1], log.return_TN), wanted_N)
+
+
+def test_no_target_reaches_into_another_log() -> None:
+    """Logs of several folds are as long as their rows, each short by its own window."""
+    parts = [log_of(300, seed, 0.3) for seed in (1, 2)]
+    use_one_thread()
+    with pytest.raises(ValueError, match="580 rows"):
+        fit_residuals(
+            [*parts, log_of(8, 3, 0.3)],
+            year_bars=YEAR_BARS,
+            window_bars=10,
+            history_count=2,
+            batch_size=64,
+            epochs=1,
+            seed=1,
+            rows_min=1_000,
+        )
 
 
 def test_tables_give_the_model_back() -> None:
@@ -106,10 +138,8 @@ def test_tables_give_the_model_back() -> None:
     tables = model.to_tables()
     again = ResidualModel.from_tables(tables)
     assert again is not None
-    row_NF = np.random.default_rng(7).standard_normal((EXPERTS, 4 + REGIMES + 1))
-    np.testing.assert_array_equal(
-        again.predict(row_NF, YEAR_BARS), model.predict(row_NF, YEAR_BARS)
-    )
+    for posterior_K in np.eye(REGIMES):
+        np.testing.assert_array_equal(said_by(again, posterior_K), said_by(model, posterior_K))
     assert ResidualModel.from_tables({}) is None
     with pytest.raises(ValueError, match="is missing"):
         ResidualModel.from_tables({k: v for k, v in tables.items() if "bias" not in k})
