@@ -17,7 +17,8 @@ Floats = NDArray[np.float64]
 
 def design(posterior_K: Floats, count: int) -> Floats:
     """Return A (N, D): row i takes the posterior's mean of s_ir."""
-    return np.kron(np.eye(count), posterior_K)
+    out_ND: Floats = np.kron(np.eye(count), posterior_K).astype(np.float64)
+    return out_ND
 
 
 def shrunk(noise_NN: Floats, awake_N: NDArray[np.bool_]) -> Floats:
