@@ -1,4 +1,4 @@
-"""The command ``train-residual``: reads its options, loads nothing heavy before it is called."""
+"""The command ``predictor``: reads its options, loads nothing heavy before it is called."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from daemon.history_options import HistoryTools, refuse
 def register(tools: HistoryTools) -> None:
     """Add the command."""
     parser = tools.add(
-        "train-residual",
+        "predictor",
         "fit the performance predictor to a walk's shadow log; writes a candidate bundle",
-        "metaensemble train-residual models/btc-1h --walk walk --out models/btc-1h-residual",
+        "metaensemble predictor models/btc-1h --walk walk --out models/btc-1h-residual",
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle that is copied")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""``metaensemble train-residual``: a walk's shadow log becomes a network in a candidate bundle.
+"""``metaensemble predictor``: a walk's shadow log becomes a network in a candidate bundle.
 
 It learns from nothing but what ``walkforward`` wrote down: in every fold what agents that had not
 seen those bars earned on their own accounts, and what the Kalman filter had believed. The fit runs
@@ -58,10 +58,10 @@ def run(options: ResidualOptions) -> int:
         with ProcessPoolExecutor(1, get_context("spawn")) as child:
             answer = child.submit(make_candidate, options).result()
     except BrokenProcessPool as error:
-        print(f"metaensemble: train-residual: {error}", file=sys.stderr)
+        print(f"metaensemble: predictor: {error}", file=sys.stderr)
         return EXIT_FAILED
     except (BundleError, ValueError, OSError) as error:
-        print(f"metaensemble: train-residual: {error}", file=sys.stderr)
+        print(f"metaensemble: predictor: {error}", file=sys.stderr)
         return EXIT_REFUSED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -99,22 +99,22 @@ class Weighing:
         self._count = count
 
     @property
-    def weight_N(self) -> Floats:  # noqa: N802 - the shape suffix, here and below
+    def weight_N(self) -> Floats:  # noqa: N802 - N is the shape suffix
         """Weights (N,), sum 1."""
         return self.row[: self._count]
 
     @property
-    def skill_N(self) -> Floats:  # noqa: N802
+    def skill_N(self) -> Floats:  # noqa: N802 - N is the shape suffix
         """What each is believed to earn in the coming bar (N,), in deviations of a bar."""
         return self.row[self._count : 2 * self._count]
 
     @property
-    def share_J(self) -> Floats:  # noqa: N802
+    def share_J(self) -> Floats:  # noqa: N802 - J is the shape suffix
         """Each candidate's share of the wealth (J,)."""
         return self.row[2 * self._count : 3 * self._count + SINGLES]
 
     @property
-    def candidate_JN(self) -> Floats:  # noqa: N802
+    def candidate_JN(self) -> Floats:  # noqa: N802 - JN is the shape suffix
         """What each candidate would weigh (J, N)."""
         return self.row[3 * self._count + SINGLES :].reshape((-1, self._count))
 

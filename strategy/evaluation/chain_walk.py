@@ -9,6 +9,7 @@ decision at the close of bar t.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from config.settings import MetaLearningSettings
 from kernels.events import REGIMES
 from kernels.jit import njit
 from strategy.chain import ChainShape, MetaChain
-from strategy.chain_memory import ACTIVE_MIN, AVERSION, KAPPA, LOG_WEALTH, open_memory
+from strategy.chain_memory import ACTIVE_MIN, AVERSION, KAPPA, LOG_WEALTH, ChainMemory, open_memory
 from strategy.chain_steps import weigh_step
 from strategy.controllers import CONTROLLER_NAMES
 from strategy.ensemble import combine_step
@@ -91,6 +92,17 @@ class Followed:
     kappa: float
 
 
+class Rows(NamedTuple):
+    """What a walk writes, T rows each; the six numbers are as ``Followed`` takes them apart."""
+
+    weight_TN: Floats
+    action_TN: Ints
+    share_TJ: Floats
+    skill_TN: Floats
+    paid_TN: Floats
+    numbers_T6: Floats
+
+
 def follow_experts(
     heard: Heard,
     agent_names: tuple[str, ...],
@@ -137,12 +149,7 @@ def follow_experts(
         heard.gain_T,
         meta.performance_prediction_enabled,
         cost_frac,
-        weight_TN,
-        action_TN,
-        share_TJ,
-        skill_TN,
-        paid_TN,
-        numbers_T6,
+        Rows(weight_TN, action_TN, share_TJ, skill_TN, paid_TN, numbers_T6),
     )
     return Followed(
         names=names,
@@ -180,13 +187,9 @@ def _walk(
     gain_T: Floats,
     is_scored: bool,
     cost_frac: float,
-    weight_TN: Floats,
-    action_TN: Ints,
-    share_TJ: Floats,
-    skill_TN: Floats,
-    paid_TN: Floats,
-    numbers_T6: Floats,
+    out: Rows,
 ) -> None:
+    weight_TN, action_TN, share_TJ, skill_TN, paid_TN, numbers_T6 = out
     count, agents, regimes = weight_TN.shape[1], action_TA.shape[1], posterior_TK.shape[1]
     numbers, earned_N, position_N = np.zeros(NUMBERS), np.zeros(count), np.zeros(count, np.int64)
     score_N, awake_N, seen_K = np.full(count, NO_SCORE), np.zeros(count, np.bool_), np.ones(regimes)
@@ -204,12 +207,10 @@ def _walk(
         if close_step(memory, numbers, earned_N, position_N, closed_M, paid_TN[t]):
             numbers_T6[t, 5] = is_followed
             remember_step(net, history, paid_TN[t])
-            for i in range(count):
-                paid_TN[t, i] = min(max(paid_TN[t, i], -RETURN_CLIP), RETURN_CLIP)
+            paid_TN[t] = np.minimum(np.maximum(paid_TN[t], -RETURN_CLIP), RETURN_CLIP)
         if is_new or t == 0:
             residual_step(net, history, posterior_TK[t], residual_A)
-        for a in range(agents):
-            asked_A[a] = predicted_TA[t, a] + residual_A[a]
+        asked_A[:] = predicted_TA[t] + residual_A
         is_changed, awake_agents = gather_step(
             regime_TK[t],
             asked_A,
@@ -222,8 +223,7 @@ def _walk(
         )
         if is_new or is_changed:
             is_feasible = weigh_step(memory, seen_K, score_N, awake_N, skill_TN[t])
-            for i in range(count):
-                history[history.shape[0] - count + i] = skill_TN[t, i] * yearly
+            history[history.shape[0] - count :] = skill_TN[t] * yearly
         elif t > 0:
             skill_TN[t] = skill_TN[t - 1]
         book_step(
@@ -238,10 +238,22 @@ def _walk(
         )
         numbers_T6[t, 1] = 1.0
         if is_feasible and awake_agents >= active_min:
-            mix_weights(memory.share_J, memory.played_JN, weight_TN[t])
-            share_TJ[t] = memory.share_J
             confidence_N[:agents] = confidence_TA[t]
-            _, mean, spread, sure = combine_step(action_TN[t], weight_TN[t], confidence_N, agents)
-            numbers_T6[t, 0], numbers_T6[t, 1], numbers_T6[t, 2] = mean, min(spread, 1.0), sure
-        numbers_T6[t, 3] = scale_of(numbers)
-        numbers_T6[t, 4] = memory.numbers_4[LOG_WEALTH]
+            _vote(memory, action_TN[t], confidence_N, agents, weight_TN[t], numbers_T6[t])
+            share_TJ[t] = memory.share_J
+        numbers_T6[t, 3], numbers_T6[t, 4] = scale_of(numbers), memory.numbers_4[LOG_WEALTH]
+
+
+@njit
+def _vote(
+    memory: ChainMemory,
+    action_N: Ints,
+    confidence_N: NDArray[np.float32],
+    agents: int,
+    weight_N: Floats,
+    numbers_6: Floats,
+) -> None:
+    """Write the weights in force and what the votes add up to under them."""
+    mix_weights(memory.share_J, memory.played_JN, weight_N)
+    _, mean, spread, sure = combine_step(action_N, weight_N, confidence_N, agents)
+    numbers_6[0], numbers_6[1], numbers_6[2] = mean, min(spread, 1.0), sure

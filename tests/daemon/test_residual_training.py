@@ -1,4 +1,4 @@
-"""``metaensemble train-residual``: a walk's shadow log becomes a candidate that is heard."""
+"""``metaensemble predictor``: a walk's shadow log becomes a candidate that is heard."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_fit_runs_in_a_child_and_the_command_tells(
             return {"bundle": "x", "sha256": "y", "folds": 1, "bars": 9, "slope": 0.0}
 
     monkeypatch.setattr(residual_training, "ProcessPoolExecutor", Child)
-    words = ["train-residual", str(DEFAULT_BUNDLE_PATH), "--walk", str(tmp_path), "--json"]
+    words = ["predictor", str(DEFAULT_BUNDLE_PATH), "--walk", str(tmp_path), "--json"]
     assert main([*words, "--out", str(tmp_path / "new")]) == 0
     assert json.loads(capsys.readouterr().out)["bars"] == 9
     assert made == [(1, "spawn"), make_candidate]
@@ -130,7 +130,7 @@ def test_what_cannot_be_learned_from_is_refused(
     with pytest.raises(ValueError, match="folds of bars of"):
         make_candidate(options_of(walk, out))
     assert not out.exists()
-    words = ["train-residual", str(DEFAULT_BUNDLE_PATH), "--walk", str(walk)]
+    words = ["predictor", str(DEFAULT_BUNDLE_PATH), "--walk", str(walk)]
     assert main([*words, "--out", str(DEFAULT_BUNDLE_PATH)]) == 2
     assert "a folder of its own" in capsys.readouterr().err
 
