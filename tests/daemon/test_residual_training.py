@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from multiprocessing.context import SpawnContext
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,8 @@ def test_the_fit_runs_in_a_child_and_the_command_tells(
     class Child:
         """Stands in for the pool: it says that the work left this process."""
 
-        def __init__(self, workers: int, context: object) -> None:
-            made.append((workers, context.get_start_method()))  # type: ignore[attr-defined]
+        def __init__(self, workers: int, context: SpawnContext) -> None:
+            made.append((workers, context.get_start_method()))
 
         def __enter__(self) -> Child:
             return self
