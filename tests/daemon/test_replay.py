@@ -192,7 +192,8 @@ def _attributes(value: object, depth: int = 0) -> object:
     if not names or depth > 12 or callable(value) or type(value).__module__ == "config.settings":
         return repr(value) if type(value).__module__ == "builtins" else type(value).__name__
     left_out = {"history", "_handlers", "_probe", "_model", "_scene"}  # views
-    left_out |= {"obs_BF", "_shadow_BF", "_extras_E", "_seen_K", "_score_N", "_bar_3"}  # scratch
+    left_out |= {"obs_BF", "_shadow_BF", "_extras_E", "_seen_K", "_score_N"}  # scratch
+    left_out |= {"_bars_M3", "_confidence_N"}  # scratch as well
     left_out |= {"learned_bars", "last_earned_N"}  # what just happened, for who looks on
     return {
         name: _attributes(getattr(value, name), depth + 1)
