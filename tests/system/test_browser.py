@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kernels.events import AGENTS, REGIMES
+from strategy.controllers import CONTROLLER_NAMES
 from tests.fakes.daemon_process import running_daemon, wait_for_event
 
 playwright = pytest.importorskip(
@@ -100,8 +102,8 @@ def test_page_is_whole_at_every_size_and_scheme(
         assert page.locator("#price .shapelayer path").count() > 0  # regime bands
         assert page.evaluate("document.documentElement.dataset.theme") == scheme
         assert page.locator("#figures dd").first.inner_text().replace(",", "") > "9"
-        assert page.locator("#agents .bar").count() == 5
-        assert page.locator("#belief .bar").count() == 7
+        assert page.locator("#agents .bar").count() == len(AGENTS) + len(CONTROLLER_NAMES)
+        assert page.locator("#belief .bar").count() == len(REGIMES)
         for label in page.locator(".chart").all():
             assert len(label.get_attribute("aria-label") or "") > 10
         if SHOTS:
