@@ -15,8 +15,8 @@ Core = Annotated[int, Field(ge=0, le=4_095)]
 class LatencySettings(Section):
     """Microseconds that the p99 of a stage may take between two looks; beyond: an alert.
 
-    The defaults are about five times what a quiet server of two cores measures. A stage's name is
-    that of ``latency_ns`` in the summary.
+    The defaults are wide on purpose, so that only a stage gone wrong wakes somebody; narrow them to
+    what your own machine measures. A stage's name is that of ``latency_ns`` in the summary.
     """
 
     decode: Budget = Field(250, description="one frame, text to event")

@@ -30,7 +30,7 @@ def begun_s(directory: Path, *arguments: str) -> tuple[float, float, bool]:
         ready_s = time.monotonic() - began_s
         wait_for_event(process, "decision")
         decided_s = time.monotonic() - began_s
-        time.sleep(3.0)
+        time.sleep(3.0)  # turns beyond the first decision: the kill leaves a log, not only a state
         process.send_signal(signal.SIGKILL)
     lines = [json.loads(line) for line in seen if '"run_continued"' in line]
     return ready_s, decided_s, bool(lines and lines[0]["is_warm"])
