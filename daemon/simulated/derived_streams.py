@@ -41,8 +41,16 @@ class DepthWindow:
         self._bids: dict[int, int] = {}
         self._asks: dict[int, int] = {}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether changes are waiting for the end of their window."""
+        return self._first is not None
+
     def add(self, diff: DepthDiff, market_ns: int) -> None:
-        """Take one change into the open window; the caller closes windows that have passed."""
+        """Take one change into the open window; the caller closes windows that have passed.
+
+        An open window must get every change until then: its ids promise that none is left out.
+        """
         if self._first is None:
             self._first = diff
             self._ends_ns = (market_ns // self._interval_ns + 1) * self._interval_ns

@@ -159,9 +159,7 @@ class Player:
             if self._hub.has(stream):
                 self._hub.publish(stream, frame.render(now_ms))
             if isinstance(event, DepthDiff):
-                for name, (instrument, window) in self._depth_windows.items():
-                    if instrument == event.instrument and name != stream and self._hub.has(name):
-                        window.add(event, frame.due_ns)
+                self._play_diff(event, stream, frame.due_ns)
             elif isinstance(event, Trade):
                 self._play_trade(event, frame.due_ns, now_ms)
         elif isinstance(event, DepthSnapshot):
@@ -169,6 +167,18 @@ class Player:
         self.frames_played += 1
         self._last_due_ns = frame.due_ns
         self._next = next(self._frames, None)
+
+    def _play_diff(self, diff: DepthDiff, stream: str, due_ns: int) -> None:
+        """Merge a change into the slower streams somebody has, and into every window begun.
+
+        Who comes back before a window ends gets the whole of it: with the changes of the time in
+        between left out, its ids joined the snapshot and its levels did not.
+        """
+        for name, (instrument, window) in self._depth_windows.items():
+            if instrument != diff.instrument or name == stream:
+                continue
+            if window.is_open or self._hub.has(name):
+                window.add(diff, due_ns)
 
     def _play_trade(self, trade: Trade, due_ns: int, now_ms: int) -> None:
         for name, (instrument, window) in self._trade_windows.items():

@@ -9,7 +9,7 @@ import pytest
 
 from daemon.effects import CancelAll, SendOrder
 from kernels.events import Command, CommandName
-from tests.fakes.daemon_process import replay_run, run_daemon
+from tests.fakes.daemon_process import replay_run, run_until
 from tests.fakes.scripted_engine import (
     START,
     S,
@@ -57,7 +57,7 @@ def test_policy_holds_at_the_venue(tmp_path: Path, policy: str) -> None:
         words = {"execution.on_stop": policy, "views.port": taken.getsockname()[1]}
         words["meta.real_time_monitoring"] = str(policy == "flatten").lower()
         chosen = [word for key, value in words.items() for word in ("--set", f"{key}={value}")]
-        run = run_daemon(tmp_path, "--for", "9s", *chosen)
+        run = run_until(tmp_path, "order_filled", "--for", "90s", *chosen)
     assert run.exit_code == 0, run.stderr[-2000:]
     assert len(run.events("views_unavailable")) == (policy == "flatten")
     assert run.events("views_opened") == []

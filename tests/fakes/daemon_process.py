@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,21 @@ def run_daemon(directory: Path, *arguments: str, timeout_s: float = START_TIMEOU
         check=False,
     )
     return ended(done.returncode, done.stdout, done.stderr)
+
+
+def run_until(directory: Path, event: str, *arguments: str) -> Ended:
+    """Run the daemon until its log says ``event``, then ask it to stop and wait for its end.
+
+    For tests that need something to have happened, however slow the machine is.
+    """
+    with running_daemon(directory, *arguments) as process:
+        seen = wait_for_event(process, event)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        assert process.stdout is not None
+        seen.append(process.stderr.read())  # communicate would leave out what is buffered here
+        stdout = process.stdout.read()
+        return ended(process.wait(), stdout, "".join(seen))
 
 
 def replay_run(directory: Path, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:

@@ -68,6 +68,29 @@ class Floor:
         self.player = Player(source, self.venue, self.hub, SystemClock(), speed)
 
 
+def rows_of(levels: Any) -> Any:
+    """Read the wire's levels of BTC as rows of ticks and lots."""
+    instrument = btc()
+    pairs = [
+        (instrument.price_ticks(price), instrument.quantity_lots(lots)) for price, lots in levels
+    ]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def diff_of(document: dict[str, Any]) -> DepthDiff:
+    """Read one depthUpdate of BTC."""
+    return DepthDiff(
+        instrument=0,
+        event_ns=0,
+        received_ns=0,
+        first_update_id=document["U"],
+        last_update_id=document["u"],
+        previous_update_id=document["pu"],
+        bid_levels_n2=rows_of(document["b"]),
+        ask_levels_n2=rows_of(document["a"]),
+    )
+
+
 async def test_market_waits_for_its_first_subscriber(tmp_path: Path) -> None:
     """Nothing is played before; then every frame of the file is, in order, with present times."""
     lines = recording_lines(800)
@@ -115,6 +138,48 @@ async def test_slow_depth_and_marks_are_derived(tmp_path: Path) -> None:
     assert seconds - 1 <= len(marks.documents) <= seconds + 2
     bid, _, ask, _ = floor.venue.markets[0].book.best()
     assert float(marks.documents[-1]["p"]) == pytest.approx((bid + ask) / 20, rel=0.01)
+
+
+async def test_a_window_is_whole_for_who_comes_back_before_its_end(tmp_path: Path) -> None:
+    """Left and joined again at every change: each event still leads from its U to its u."""
+    recorded = CaptureSource(write_recording(tmp_path / "c.gz", recording_lines(600)), (btc(),))
+    slow, listening = "btcusdt@depth@100ms", Listener()
+    states: dict[int, Any] = {}
+
+    class Restless:
+        instruments = recorded.instruments
+
+        def frames(self) -> Iterator[Frame]:
+            book = Book()
+            for frame in recorded.frames():
+                if isinstance(frame.event, DepthSnapshot):
+                    book.load(frame.event)
+                    states.clear()  # before it there is no whole book
+                elif isinstance(frame.event, DepthDiff):
+                    book.apply(frame.event)
+                    if len(states) % 3:
+                        floor.hub.subscribe(listening, slow)
+                    else:
+                        floor.hub.unsubscribe(listening, slow)
+                states[book.last_update_id] = book.state.copy()
+                yield frame
+
+    floor = Floor(Restless(), speed=100.0)
+    floor.hub.subscribe(listening, TRADE)
+    await asyncio.wait_for(floor.player.run(), WAIT_S)
+    held, whole, joined_count = Book(), Book(), 0
+    for document in (each for each in listening.documents if each["e"] == "depthUpdate"):
+        if document["u"] not in states:
+            continue
+        whole.state[:] = states[document["u"]]
+        for update_id in (each for each in states if document["U"] <= each < document["u"]):
+            held.state[:] = states[update_id]
+            held.apply(diff_of(document))
+            for side in Side:
+                levels, wanted = (book.levels(side, 10_000) for book in (held, whole))
+                assert np.array_equal(levels, wanted), (update_id, document)
+            joined_count += 1
+    assert joined_count > 50
 
 
 async def test_endless_market_is_open_at_once_and_pulled_lazily() -> None:
@@ -179,24 +244,15 @@ async def collect(running: SimulatedExchange, streams: str) -> tuple[list[Any], 
 
 def replayed_book(documents: list[Any], snapshot: Any) -> Book:
     """Follow the depth stream from an early snapshot as a careful client does."""
-    instrument = btc()
     book, sequence = Book(8192), DepthSequence()
-
-    def rows(levels: Any) -> Any:
-        pairs = [
-            (instrument.price_ticks(price), instrument.quantity_lots(lots))
-            for price, lots in levels
-        ]
-        return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
     book.load(
         DepthSnapshot(
             instrument=0,
             event_ns=0,
             received_ns=0,
             last_update_id=snapshot["lastUpdateId"],
-            bid_levels_n2=rows(snapshot["bids"]),
-            ask_levels_n2=rows(snapshot["asks"]),
+            bid_levels_n2=rows_of(snapshot["bids"]),
+            ask_levels_n2=rows_of(snapshot["asks"]),
         )
     )
     sequence.snapshot(snapshot["lastUpdateId"])
@@ -206,18 +262,7 @@ def replayed_book(documents: list[Any], snapshot: Any) -> Book:
         verdict = sequence.check(each["U"], each["u"], each["pu"])
         assert verdict is not Continuity.GAP
         if verdict in (Continuity.BRIDGE, Continuity.NEXT):
-            book.apply(
-                DepthDiff(
-                    instrument=0,
-                    event_ns=0,
-                    received_ns=0,
-                    first_update_id=each["U"],
-                    last_update_id=each["u"],
-                    previous_update_id=each["pu"],
-                    bid_levels_n2=rows(each["b"]),
-                    ask_levels_n2=rows(each["a"]),
-                )
-            )
+            book.apply(diff_of(each))
     assert sequence.is_synchronised
     return book
 
