@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sqlite3
 from collections import Counter
@@ -26,7 +27,7 @@ from daemon.journal_tables import ROWS_KEPT
 from daemon.socket_lines import LineError, ask
 from kernels.events import OrderStatus
 from tests.fakes.daemon_process import ROOT, command, ended, environment, replay_run
-from tests.fakes.memory_series import resident_mb, slope_of
+from tests.fakes.memory_series import parts_of, resident_mb, slope_of
 from tests.fakes.storm import Storm
 from tests.fakes.watched_account import watched_account
 
@@ -58,6 +59,14 @@ EXCHANGE = SimulatedSettings(
 )
 
 
+def unit_environment() -> dict[str, str]:
+    """Return what the systemd unit asks of the allocators: threads and arenas."""
+    text = (ROOT / "systemd" / "metaensemble.service").read_text(encoding="utf-8")
+    found = dict(re.findall(r"\b(OMP_NUM_THREADS|MALLOC_ARENA_MAX)=(\d+)", text))
+    assert len(found) == 2, found
+    return found
+
+
 @dataclass(slots=True)
 class Watch:
     """What was seen of the running daemon from outside."""
@@ -86,7 +95,7 @@ class Watch:
         if at_s >= self.printed_s:
             self.printed_s += PRINT_S
             print(
-                f"{at_s:6.0f} s  daemon {self.held_mb[-1]:.1f} MB  exchange "
+                f"{at_s:6.0f} s  daemon {self.held_mb[-1]:.1f} MB ({parts_of(pid)})  exchange "
                 f"{self.exchange_mb[-1]:.1f} MB  event log {self.events_mb_max:.1f} MB",
                 flush=True,
             )
@@ -114,7 +123,7 @@ async def trade_through(
         process = await asyncio.create_subprocess_exec(
             *command(directory, *words, "--for", f"{SOAK_S}s"),
             cwd=ROOT,
-            env=environment(),
+            env=environment() | unit_environment(),
             stdout=stdout,
             stderr=stderr,
         )

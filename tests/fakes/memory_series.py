@@ -45,6 +45,16 @@ def resident_mb(pid: int) -> float:
     raise ProcessLookupError(pid)
 
 
+def parts_of(pid: int) -> str:
+    """Say what the resident memory of a process is made of: own pages, files, shared."""
+    found = []
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name in {"RssAnon", "RssFile", "RssShmem"}:
+            found.append(f"{name[3:].lower()} {int(value.split()[0]) / 1024:.1f}")
+    return ", ".join(found)
+
+
 Series = Sequence[float] | NDArray[np.float64]
 
 
