@@ -17,8 +17,8 @@ from strategy.evaluation.streaming import differing_rows, stream
 from strategy.evaluation.trials import read_trials
 from strategy.learning.bar_history import history_of
 from strategy.runtime import Runtime
-
-WORLDS_COUNT = 200
+from tests.benchmarks import evaluation_bars
+from tests.benchmarks.evaluation_bars import WORLDS, run_worlds
 
 
 @pytest.fixture(autouse=True)
@@ -79,24 +79,47 @@ def test_drawn_bars_are_bars() -> None:
 
 @pytest.mark.nightly
 @pytest.mark.timeout(7_200)
-def test_martingale_worlds_are_rarely_called_better(
+def test_martingale_worlds_are_rarely_called_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 200 worlds without any edge at most 5 % are called better; an interrupted run goes on."""
+    monkeypatch.setattr(contests, "REPETITIONS", 1_000)
+    assert run_worlds(WORLDS) == []
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1_800)
+def test_eager_claims_would_be_seen(tmp_path: Path) -> None:
+    """Where an interval above 0 is all that a claim needs, too many worlds are called better."""
+    (missed,) = run_worlds(20, plant="eager", keep=tmp_path / "worlds.jsonl")
+    assert "are called better" in missed
+
+
+def test_an_interrupted_run_of_worlds_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 200 worlds without any edge at most 5 % are called better than equal weight."""
-    first = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"worlds from seed {first}")
-    monkeypatch.setattr("daemon.evaluator.DRAWN_WORLD", MARTINGALE)
-    monkeypatch.setattr(contests, "REPETITIONS", 1_000)
-    better = 0
-    for seed in range(first, first + WORLDS_COUNT):
-        ledger = str(tmp_path / f"{seed}.jsonl")
-        evaluator = MetaLearningEvaluator(DEFAULT_BUNDLE_PATH, {"seed": seed, "ledger": ledger})
-        results = evaluator.evaluate_comprehensive(8, 250, save_results=False)
-        said = results["detailed_analysis"]["performance_assessment"]["headline"]
-        assert "better" in said or "not distinguishable" in said
-        better += "better" in said
-    print(f"{better} of {WORLDS_COUNT} called better")
-    assert better <= 0.05 * WORLDS_COUNT
+    """Judged worlds are kept by seed, plant and code, and are not judged again."""
+    judged: list[int] = []
+
+    def judge(seed: int, plant: str) -> dict[str, object]:
+        if len(judged) == 3:
+            raise KeyboardInterrupt
+        judged.append(seed)
+        said = {"headline": "better than equal weight", "missing": [], "took_s": 1.0}
+        return {"seed": seed, "is_better": plant == "eager", "is_clean": True, **said}
+
+    monkeypatch.setattr(evaluation_bars, "judge", judge)
+    keep = tmp_path / "worlds.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        run_worlds(5, keep=keep)
+    first = judged[0]
+    judged.clear()
+    assert run_worlds(5, keep=keep) == []
+    assert judged == [first + 3, first + 4]
+    judged.clear()
+    assert run_worlds(2, plant="eager", keep=keep) == ["2 of 2 worlds are called better"]
+    monkeypatch.setattr(evaluation_bars, "code_sha256", lambda: "changed")
+    judged.clear()
+    assert run_worlds(1, first, keep=keep) == []
+    assert judged == [first]
 
 
 @pytest.mark.nightly
