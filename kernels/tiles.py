@@ -20,6 +20,7 @@ HAS_WIDE_REGISTERS = bool(get_host_cpu_features().get("avx512f"))
 LANES = 16 if HAS_WIDE_REGISTERS else 8
 TILE_ROWS = 8 if HAS_WIDE_REGISTERS else 4
 TILE_VECTORS = 2
+LANE = range(LANES)
 TILE_COLUMNS = TILE_VECTORS * LANES
 """One tile's sums fill half of the processor's vector registers: 16 of 32, or 8 of 16."""
 
@@ -179,3 +180,56 @@ def _tile_of(rows: int) -> Any:
 
 add_tile: Any = _tile_of(TILE_ROWS)
 add_row_tile: Any = _tile_of(1)
+
+
+class _Turn:
+    """Builds the code that turns one square of numbers, a vector a row."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, given: Any) -> None:
+        self.context, self.builder = context, builder
+        self.signature, self.given = signature, given
+
+    def row(self, place: int, number: int) -> Any:
+        """Return the pointer to a row of the square that argument ``place`` begins."""
+        b, (begin, apart) = self.builder, self.given[place + 1 : place + 3]
+        array = self.context.make_array(self.signature.args[place])
+        data = array(self.context, b, self.given[place]).data
+        index = b.add(begin, b.mul(apart, ir.Constant(INT64, number)))
+        return b.bitcast(b.gep(data, [index]), VECTOR.as_pointer())
+
+    def build(self) -> Any:
+        """Exchange the off-diagonal halves, then those of each half, down to single numbers."""
+        b, rows = self.builder, []
+        for lane in range(LANES):
+            rows.append(b.load(self.row(0, lane)))
+            rows[-1].align = 4
+        distance = LANES // 2
+        while distance:
+            from_upper = [lane if not lane & distance else LANES + lane - distance for lane in LANE]
+            from_lower = [LANES + lane if lane & distance else lane + distance for lane in LANE]
+            upper, lower = (
+                ir.Constant(ir.VectorType(INT32, LANES), mask) for mask in (from_upper, from_lower)
+            )
+            for i in LANE:
+                if not i & distance:
+                    pair = rows[i], rows[i + distance]
+                    rows[i] = b.shuffle_vector(*pair, upper)
+                    rows[i + distance] = b.shuffle_vector(*pair, lower)
+            distance //= 2
+        for lane in LANE:
+            b.store(rows[lane], self.row(3, lane)).align = 4
+        return self.context.get_dummy_value()
+
+
+def _turn_square(
+    typing_context: Any, a: Any, a_at: Any, a_row: Any, out: Any, out_at: Any, out_row: Any
+) -> Any:
+    """Write a square of LANES by LANES numbers turned; arrays and places as ``add_tile``'s."""
+    for array in (a, out):
+        if not (isinstance(array, types.Array) and array.dtype == types.float32):
+            return None
+    n = types.int64
+    return types.void(a, n, n, out, n, n), lambda *given: _Turn(*given).build()
+
+
+turn_square: Any = intrinsic(_turn_square)

@@ -32,7 +32,7 @@ class NoisyLinear(nn.Module):
     """Linear layer whose weights carry factorised Gaussian noise while training."""
 
     def __init__(self, input_count: int, output_count: int) -> None:
-        """Take both widths; the noise is zero until ``resample`` is called."""
+        """Take both widths; the noise is zero until it is given."""
         super().__init__()
         bound = 1.0 / math.sqrt(input_count)
         self.weight_mean = nn.Parameter(torch.empty(output_count, input_count))
@@ -48,11 +48,10 @@ class NoisyLinear(nn.Module):
         self.register_buffer("noise_out", torch.zeros(output_count), persistent=False)
 
     @torch.jit.ignore  # type: ignore[untyped-decorator]  # torch ships it without annotations
-    def resample(self, generator: torch.Generator) -> None:
-        """Draw new noise f(x) = sgn(x) sqrt|x| for both sides from the generator handed in."""
-        for noise in (self.noise_in, self.noise_out):
-            drawn = torch.randn(noise.shape, generator=generator)
-            noise.copy_(drawn.sign() * drawn.abs().sqrt())
+    def take_noise(self, noise_in: Tensor, noise_out: Tensor) -> None:
+        """Take new noise f(x) = sgn(x) sqrt|x| of both sides, as many numbers as they have."""
+        self.noise_in.copy_(noise_in)
+        self.noise_out.copy_(noise_out)
 
     def forward(self, hidden_BH: Tensor) -> Tensor:
         """Map (B, input_count) to (B, output_count); noise only in training mode."""

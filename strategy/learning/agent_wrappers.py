@@ -254,7 +254,9 @@ class DQNAgentWrapper(LearnerWrapper):
     def _ask(self, state: State) -> NDArray[np.float64]:
         """Ask the compiled critics, where there are any: a tenth of what torch's calls cost."""
         engine = self.agent.engine
-        return super()._ask(state) if engine is None else engine.values(state).astype(np.float64)
+        if engine is None:
+            return super()._ask(state)
+        return np.asarray(engine.values(state[None, :])[0], np.float64)
 
     def explore(self, state: State) -> int:
         """Return a drawn action with the chance of now, else the preferred one.
@@ -296,9 +298,8 @@ class RainbowAgentWrapper(DQNAgentWrapper):
             return super().explore(state)
         if len(self.agent.view) < self.practice.warm_steps:
             return self._drawn(self.agent.view.spaces.action_count)
-        with self.agent.noisy() as net, torch.no_grad():
-            found_1N = net(torch.from_numpy(np.asarray(state, np.float32))[None, :])
-        return int(found_1N.argmax())
+        found_1A = self.agent.noisy_values(np.asarray(state, np.float32)[None, :])
+        return int(found_1A.argmax())
 
 
 class PPOAgentWrapper(LearnerWrapper):
@@ -306,6 +307,11 @@ class PPOAgentWrapper(LearnerWrapper):
 
     is_on_policy: ClassVar[bool] = True
     agent: PpoLearner
+
+    def _ask(self, state: State) -> NDArray[np.float64]:
+        """Return the logs of the actions' shares: preferences as the actor's outputs are."""
+        log_share_1A, _ = self.agent.answer(torch.from_numpy(state)[None, :])
+        return np.asarray(log_share_1A[0].double().numpy())
 
     def explore(self, state: State) -> int:
         """Return an action drawn from the policy, on a market path the likeliest."""
@@ -346,9 +352,8 @@ def walks_of(learner: PpoLearner, replay: Replay) -> Walks:
     input_NF, next_NF, action_N = tables["input"], tables["next"], tables["action"]
     discount, trace = learner.options.discount, learner.ppo.trace
     with torch.no_grad():
-        log_share_NA = torch.log_softmax(learner.net(input_NF), dim=1)
-        value_N = learner.net.critic(input_NF).squeeze(1)
-        reached_N = learner.net.critic(next_NF).squeeze(1)
+        log_share_NA, value_N = learner.answer(input_NF)
+        _, reached_N = learner.answer(next_NF)
         ends_N = (tables["discount"] == 0.0).float()
         leaves_N = torch.ones_like(ends_N)
         leaves_N[:-1] = (next_NF[:-1] != input_NF[1:]).any(dim=1).float()

@@ -20,11 +20,6 @@ class DoubleDqnLearner(ValueLearner):
         """Return a plain critic."""
         return DoubleDqn(input_count, action_count, self.net_dims)
 
-    def critics(self, net: nn.Module) -> tuple[nn.Module, ...]:
-        """Return the one plain critic."""
-        assert isinstance(net, DoubleDqn)
-        return (net,)
-
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return Huber losses and absolute errors."""
         wanted_B = double_target(batch, self.net, self.target)

@@ -108,7 +108,8 @@ class LearnerMaker(Protocol):
 def prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:
     """Return copies of a module's tensors under names that begin with the prefix."""
     return {
-        f"{prefix}.{name}": tensor.detach().clone() for name, tensor in module.state_dict().items()
+        f"{prefix}.{name}": tensor.detach().clone(memory_format=torch.contiguous_format)
+        for name, tensor in module.state_dict().items()
     }
 
 

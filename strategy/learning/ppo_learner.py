@@ -3,7 +3,8 @@
 Many walkers go along the path from drawn bars, each with its own position. Details: orthogonal
 initialisation (sqrt 2, 0.01 for the actor's output, 1 for the critic's), Adam epsilon 1e-5, a
 falling rate, GAE, advantages normalised in each minibatch, clipped ratio, clipped value loss,
-entropy bonus, gradient norm 0.5; a walk that is cut off is bootstrapped: nothing ends there.
+entropy bonus, gradient norm 0.5; a walk that is cut off is bootstrapped: nothing ends there. On the
+CPU every step is compiled (``policy_engine``); ``ppo_loss`` says the same in torch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from strategy.agents.ppo import TANH_DIMS, Ppo, TanhNet
+from strategy.learning.flat_memory import Stride
 from strategy.learning.learner import (
     LearnerOptions,
     Snapshot,
@@ -26,6 +28,8 @@ from strategy.learning.learner import (
     take_optimiser,
     take_prefixed,
 )
+from strategy.learning.policy_engine import PolicyEngine
+from strategy.learning.policy_steps import Walked, Weighing
 from strategy.learning.replay_ring import Source, spaces_of, view_of
 from strategy.learning.transitions import POSITIONS, MarketPath, PathView
 
@@ -83,8 +87,12 @@ class PpoLearner:
         seed: int,
         device: str = "cpu",
         ppo: PpoOptions = DEFAULT_PPO,
+        is_compiled: bool = True,
     ) -> None:
-        """Build actor and critic from the seed; torch's own seed is left alone."""
+        """Build actor and critic from the seed; torch's own seed is left alone.
+
+        Without ``is_compiled``, and on other devices than the CPU, torch makes every step.
+        """
         if isinstance(source, MarketPath) and len(source.rows_TF) <= ppo.horizon + 1:
             raise ValueError(f"a path of {len(source.rows_TF)} bars is too short")
         self.options, self.ppo = options, ppo
@@ -102,6 +110,8 @@ class PpoLearner:
             self.net.parameters(), lr=ppo.rate, eps=ADAM_EPSILON, fused=True
         )
         self.updates_done = 0
+        is_compiled = is_compiled and self.device.type == "cpu"
+        self.engine = PolicyEngine(self.net) if is_compiled else None
 
     def greedy(self, input_BF: Tensor) -> Tensor:
         """Return the likeliest actions (B)."""
@@ -122,9 +132,6 @@ class PpoLearner:
 
     def learn(self, walks: Walks) -> dict[str, float]:
         """Learn from steps of the present policy in a few passes, at a falling rate."""
-        progress_frac = self.updates_done / self.options.updates
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.ppo.rate * max(1.0 - progress_frac, 0.0)
         count = len(walks.action_N)
         lost, shift, clipped, steps = 0.0, 0.0, 0.0, 0
         for _ in range(self.ppo.epochs):
@@ -151,20 +158,20 @@ class PpoLearner:
         if not isinstance(view, PathView):
             raise TypeError("only a market path can be walked from any bar and position")
         last = len(view) - ppo.horizon - 1
-        bar_W = torch.from_numpy(self.generator.integers(0, last, ppo.walkers))
-        held_W = torch.from_numpy(self.generator.integers(0, POSITIONS, ppo.walkers))
+        bar_W = self.generator.integers(0, last, ppo.walkers)
+        held_W = self.generator.integers(0, POSITIONS, ppo.walkers)
         inputs, actions, logs, values, rewards = [], [], [], [], []
         for _ in range(ppo.horizon):
             input_WF = view.inputs(bar_W, held_W)
-            log_share_W3 = torch.log_softmax(self.net(input_WF), dim=1)
+            log_share_W3, value_W = self.answer(input_WF)
             action_W = torch.multinomial(log_share_W3.exp(), 1, generator=self.chance).squeeze(1)
             inputs.append(input_WF)
             actions.append(action_W)
             logs.append(log_share_W3.gather(1, action_W.unsqueeze(1)).squeeze(1))
-            values.append(self.net.critic(input_WF).squeeze(1))
-            rewards.append(view.reward(bar_W, held_W, action_W))
-            bar_W, held_W = bar_W + 1, action_W
-        end_W = self.net.critic(view.inputs(bar_W, held_W)).squeeze(1)
+            values.append(value_W)
+            rewards.append(torch.from_numpy(view.reward(bar_W, held_W, action_W.numpy())))
+            bar_W, held_W = bar_W + 1, action_W.numpy()
+        _, end_W = self.answer(view.inputs(bar_W, held_W))
         value_TW, reward_TW = torch.stack(values), torch.stack(rewards)
         ends_TW = torch.zeros_like(reward_TW)
         advantage_TW = estimate_advantages(
@@ -179,8 +186,26 @@ class PpoLearner:
             return_N=(advantage_TW + value_TW).flatten(),
         )
 
+    @torch.no_grad()
+    def answer(self, input_BF: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logs of the actions' shares (B, A) and values (B) of states."""
+        if self.engine is not None:
+            log_share_BA, value_B = self.engine.answer(input_BF.numpy())
+            return torch.from_numpy(log_share_BA), torch.from_numpy(value_B)
+        return torch.log_softmax(self.net(input_BF), dim=1), self.net.critic(input_BF).squeeze(1)
+
     def step(self, walks: Walks, place_M: Tensor) -> tuple[float, float, float]:
         """Learn from one minibatch; returns loss, approximate KL shift and the clipped share."""
+        ppo = self.ppo
+        rate = ppo.rate * max(1.0 - self.updates_done / self.options.updates, 0.0)
+        if self.engine is not None:
+            weighing = Weighing(clip=ppo.clip, value=ppo.value, entropy=ppo.entropy)
+            stride = Stride(
+                rate=rate, gradient_norm_max=ppo.gradient_norm_max, epsilon=ADAM_EPSILON
+            )
+            return self.engine.update(walked_of(walks), place_M.numpy(), stride, weighing)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
         loss, shift, clipped = ppo_loss(self.net, walks, place_M, self.ppo)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch ships it without annotations
@@ -195,18 +220,38 @@ class PpoLearner:
             "updates_done": self.updates_done,
             "generator": generator_facts(self.generator),
         }
-        tensors = {**prefixed("net", self.net), **optimiser_tensors(self.optimiser)}
-        return Snapshot(tensors={**tensors, "chance": self.chance.get_state()}, facts=facts)
+        moments = (
+            optimiser_tensors(self.optimiser)
+            if self.engine is None
+            else self.engine.memory.tensors()
+        )
+        tensors = {**prefixed("net", self.net), **moments, "chance": self.chance.get_state()}
+        return Snapshot(tensors=tensors, facts=facts)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on where a snapshot was taken; ValueError when it is of another learner."""
         if snapshot.facts.get("name") != self.name:
             raise ValueError(f"snapshot of {snapshot.facts.get('name')!r}, this is {self.name!r}")
         take_prefixed("net", self.net, snapshot.tensors)
-        take_optimiser(self.optimiser, snapshot.tensors)
+        if self.engine is not None:
+            self.engine.memory.take(dict(snapshot.tensors))
+        else:
+            take_optimiser(self.optimiser, snapshot.tensors)
         self.chance.set_state(snapshot.tensors["chance"])
         self.updates_done = int(snapshot.facts["updates_done"])
         self.generator.bit_generator.state = snapshot.facts["generator"]
+
+
+def walked_of(walks: Walks) -> Walked:
+    """Return walks as compiled steps read them."""
+    return Walked(
+        input_NF=walks.input_NF.numpy(),
+        action_N=walks.action_N.numpy(),
+        log_share_N=walks.log_share_N.numpy(),
+        value_N=walks.value_N.numpy(),
+        advantage_N=walks.advantage_N.numpy(),
+        return_N=walks.return_N.numpy(),
+    )
 
 
 def estimate_advantages(

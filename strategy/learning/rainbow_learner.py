@@ -11,8 +11,6 @@ noisy         factorised noise in the heads instead of epsilon (Fortunato et al.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -23,7 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from strategy.agents.rainbow import RETURN_MAX, NoisyLinear, Rainbow
-from strategy.learning.learner import LearnerOptions, Snapshot
+from strategy.learning.atom_engine import AtomEngine
+from strategy.learning.atom_steps import Method
+from strategy.learning.learner import LearnerOptions, Snapshot, generator_facts
 from strategy.learning.replay_ring import PrioritisedReplaySampler, Source, sampler_of
 from strategy.learning.samplers import PrioritisedSampler, Sampler
 from strategy.learning.transitions import Batch, MarketPath
@@ -49,6 +49,9 @@ class RainbowParts:
 
 ALL_PARTS = RainbowParts()
 
+NOISE_STREAM = 1
+"""Of a learner's seed; its batches are drawn from another stream."""
+
 
 class RainbowLearner(ValueLearner):
     """Move the distribution of returns of the action taken towards its projected target."""
@@ -65,16 +68,21 @@ class RainbowLearner(ValueLearner):
         seed: int,
         device: str = "cpu",
         parts: RainbowParts = ALL_PARTS,
+        is_compiled: bool = True,
     ) -> None:
         """Build both networks; rewards are scaled so that returns fit the atoms."""
         self.parts = parts
         self.steps = parts.n_step
-        super().__init__(source, options, seed=seed, device=device)
+        super().__init__(source, options, seed=seed, device=device, is_compiled=is_compiled)
         if isinstance(source, MarketPath):
             self.scale = reward_scale(source, options.discount)
         else:
             self.scale = RETURN_MAX / source.spaces.return_scale
-        self.noise = torch.Generator().manual_seed(seed)
+        self.chance = np.random.default_rng((seed, NOISE_STREAM))
+        ends = [(layer.noise_in, layer.noise_out) for layer in layers(self.net)]
+        self.noise_count = sum(first.numel() + second.numel() for first, second in ends)
+        self.net.eval()
+        self.target.eval()
 
     def build(self, input_count: int, action_count: int) -> nn.Module:
         """Return the network with the streams that are on."""
@@ -84,37 +92,52 @@ class RainbowLearner(ValueLearner):
         """Return a sampler by priority, or one that takes all places alike."""
         return sampler_of(self.view, self.steps, self.parts.prioritised)
 
-    def greedy(self, input_BF: Tensor) -> Tensor:
-        """Return the preferred actions (B), without noise."""
-        was_training = self.net.training
-        self.net.eval()
-        try:
-            return super().greedy(input_BF)
-        finally:
-            self.net.train(was_training)
+    def make_engine(self) -> AtomEngine:
+        """Return what updates both networks by compiled steps."""
+        return AtomEngine(self.net, self.target)
 
-    @contextmanager
-    def noisy(self) -> Iterator[Rainbow]:
-        """Lend the network under fresh noise, as it explores."""
-        was_training = self.net.training
-        self.net.train()
-        for layer in self.net.modules():
-            if isinstance(layer, NoisyLinear):
-                layer.resample(self.noise)
-        try:
-            yield self.net
-        finally:
-            self.net.train(was_training)
+    def noisy_values(self, input_BF: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return expected returns (B, A) under fresh noise, as the network explores."""
+        noise_N = self._draw_noise()
+        if isinstance(self.engine, AtomEngine):
+            return self.engine.values(input_BF, noise_N)
+        give_noise(self.net.train(), noise_N)
+        with torch.no_grad():
+            found_BA: NDArray[np.float32] = self.net(torch.from_numpy(input_BF)).numpy()
+        self.net.eval()
+        return found_BA
+
+    def _draw_noise(self) -> NDArray[np.float32]:
+        """Return f(x) = sgn(x) sqrt|x| of normal draws for all ends of the noisy layers (N)."""
+        drawn_N = self.chance.standard_normal(self.noise_count, np.float32)
+        return np.copysign(np.sqrt(np.abs(drawn_N)), drawn_N)
 
     def update(self, batch: Batch) -> tuple[float, NDArray[np.float64]]:
-        """Learn from one batch under fresh noise."""
+        """Learn from one batch, in torch under fresh noise of both networks."""
+        if self.engine is not None or not self.parts.noisy:
+            return super().update(batch)
         for network in (self.net, self.target):
-            network.train(self.parts.noisy)
-            if self.parts.noisy:
-                for layer in network.modules():
-                    if isinstance(layer, NoisyLinear):
-                        layer.resample(self.noise)
-        return super().update(batch)
+            give_noise(network.train(), self._draw_noise())
+        found = super().update(batch)
+        self.net.eval()
+        self.target.eval()
+        return found
+
+    def update_compiled(self, batch: Batch) -> tuple[float, NDArray[np.float64]]:
+        """Learn from one batch by compiled steps, under fresh noise of both networks."""
+        assert isinstance(self.engine, AtomEngine)
+        silence_N = self.engine.silence_N
+        noises = (silence_N, silence_N)
+        if self.parts.noisy:
+            noises = self._draw_noise(), self._draw_noise()
+        method = Method(
+            is_double=self.parts.double,
+            is_distributional=self.parts.distributional,
+            reward_scale=self.scale,
+            huber=self.options.huber,
+            smoothing=self.smoothing,
+        )
+        return self.engine.update(batch, self.stride, method, noises)
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return cross entropies, or Huber losses of the expectation; and absolute errors."""
@@ -147,10 +170,10 @@ class RainbowLearner(ValueLearner):
     def snapshot(self) -> Snapshot:
         """Return everything that the next update depends on, priorities and noise included."""
         plain = super().snapshot()
-        tensors: dict[str, Tensor] = {**plain.tensors, "noise": self.noise.get_state()}
+        tensors: dict[str, Tensor] = dict(plain.tensors)
         if isinstance(self.sampler, PrioritisedSampler | PrioritisedReplaySampler):
             tensors["priorities"] = torch.from_numpy(self.sampler.tree.nodes.copy())
-        facts: dict[str, Any] = dict(plain.facts)
+        facts: dict[str, Any] = {**plain.facts, "noise": generator_facts(self.chance)}
         if isinstance(self.sampler, PrioritisedReplaySampler):
             facts["largest_priority"] = self.sampler.largest
         return Snapshot(tensors=tensors, facts=facts)
@@ -158,11 +181,26 @@ class RainbowLearner(ValueLearner):
     def restore(self, snapshot: Snapshot) -> None:
         """Go on where a snapshot was taken."""
         super().restore(snapshot)
-        self.noise.set_state(snapshot.tensors["noise"])
+        self.chance.bit_generator.state = snapshot.facts["noise"]
         if isinstance(self.sampler, PrioritisedSampler | PrioritisedReplaySampler):
             self.sampler.tree.nodes[:] = snapshot.tensors["priorities"].numpy()
         if isinstance(self.sampler, PrioritisedReplaySampler):
             self.sampler.largest = float(snapshot.facts["largest_priority"])
+
+
+def layers(net: Rainbow) -> tuple[NoisyLinear, ...]:
+    """Return the noisy layers in the order of the module."""
+    return net.value_hidden, net.value_out, net.advantage_hidden, net.advantage_out
+
+
+def give_noise(net: Rainbow, noise_N: NDArray[np.float32]) -> None:
+    """Hand every noisy layer its share: inputs, then outputs of each (N)."""
+    at, noise = 0, torch.from_numpy(noise_N)
+    for layer in layers(net):
+        middle = at + layer.noise_in.numel()
+        end = middle + layer.noise_out.numel()
+        layer.take_noise(noise[at:middle], noise[middle:end])
+        at = end
 
 
 def project(share_BZ: Tensor, reward_B: Tensor, discount_B: Tensor, support_Z: Tensor) -> Tensor:

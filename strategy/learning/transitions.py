@@ -16,9 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kernels.jit import njit
+
 POSITIONS = 3
 
 Integers = NDArray[np.int64]
+Floats32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,33 +77,35 @@ class Policy(Protocol):
 
 
 class PathView:
-    """A market path as tensors; makes transitions for any bar, position and action."""
+    """A market path; makes transitions for any bar, position and action."""
 
     def __init__(self, path: MarketPath) -> None:
         """Hold the path once in the form that networks read."""
         self.path = path
-        self.rows_TF = torch.from_numpy(path.rows_TF)
-        self.return_T = torch.from_numpy(path.return_T.astype(np.float32))
-        self.cost_T = torch.from_numpy(path.cost_T.astype(np.float32))
-        self.one_hot_33 = torch.eye(POSITIONS)
+        self.rows_TF = path.rows_TF
+        self.return_T = path.return_T.astype(np.float32)
+        self.cost_T = path.cost_T.astype(np.float32)
 
     def __len__(self) -> int:
         """Return the number of bars."""
         return len(self.rows_TF)
 
-    def inputs(self, bar_B: Tensor, held_B: Tensor) -> Tensor:
+    def inputs(self, bar_B: Integers, held_B: Integers) -> Tensor:
         """Return what agents see at these bars with these own positions (B, F)."""
-        return torch.cat((self.rows_TF[bar_B], self.one_hot_33[held_B]), dim=1)
+        input_BF = np.empty((len(bar_B), self.path.input_count), np.float32)
+        _see(self.rows_TF, bar_B, held_B, input_BF)
+        return torch.from_numpy(input_BF)
 
-    def reward(self, bar_B: Tensor, held_B: Tensor, action_B: Tensor) -> Tensor:
+    def reward(self, bar_B: Integers, held_B: Integers, action_B: Integers) -> Floats32:
         """Return what the action earns, costs taken off."""
-        change_B = (action_B - held_B).abs()
-        return (action_B - 1) * self.return_T[bar_B] - self.cost_T[bar_B] * change_B
+        reward_B = np.zeros(len(bar_B), np.float32)
+        _earn(self.return_T, self.cost_T, bar_B, held_B, action_B, 1.0, reward_B)
+        return reward_B
 
     def transitions(
         self,
         place_B: Integers,
-        weight_B: NDArray[np.float32],
+        weight_B: Floats32,
         policy: Policy,
         *,
         discount: float,
@@ -110,23 +115,49 @@ class PathView:
 
         After the first step the policy's own greedy actions are followed for ``steps`` - 1 more.
         """
-        place = torch.from_numpy(place_B)
-        bar_B = torch.div(place, POSITIONS * POSITIONS, rounding_mode="floor")
-        held_B = torch.div(place, POSITIONS, rounding_mode="floor") % POSITIONS
-        action_B = place % POSITIONS
+        situation_B, action_B = np.divmod(place_B, POSITIONS)
+        bar_B, held_B = np.divmod(situation_B, POSITIONS)
         reward_B = self.reward(bar_B, held_B, action_B)
         at_B, now_B = bar_B + 1, action_B
         for step in range(1, steps):
-            with torch.no_grad():
-                follow_B = policy.greedy(self.inputs(at_B, now_B))
-            reward_B = reward_B + discount**step * self.reward(at_B, now_B, follow_B)
+            follow_B = policy.greedy(self.inputs(at_B, now_B)).numpy()
+            factor = discount**step
+            _earn(self.return_T, self.cost_T, at_B, now_B, follow_B, factor, reward_B)
             at_B, now_B = at_B + 1, follow_B
         return Batch(
             input_BF=self.inputs(bar_B, held_B),
-            action_B=action_B,
-            reward_B=reward_B,
+            action_B=torch.from_numpy(action_B),
+            reward_B=torch.from_numpy(reward_B),
             next_BF=self.inputs(at_B, now_B),
-            discount_B=torch.full_like(reward_B, discount**steps),
+            discount_B=torch.from_numpy(np.full(len(place_B), discount**steps, np.float32)),
             weight_B=torch.from_numpy(weight_B),
             place_B=place_B,
         )
+
+
+@njit
+def _see(rows_TF: Floats32, bar_B: Integers, held_B: Integers, input_BF: Floats32) -> None:
+    bars, width = rows_TF.shape
+    for b in range(bar_B.shape[0]):
+        if not (0 <= bar_B[b] < bars and 0 <= held_B[b] < POSITIONS):
+            raise IndexError("a bar or a position beyond the path")
+        input_BF[b, :width] = rows_TF[bar_B[b]]
+        input_BF[b, width:] = 0.0
+        input_BF[b, width + held_B[b]] = 1.0
+
+
+@njit
+def _earn(
+    return_T: Floats32,
+    cost_T: Floats32,
+    bar_B: Integers,
+    held_B: Integers,
+    action_B: Integers,
+    factor: float,
+    reward_B: Floats32,
+) -> None:
+    """Add ``factor`` times what the actions earn, costs taken off."""
+    for b in range(bar_B.shape[0]):
+        bar = bar_B[b]
+        earned = (action_B[b] - 1) * return_T[bar] - cost_T[bar] * abs(action_B[b] - held_B[b])
+        reward_B[b] += np.float32(factor * earned)

@@ -2,7 +2,7 @@
 
 How an agent's target is made is its own affair: see the page of each. "Double" (van Hasselt et al.
 2016): the online network chooses the next action, the target network says what it is worth. On the
-CPU the update of plain and dueling critics is compiled (``critic_engine``); ``losses`` says the
+CPU every update is compiled (``critic_engine``, for Rainbow ``atom_engine``); ``losses`` says the
 same in torch, for other devices and for the test that holds both together.
 """
 
@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from strategy.agents.dueling import VALUE_DIMS
-from strategy.learning.critic_engine import CriticEngine, Stride
+from strategy.learning.atom_engine import AtomEngine
+from strategy.learning.critic_engine import CriticEngine
+from strategy.learning.flat_memory import Stride
 from strategy.learning.learner import (
     LearnerOptions,
     Snapshot,
@@ -33,6 +35,8 @@ from strategy.learning.learner import (
 from strategy.learning.replay_ring import Source, sampler_of, spaces_of, view_of
 from strategy.learning.samplers import Sampler
 from strategy.learning.transitions import Batch
+
+Engine = CriticEngine | AtomEngine
 
 
 class ValueLearner(ABC):
@@ -70,9 +74,8 @@ class ValueLearner(ABC):
         )
         self.sampler: Sampler = self.make_sampler()
         self.updates_done = 0
-        critics, targets = self.critics(self.net), self.critics(self.target)
-        is_compiled = is_compiled and bool(critics) and self.device.type == "cpu"
-        self.engine = CriticEngine(critics, targets) if is_compiled else None
+        is_compiled = is_compiled and self.device.type == "cpu"
+        self.engine: Engine | None = self.make_engine() if is_compiled else None
 
     @abstractmethod
     def build(self, input_count: int, action_count: int) -> nn.Module:
@@ -83,8 +86,13 @@ class ValueLearner(ABC):
         """Return the loss of every row (B) and how wrong the agent was there (B), absolute."""
 
     def critics(self, net: nn.Module) -> tuple[nn.Module, ...]:
-        """Return the critics of a network that compiled steps can update; none by default."""
-        return ()
+        """Return the critics that a network is made of."""
+        return (net,)
+
+    def make_engine(self) -> Engine:
+        """Return what updates the networks by compiled steps."""
+        critics, targets = self.critics(self.net), self.critics(self.target)
+        return CriticEngine(critics, targets, huber=self.options.huber)
 
     def make_sampler(self) -> Sampler:
         """Return where batches come from."""
@@ -92,6 +100,8 @@ class ValueLearner(ABC):
 
     def greedy(self, input_BF: Tensor) -> Tensor:
         """Return the preferred actions (B)."""
+        if self.engine is not None:
+            return torch.from_numpy(self.engine.values(input_BF.numpy()).argmax(axis=1))
         with torch.no_grad():
             return torch.as_tensor(self.net(input_BF)).argmax(dim=1)
 
@@ -112,7 +122,9 @@ class ValueLearner(ABC):
     def update(self, batch: Batch) -> tuple[float, NDArray[np.float64]]:
         """Learn from one batch; returns its loss and the absolute errors of its rows."""
         if self.engine is not None:
-            return self._update_compiled(self.engine, batch)
+            found = self.update_compiled(batch)
+            self.updates_done += 1
+            return found
         for group in self.optimiser.param_groups:
             group["lr"] = self.options.rate_at(self.progress_frac)
         loss_B, error_B = self.losses(batch)
@@ -125,20 +137,19 @@ class ValueLearner(ABC):
         self.updates_done += 1
         return float(loss.detach()), error_B.detach().double().numpy()
 
-    def _update_compiled(
-        self, engine: CriticEngine, batch: Batch
-    ) -> tuple[float, NDArray[np.float64]]:
-        options = self.options
-        stride = Stride(
-            rate=options.rate_at(self.progress_frac),
-            weight_decay=options.weight_decay,
-            gradient_norm_max=options.gradient_norm_max,
-            smoothing=self.smoothing,
-            huber=options.huber,
+    def update_compiled(self, batch: Batch) -> tuple[float, NDArray[np.float64]]:
+        """Learn from one batch by compiled steps."""
+        assert isinstance(self.engine, CriticEngine)
+        return self.engine.update(batch, self.stride, self.smoothing)
+
+    @property
+    def stride(self) -> Stride:
+        """How far the next step of the optimiser goes."""
+        return Stride(
+            rate=self.options.rate_at(self.progress_frac),
+            weight_decay=self.options.weight_decay,
+            gradient_norm_max=self.options.gradient_norm_max,
         )
-        found = engine.update(batch, stride, self.updates_done)
-        self.updates_done += 1
-        return found
 
     @property
     def smoothing(self) -> float:
@@ -163,7 +174,7 @@ class ValueLearner(ABC):
             tensors={
                 **prefixed("net", self.net),
                 **prefixed("target", self.target),
-                **(self.engine.tensors() if self.engine else optimiser_tensors(self.optimiser)),
+                **self._moments(),
             },
             facts={
                 "name": self.name,
@@ -172,6 +183,11 @@ class ValueLearner(ABC):
             },
         )
 
+    def _moments(self) -> dict[str, Tensor]:
+        if self.engine is not None:
+            return self.engine.memory.tensors()
+        return optimiser_tensors(self.optimiser)
+
     def restore(self, snapshot: Snapshot) -> None:
         """Go on where a snapshot was taken; ValueError when it is of another learner."""
         if snapshot.facts.get("name") != self.name:
@@ -179,7 +195,7 @@ class ValueLearner(ABC):
         take_prefixed("net", self.net, snapshot.tensors)
         take_prefixed("target", self.target, snapshot.tensors)
         if self.engine is not None:
-            self.engine.take(dict(snapshot.tensors))
+            self.engine.memory.take(dict(snapshot.tensors))
         else:
             take_optimiser(self.optimiser, snapshot.tensors)
         self.updates_done = int(snapshot.facts["updates_done"])

@@ -18,16 +18,16 @@ import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from kernels.events import AGENTS
-from strategy.learning import transitions, value_learner
+from strategy.learning import value_learner
 from strategy.learning.dp_world import STRONG, WEAK, draw_path, draw_signal, score
 from strategy.learning.forecasts import apply_forecast, fit_forecast
 from strategy.learning.learner import LearnerOptions
@@ -50,7 +50,7 @@ def strong_score(agent: str, seed: int, plant: str = "") -> tuple[float, float]:
     path = draw_path(STRONG, STRONG_BARS, generator)
     began = perf_counter()
     with planted(plant):
-        learner = make_learner(agent, path, seed=seed)
+        learner = make_learner(agent, taught(path, plant), seed=seed)
         learner.train(UPDATES[agent])
     took_s = perf_counter() - began
     x_T = draw_signal(STRONG, SCORED_BARS, generator)
@@ -76,7 +76,9 @@ def chain_score(agent: str, seed: int, plant: str = "") -> tuple[float, float]:
     )
     updates = CHAIN_UPDATES if agent != "ppo" else UPDATES["ppo"]
     with planted(plant):
-        learner = make_learner(agent, modelled, LearnerOptions(updates=updates), seed=seed)
+        learner = make_learner(
+            agent, taught(modelled, plant), LearnerOptions(updates=updates), seed=seed
+        )
         learner.train(updates)
     took_s = perf_counter() - began
     x_T = draw_signal(WEAK, SCORED_BARS, generator)
@@ -88,21 +90,19 @@ def chain_score(agent: str, seed: int, plant: str = "") -> tuple[float, float]:
 @contextmanager
 def planted(plant: str) -> Iterator[None]:
     """Break the learning in one named way for as long as this lasts."""
-    reward, smoothing = transitions.PathView.reward, value_learner.ValueLearner.smoothing
-
-    def free(self: transitions.PathView, bar_B: Tensor, held_B: Tensor, action_B: Tensor) -> Tensor:
-        return (action_B - 1) * self.return_T[bar_B]
-
+    smoothing = value_learner.ValueLearner.smoothing
     try:
-        if plant == "no_cost":
-            setattr(transitions.PathView, "reward", free)  # noqa: B010 - a planted bug
         if plant == "no_target":
             whole = property(lambda self: 1.0)
             setattr(value_learner.ValueLearner, "smoothing", whole)  # noqa: B010 - a planted bug
         yield
     finally:
-        setattr(transitions.PathView, "reward", reward)  # noqa: B010 - the plant is taken out
         setattr(value_learner.ValueLearner, "smoothing", smoothing)  # noqa: B010 - the plant is taken out
+
+
+def taught(path: MarketPath, plant: str) -> MarketPath:
+    """Return what an agent learns from: trading costs nothing where that bug is planted."""
+    return replace(path, cost_T=np.zeros_like(path.cost_T)) if plant == "no_cost" else path
 
 
 def run_table(

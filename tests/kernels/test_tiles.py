@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
 from kernels.jit import njit_contracted
-from kernels.tiles import TILE_COLUMNS, TILE_ROWS, add_row_tile, add_tile
+from kernels.tiles import LANES, TILE_COLUMNS, TILE_ROWS, add_row_tile, add_tile, turn_square
 
 
 @njit_contracted
@@ -60,8 +60,27 @@ def test_a_tile_is_a_product(
     np.testing.assert_array_equal(out[is_other], wanted[is_other])
 
 
+@njit_contracted
+def turned(a: Any, a_at: int, a_row: int, out: Any, out_at: int, out_row: int) -> None:
+    """Turn one square."""
+    turn_square(a, a_at, a_row, out, out_at, out_row)
+
+
+def test_a_square_is_turned() -> None:
+    """Rows become columns wherever both squares lie; nothing else changes."""
+    a = np.arange(1_000, dtype=np.float32)
+    out = np.full(1_000, -1.0, np.float32)
+    wanted = out.copy()
+    rows = np.lib.stride_tricks.as_strided(a[7:], (LANES, LANES), (4 * (LANES + 3), 4))
+    np.lib.stride_tricks.as_strided(wanted[11:], (LANES, LANES), (4 * (LANES + 5), 4))[:] = rows.T
+    turned(a, 7, LANES + 3, out, 11, LANES + 5)
+    np.testing.assert_array_equal(out, wanted)
+
+
 def test_other_numbers_are_refused() -> None:
     """Arrays of float64 do not compile: their addresses would be wrong."""
     wide = np.zeros(200)
     with pytest.raises(TypingError):
         add(wide, 0, 8, 1, wide, 0, 8, (wide, 0, 8, 3, 3))
+    with pytest.raises(TypingError):
+        turned(wide, 0, 8, wide, 0, 8)

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from strategy.agents.ppo import TanhNet
-from strategy.learning.critic_engine import dims_of, lay_out
+from strategy.learning.critic_engine import dims_of
 from strategy.learning.critic_steps import parameter_count
 from strategy.learning.d3qn_learner import D3qnLearner
 from strategy.learning.double_dqn_learner import DoubleDqnLearner
 from strategy.learning.dp_world import STRONG, draw_path
+from strategy.learning.flat_memory import lay_out
 from strategy.learning.learner import LearnerOptions
-from strategy.learning.matrix_steps import add_product, add_turned_product
+from strategy.learning.matrix_steps import add_product, add_turned_product, turn
 from strategy.learning.transitions import MarketPath
 from strategy.learning.twin_d3qn_learner import TwinD3qnLearner
 from strategy.learning.value_learner import ValueLearner
@@ -66,11 +67,11 @@ def test_gradients_equal_torchs(kind: type[ValueLearner], path: MarketPath) -> N
     loss_B, error_B = theirs.losses(batch)
     torch.autograd.backward((batch.weight_B * loss_B).mean())
     wanted_P = torch.cat(
-        [p.grad.flatten() for p in theirs.net.parameters() if p.grad is not None]
+        [p.grad.t().flatten() for p in theirs.net.parameters() if p.grad is not None]
     ).numpy()
     _, found_B = ours.update(batch)
     assert ours.engine is not None
-    found_P = ours.engine._gradient_CP.reshape(-1)
+    found_P = ours.engine.memory.gradient_CP.reshape(-1)
     assert len(found_P) == len(wanted_P)
     np.testing.assert_allclose(found_P, wanted_P, atol=1e-6 * float(np.abs(wanted_P).max()))
     np.testing.assert_allclose(found_B, error_B.detach().numpy(), rtol=1e-4, atol=1e-6)
@@ -83,10 +84,13 @@ def test_one_state_is_answered_as_torch_does(kind: type[ValueLearner], path: Mar
     learner.train(3)
     assert learner.engine is not None
     state_F = np.linspace(-1.0, 2.0, path.input_count, dtype=np.float32)
-    wanted_A = learner.net(torch.from_numpy(state_F)[None, :])[0].detach().numpy()
-    np.testing.assert_allclose(learner.engine.values(state_F), wanted_A, rtol=1e-5, atol=1e-6)
+    wanted_1A = learner.net(torch.from_numpy(state_F)[None, :]).detach().numpy()
+    found_1A = learner.engine.values(state_F[None, :])
+    np.testing.assert_allclose(found_1A, wanted_1A, rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="shape"):
-        learner.engine.values(state_F[1:])
+        learner.engine.values(state_F[None, 1:])
+    with pytest.raises(ValueError, match="side by side"):
+        learner.engine.values(np.zeros((2, 2 * len(state_F)), np.float32)[:, ::2])
 
 
 def test_modules_look_at_the_engines_memory(path: MarketPath) -> None:
@@ -100,8 +104,8 @@ def test_modules_look_at_the_engines_memory(path: MarketPath) -> None:
     assert not torch.equal(learner.net(input_BF), before)
     learner.restore(kept)
     assert torch.equal(learner.net(input_BF), before)
-    flat_P = torch.cat([p.detach().flatten() for p in learner.net.parameters()]).numpy()
-    np.testing.assert_array_equal(learner.engine.theta_CP[0], flat_P)
+    flat_P = torch.cat([p.detach().t().flatten() for p in learner.net.parameters()]).numpy()
+    np.testing.assert_array_equal(learner.engine.memory.theta_CP[0], flat_P)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +122,15 @@ def test_products_of_any_size(rows: int, inner: int, columns: int) -> None:
         found = start.copy()
         multiply(first, right, found)
         np.testing.assert_allclose(found, start + left @ right, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(32, 16), (50, 35), (3, 40), (16, 3), (1, 1)])
+def test_turning_of_any_size(shape: tuple[int, int]) -> None:
+    """Whole squares and what is left over of them."""
+    given = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    found = np.zeros(shape[::-1], np.float32)
+    turn(given, found)
+    np.testing.assert_array_equal(found, given.T)
 
 
 def test_a_vector_has_the_length_of_its_module(path: MarketPath) -> None:

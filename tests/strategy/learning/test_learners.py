@@ -116,7 +116,7 @@ def test_returns_over_steps_follow_the_policy(path: MarketPath) -> None:
     assert float(batch.discount_B[0]) == pytest.approx(0.729)
     assert batch.input_BF[0, -3:].tolist() == [0.0, 1.0, 0.0]
     assert batch.next_BF[0, -3:].tolist() == [0.0, 0.0, 1.0]
-    torch.testing.assert_close(batch.next_BF[0, :-3], view.rows_TF[10])
+    np.testing.assert_array_equal(batch.next_BF[0, :-3].numpy(), path.rows_TF[10])
 
 
 class Always:
@@ -151,19 +151,26 @@ def test_projection_equals_brute_force() -> None:
 
 
 def test_noise_is_factorised_and_off_at_evaluation() -> None:
-    """f(x) = sgn(x) sqrt|x| on both sides; evaluation uses the means; fresh noise differs."""
+    """Sigmas times the product of the noise at both ends; evaluation uses the means."""
     layer = NoisyLinear(5, 3)
-    generator = torch.Generator().manual_seed(1)
-    layer.resample(generator)
-    again = torch.Generator().manual_seed(1)
-    drawn = torch.randn(5, generator=again)
-    torch.testing.assert_close(layer.noise_in, drawn.sign() * drawn.abs().sqrt())
+    layer.take_noise(torch.arange(5.0), -torch.ones(3))
     hidden = torch.randn(2, 5)
     noisy = layer.train()(hidden)
-    layer.resample(generator)
-    assert not torch.equal(layer(hidden), noisy)
+    weight = layer.weight_mean - layer.weight_sigma * torch.arange(5.0)
+    torch.testing.assert_close(noisy, hidden @ weight.t() + layer.bias_mean - layer.bias_sigma)
     plain = layer.eval()(hidden)
     torch.testing.assert_close(plain, hidden @ layer.weight_mean.t() + layer.bias_mean)
+
+
+def test_noise_is_drawn_afresh(path: MarketPath) -> None:
+    """f(x) = sgn(x) sqrt|x| of normal numbers, others every time, the same for a seed."""
+    learner, again = (RainbowLearner(path, SMALL, seed=3) for _ in range(2))
+    first_N, second_N = learner._draw_noise(), learner._draw_noise()
+    assert not np.array_equal(first_N, second_N)
+    np.testing.assert_array_equal(again._draw_noise(), first_N)
+    drawn_N = np.sign(first_N) * first_N**2
+    assert abs(float(drawn_N.mean())) < 0.15
+    assert 0.85 < float(drawn_N.std()) < 1.15
 
 
 @pytest.mark.parametrize(
@@ -334,8 +341,8 @@ def test_a_table_asks_for_every_position(path: MarketPath) -> None:
     learner = make_learner("double_dqn", path, SMALL, seed=6)
     table_TP = action_table(learner.net, path.rows_TF)
     for held in range(3):
-        bar_B = torch.arange(len(path.rows_TF))
-        input_BF = PathView(path).inputs(bar_B, torch.full_like(bar_B, held))
+        bar_B = np.arange(len(path.rows_TF))
+        input_BF = PathView(path).inputs(bar_B, np.full_like(bar_B, held))
         assert learner.greedy(input_BF).tolist() == table_TP[:, held].tolist()
     position_T = walk(table_TP)
     assert position_T[0] == table_TP[0, 1]
@@ -350,3 +357,5 @@ def test_paths_that_do_not_match_are_refused(path: MarketPath) -> None:
         replace(path, rows_TF=path.rows_TF.astype(np.float64))
     with pytest.raises(ValueError, match="not finite"):
         replace(path, cost_T=np.full(400, np.nan))
+    with pytest.raises(IndexError, match="beyond the path"):
+        PathView(path).inputs(np.array([400]), np.array([1]))
