@@ -19,14 +19,14 @@ import numpy as np
 
 from daemon.bar_files import BarFileError, read_bars
 from daemon.clock import SystemClock
-from daemon.evaluation_inputs import Inputs, Opened, ledger_of, open_inputs
+from daemon.evaluation_inputs import Inputs, Opened, open_inputs
 from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from daemon.progress_lines import progress
 from daemon.seals import break_seal, seal_lines
 from daemon.train import code_commit
 from strategy.bundle import Bundle, BundleError
 from strategy.evaluation.assessment import Assessment, Inquiry, assess
-from strategy.evaluation.backtest import Backtest, listen
+from strategy.evaluation.backtest import Backtest, Listening, listen
 from strategy.evaluation.detectors import (
     STREAMED_ROWS,
     TRUNCATED_BARS,
@@ -114,27 +114,56 @@ def run(options: EvaluationOptions) -> int:
     return EXIT_DONE if judged.assessment.is_clean else EXIT_FAILED
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """Everything before the first decision is looked at: models have been asked, nothing judged."""
+
+    opened: Opened
+    listening: Listening
+    inquiry: Inquiry
+
+    def check(self, played: Backtest, *, is_thorough: bool = False) -> tuple[Finding, ...]:
+        """Run the detectors that need bars and models."""
+        history, bars, runtime = self.opened.history, self.opened.bars, self.opened.runtime
+        truncated, streamed = TRUNCATED_BARS, STREAMED_ROWS
+        if is_thorough:
+            truncated = streamed = THOROUGH_ROWS
+        warm_bars = len(bars.open_ns_T) - len(history)
+        return (
+            check_truncation(runtime, bars, self.opened.plan, warm_bars, truncated),
+            check_streaming(runtime, history, played, streamed),
+            check_ledger(played, history.close_T),
+            check_mixture(played),
+        )
+
+
+def prepare(options: EvaluationOptions) -> Prepared:
+    """Open bundle, bars and ledger, and ask the models; one of ``EVALUATION_ERRORS`` otherwise."""
+    opened = open_inputs(options.inputs, SystemClock().now_ns())
+    before = [trial for trial in read_trials(opened.ledger_path) if trial.kind != SEALED]
+    listening = listen(opened.runtime, opened.history)
+    bundle = opened.runtime.bundle
+    inquiry = Inquiry(
+        training_bars=_training_bars(bundle, listening.close_ns_T, _test_from_ns(options)),
+        seed=options.seed,
+        trials=len(before) + 1,
+        trial_variance=sharpe_variance(tuple(before), YEAR_S * 1e9 / listening.bar_ns),
+        crisis_level=crisis_level_of(bundle.tables),
+        episodes=options.episodes,
+        episode_bars_max=options.episode_bars_max,
+    )
+    return Prepared(opened=opened, listening=listening, inquiry=inquiry)
+
+
 def evaluate(
     options: EvaluationOptions, announce: Callable[[str], None] = lambda _: None
 ) -> Judged:
     """Judge a bundle, count the trial, write the report; one of ``EVALUATION_ERRORS`` otherwise."""
     clock = SystemClock()
     began_ns = clock.monotonic_ns()
-    ledger_path, sealed_path = ledger_of(options.inputs), options.inputs.sealed_path
-    opened = open_inputs(options.inputs, clock.now_ns())
-    before = [trial for trial in read_trials(ledger_path) if trial.kind != SEALED]
-    listening = listen(opened.runtime, opened.history)
-    year_bars = YEAR_S * 1e9 / listening.bar_ns
-    bundle = opened.runtime.bundle
-    inquiry = Inquiry(
-        training_bars=_training_bars(bundle, listening.close_ns_T, _test_from_ns(options)),
-        seed=options.seed,
-        trials=len(before) + 1,
-        trial_variance=sharpe_variance(tuple(before), year_bars),
-        crisis_level=crisis_level_of(bundle.tables),
-        episodes=options.episodes,
-        episode_bars_max=options.episode_bars_max,
-    )
+    prepared = prepare(options)
+    opened, sealed_path = prepared.opened, options.inputs.sealed_path
+    ledger_path = opened.ledger_path
     if sealed_path is not None:  # the last thing before anything of it is seen
         break_seal(
             ledger_path,
@@ -144,10 +173,10 @@ def evaluate(
             again=options.is_again,
         )
     found = assess(
-        listening,
+        prepared.listening,
         opened.plan,
-        inquiry,
-        lambda played: _check(opened, played, options.is_thorough),
+        prepared.inquiry,
+        lambda played: prepared.check(played, is_thorough=options.is_thorough),
         announce,
     )
     now_ns = clock.now_ns()
@@ -157,7 +186,7 @@ def evaluate(
         "created": datetime.fromtimestamp(now_ns / 1e9, UTC).isoformat(timespec="seconds"),
         "took_s": (clock.monotonic_ns() - began_ns) / 1e9,
         "runtime": opened.runtime.form,
-        "status": bundle.manifest.status,
+        "status": opened.runtime.bundle.manifest.status,
     }
     sealed = opened.facts.bars_sha256 if sealed_path is not None else ""
     append_trial(ledger_path, _trial(opened, found, options.seed, now_ns, sealed))
@@ -182,20 +211,6 @@ def _test_from_ns(options: EvaluationOptions) -> int:
     if options.test_from_ns:
         raise ValueError("--test-from and --seal exclude each other: sealed bars are the test")
     return int(read_bars(sealed_path).open_ns_T[0])
-
-
-def _check(opened: Opened, played: Backtest, is_thorough: bool) -> tuple[Finding, ...]:
-    history, plan = opened.history, opened.plan
-    truncated, streamed = TRUNCATED_BARS, STREAMED_ROWS
-    if is_thorough:
-        truncated = streamed = THOROUGH_ROWS
-    warm_bars = len(opened.bars.open_ns_T) - len(history)
-    return (
-        check_truncation(opened.runtime, opened.bars, plan, warm_bars, truncated),
-        check_streaming(opened.runtime, history, played, streamed),
-        check_ledger(played, history.close_T),
-        check_mixture(played),
-    )
 
 
 def _training_bars(

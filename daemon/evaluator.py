@@ -64,17 +64,8 @@ class MetaLearningEvaluator:
         tear sheet are written to ``results_dir`` (evaluation_results). The trial is counted either
         way. One of ``daemon.evaluation.EVALUATION_ERRORS`` where bundle or bars are wrong.
         """
-        judged = evaluate(
-            EvaluationOptions(
-                inputs=self._inputs(num_episodes * max_steps_per_episode),
-                test_from_ns=int(self._config.get("test_from_ns", 0)),
-                seed=int(self._config.get("seed", 7)),
-                out=self._results_dir if save_results else None,
-                as_json=False,
-                episodes=num_episodes,
-                episode_bars_max=max_steps_per_episode,
-            )
-        )
+        out = self._results_dir if save_results else None
+        judged = evaluate(self.options(num_episodes, max_steps_per_episode, out))
         found = judged.assessment
         specified = asdict(found.specified)
         return {
@@ -94,6 +85,18 @@ class MetaLearningEvaluator:
             "report": judged.report,
             "report_path": None if judged.report_path is None else str(judged.report_path),
         }
+
+    def options(self, episodes: int, episode_bars_max: int, out: Path | None) -> EvaluationOptions:
+        """Return what ``metaensemble evaluate`` would be asked for."""
+        return EvaluationOptions(
+            inputs=self._inputs(episodes * episode_bars_max),
+            test_from_ns=int(self._config.get("test_from_ns", 0)),
+            seed=int(self._config.get("seed", 7)),
+            out=out,
+            as_json=False,
+            episodes=episodes,
+            episode_bars_max=episode_bars_max,
+        )
 
     @property
     def _results_dir(self) -> Path:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.jit import njit
+from kernels.jit import borrow, njit
 from strategy.chain_memory import (
     ACTIVE_MIN,
     AVERSION,
@@ -28,6 +28,7 @@ from strategy.chain_memory import (
     CONSTANTS,
     COUNT,
     FORGET_FRAC,
+    IS_FORETOLD,
     KAPPA,
     LOG_WEALTH,
     NOISE_DECAY,
@@ -37,9 +38,9 @@ from strategy.chain_memory import (
     SKILL_VARIANCES,
     STEADY_VARIANCES,
     TEMPERATURE,
+    empty_row,
     evidence_size,
     open_memory,
-    row_size,
 )
 from strategy.chain_steps import learn_step, weigh_step, write_weighing
 from strategy.kalman import SkillPrior, SkillState, open_skills
@@ -135,7 +136,7 @@ class MetaChain:
         count, regimes = len(shape.agent_names), shape.regime_count
         self.shape = shape
         prior = prior or SkillPrior(year_bars=shape.year_bars)
-        self.row = np.zeros(row_size(count, regimes))
+        self.row = empty_row(count, regimes)
         self.row[COUNT], self.row[REGIME_COUNT] = count, regimes
         self.row[AVERSION] = 2.0 / float(np.sqrt(shape.year_bars))
         self.row[FORGET_FRAC] = prior.forget_frac
@@ -224,6 +225,7 @@ class MetaChain:
         if state.shape != self._evidence.shape:
             raise ValueError("state of a meta-learner of another shape")
         self._evidence[:] = state
+        self.row[IS_FORETOLD] = 0.0
 
     def use(self, shape: ChainShape) -> None:
         """Obey another cap, floor or temperature from the next weighing on; the evidence stays.
@@ -245,7 +247,8 @@ class MetaChain:
 
 @njit
 def _weigh(row: Floats, posterior_K: Floats, score_N: Floats, awake_N: Flags, out: Floats) -> bool:
-    memory, count = open_memory(row), score_N.shape[0]
+    memory, count = open_memory(borrow(row)), score_N.shape[0]
+    posterior_K, score_N, awake_N = borrow(posterior_K), borrow(score_N), borrow(awake_N)
     is_feasible = weigh_step(memory, posterior_K, score_N, awake_N, out[count : 2 * count])
     if is_feasible:
         write_weighing(memory, out)
@@ -254,4 +257,4 @@ def _weigh(row: Floats, posterior_K: Floats, score_N: Floats, awake_N: Flags, ou
 
 @njit
 def _learn(row: Floats, return_N: Floats) -> None:
-    learn_step(open_memory(row), return_N)
+    learn_step(open_memory(borrow(row)), borrow(return_N))

@@ -16,6 +16,8 @@ from strategy.chain_memory import (
     FIXED_SHARE,
     FORGET_FRAC,
     HEDGE_GAP,
+    HEDGE_RATE,
+    IS_FORETOLD,
     KALMAN,
     KAPPA,
     LOG_ODDS,
@@ -88,6 +90,20 @@ def write_weighing(memory: ChainMemory, out: Floats) -> None:
 
 
 @njit
+def _foretell(memory: ChainMemory) -> None:
+    """Write what both Kalman filters and AdaHedge say of the bar to come, unless it is there."""
+    constants = memory.constants
+    if constants[IS_FORETOLD] > 0.0:
+        return
+    steady = memory.steady_foretold
+    predict_skills(memory.mean_D, memory.cov_DD, memory.posterior_K, memory.foretold)
+    predict_skills(memory.steady_mean_D, memory.steady_cov_DD, np.ones(1), steady)
+    gap = memory.numbers_4[HEDGE_GAP]
+    constants[HEDGE_RATE] = adahedge_weights(memory.hedge_gain_N, gap, memory.hedge_N)
+    constants[IS_FORETOLD] = 1.0
+
+
+@njit
 def _beliefs(memory: ChainMemory, skill_N: Floats, risk_NN: Floats) -> None:
     """Write skills and their covariance: two beliefs mixed by the odds of what each foretold.
 
@@ -95,17 +111,18 @@ def _beliefs(memory: ChainMemory, skill_N: Floats, risk_NN: Floats) -> None:
     regimes the first only adds noise. The covariance of a mixture holds what its parts disagree on.
     """
     count = skill_N.shape[0]
-    steady_N, steady_NN = np.empty(count), np.empty((count, count))
-    predict_skills(memory.mean_D, memory.cov_DD, memory.posterior_K, skill_N, risk_NN)
-    predict_skills(memory.steady_mean_D, memory.steady_cov_DD, np.ones(1), steady_N, steady_NN)
+    memory.constants[IS_FORETOLD] = 0.0
+    _foretell(memory)
+    moving, steady = memory.foretold, memory.steady_foretold
     share = 1.0 / (1.0 + np.exp(-memory.numbers_4[LOG_ODDS]))
     for i in range(count):
+        apart_i = moving.mean_N[i] - steady.mean_N[i]
         for j in range(count):
-            apart = (skill_N[i] - steady_N[i]) * (skill_N[j] - steady_N[j])
-            mixed = share * risk_NN[i, j] + (1.0 - share) * steady_NN[i, j]
+            apart = apart_i * (moving.mean_N[j] - steady.mean_N[j])
+            mixed = share * moving.cov_NN[i, j] + (1.0 - share) * steady.cov_NN[i, j]
             risk_NN[i, j] = mixed + share * (1.0 - share) * apart
     for i in range(count):
-        skill_N[i] = share * skill_N[i] + (1.0 - share) * steady_N[i]
+        skill_N[i] = share * moving.mean_N[i] + (1.0 - share) * steady.mean_N[i]
 
 
 @njit
@@ -145,8 +162,7 @@ def _candidates(memory: ChainMemory, score_N: Floats, awake_N: Flags, skill_N: F
         risk_NN[0, i] = skill_N[i] * yearly + score_N[i] if awake_N[i] else -1e300
     softmax_weights(risk_NN[0], constants[TEMPERATURE], point_N)
     project_awake(point_N, floor_N, cap, awake_N, kinks_2N, out_JN[SCORES])
-    adahedge_weights(memory.hedge_gain_N, memory.numbers_4[HEDGE_GAP], point_N)
-    project_awake(point_N, floor_N, cap, awake_N, kinks_2N, out_JN[ADAHEDGE])
+    project_awake(memory.hedge_N, floor_N, cap, awake_N, kinks_2N, out_JN[ADAHEDGE])
     project_awake(memory.fixed_N, floor_N, cap, awake_N, kinks_2N, out_JN[FIXED_SHARE])
     return True
 
@@ -208,10 +224,11 @@ def learn_step(memory: ChainMemory, return_N: Floats) -> None:
         )
     memory.followed_J[:] = 0.0
     _learn_beliefs(memory, paid_N, awake_N)
-    weight_N, seen_N, factor_N = np.empty(count), np.empty(count), np.empty(count)
-    rate = adahedge_weights(memory.hedge_gain_N, numbers_4[HEDGE_GAP], weight_N)
-    _credit_sleepers(weight_N, awake_N, paid_N, seen_N)
-    numbers_4[HEDGE_GAP] += adahedge_move(memory.hedge_gain_N, weight_N, rate, seen_N)
+    seen_N, factor_N = np.empty(count), np.empty(count)
+    _credit_sleepers(memory.hedge_N, awake_N, paid_N, seen_N)
+    numbers_4[HEDGE_GAP] += adahedge_move(
+        memory.hedge_gain_N, memory.hedge_N, constants[HEDGE_RATE], seen_N
+    )
     _credit_sleepers(memory.fixed_N, awake_N, paid_N, seen_N)
     for i in range(count):
         factor_N[i] = 1.0 + constants[KAPPA] * seen_N[i]
@@ -224,11 +241,13 @@ def _learn_beliefs(memory: ChainMemory, paid_N: Floats, awake_N: Flags) -> None:
     constants, count = memory.constants, paid_N.shape[0]
     noisy_NN = np.empty((count, count))
     shrink_noise(memory.noise_NN, awake_N, noisy_NN)
+    _foretell(memory)
+    constants[IS_FORETOLD] = 0.0
     by_regime, wild = learn_skills(
         memory.mean_D,
         memory.cov_DD,
+        memory.foretold,
         noisy_NN,
-        memory.posterior_K,
         paid_N,
         awake_N,
         constants[SKILL_VARIANCES : SKILL_VARIANCES + 2],
@@ -237,8 +256,8 @@ def _learn_beliefs(memory: ChainMemory, paid_N: Floats, awake_N: Flags) -> None:
     steadily, _ = learn_skills(
         memory.steady_mean_D,
         memory.steady_cov_DD,
+        memory.steady_foretold,
         noisy_NN,
-        np.ones(1),
         paid_N,
         awake_N,
         constants[STEADY_VARIANCES : STEADY_VARIANCES + 2],

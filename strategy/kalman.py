@@ -19,6 +19,7 @@ in ``tests/naive``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,18 @@ class SkillState:
         )
 
 
+class Foretold(NamedTuple):
+    """What a filter expects of a bar: A P (N, D), the returns' mean (N,) and covariance (N, N).
+
+    Row i of A takes the posterior's mean of agent i's skills. Weighing needs mean and covariance,
+    learning all three: kept in between, the product, 0.9 us for 8 x 56 numbers, is made once.
+    """
+
+    seen_ND: Floats
+    mean_N: Floats
+    cov_NN: Floats
+
+
 def open_skills(agent_count: int, regime_count: int, prior: SkillPrior) -> SkillState:
     """Return the state before any evidence: no skill, agents independent, unit noise."""
     of_agent_KK = np.full((regime_count, regime_count), prior.base_variance)
@@ -97,16 +110,12 @@ def open_skills(agent_count: int, regime_count: int, prior: SkillPrior) -> Skill
 
 
 @njit
-def predict_skills(
-    mean_D: Floats, cov_DD: Floats, posterior_K: Floats, mean_N: Floats, cov_NN: Floats
-) -> None:
-    """Write the mean (N,) and covariance (N, N) of the next bar's expected returns."""
-    count = mean_N.shape[0]
-    seen_ND = np.empty((count, mean_D.shape[0]))
-    _project(cov_DD, posterior_K, seen_ND)
-    _close_projection(seen_ND, posterior_K, cov_NN)
-    for i in range(count):
-        mean_N[i] = _predicted(mean_D, posterior_K, i)
+def predict_skills(mean_D: Floats, cov_DD: Floats, posterior_K: Floats, foretold: Foretold) -> None:
+    """Write what is expected of the next bar's returns under this posterior."""
+    _project(cov_DD, posterior_K, foretold.seen_ND)
+    _close_projection(foretold.seen_ND, posterior_K, foretold.cov_NN)
+    for i in range(foretold.mean_N.shape[0]):
+        foretold.mean_N[i] = _predicted(mean_D, posterior_K, i)
 
 
 @njit
@@ -121,19 +130,23 @@ def _predicted(mean_D: Floats, posterior_K: Floats, agent: int) -> float:
 
 @njit
 def _project(cov_DD: Floats, posterior_K: Floats, seen_ND: Floats) -> None:
-    """Write A P, where row i of A takes the posterior's mean of s_ir."""
+    """Write A P, where row i of A takes the posterior's mean of s_ir; three rows of P at a time."""
     count, size = seen_ND.shape
     regimes = posterior_K.shape[0]
     for i in range(count):
-        seen_D = seen_ND[i]
+        seen_D, first = seen_ND[i], i * regimes
+        weight, row_D = posterior_K[0], cov_DD[first]
         for d in range(size):
-            seen_D[d] = posterior_K[0] * cov_DD[i * regimes, d]
-        for r in range(1, regimes):
-            weight = posterior_K[r]
-            if weight != 0.0:
-                row_D = cov_DD[i * regimes + r]
-                for d in range(size):
-                    seen_D[d] += weight * row_D[d]
+            seen_D[d] = weight * row_D[d]
+        for r in range(1, regimes - 2, 3):
+            a, b, c = posterior_K[r], posterior_K[r + 1], posterior_K[r + 2]
+            a_D, b_D, c_D = cov_DD[first + r], cov_DD[first + r + 1], cov_DD[first + r + 2]
+            for d in range(size):
+                seen_D[d] = seen_D[d] + a * a_D[d] + b * b_D[d] + c * c_D[d]
+        for r in range(regimes - (regimes - 1) % 3, regimes):
+            weight, row_D = posterior_K[r], cov_DD[first + r]
+            for d in range(size):
+                seen_D[d] += weight * row_D[d]
 
 
 @njit
@@ -168,7 +181,12 @@ def _wildness(
 ) -> tuple[float, float]:
     """Return the log likelihood of a bar's surprises and by what its noise was unusual."""
     count, awake, scale, square = len(awake_N), 0, 1.0, 0.0
-    total_NN, apart_N = skill_NN + noisy_NN, surprise_N.copy()
+    work_NN = np.empty((count + 1, count))
+    total_NN, apart_N = work_NN[:count], work_NN[count]
+    for i in range(count):
+        apart_N[i] = surprise_N[i]
+        for j in range(i + 1):
+            total_NN[i, j] = skill_NN[i, j] + noisy_NN[i, j]
     _factor(total_NN)
     for i in range(count):
         for j in range(i):
@@ -208,31 +226,26 @@ def _whiten(total_NN: Floats, seen_ND: Floats, surprise_N: Floats) -> None:
 def learn_skills(
     mean_D: Floats,
     cov_DD: Floats,
+    foretold: Foretold,
     noisy_NN: Floats,
-    posterior_K: Floats,
     return_N: Floats,
     awake_N: NDArray[np.bool_],
     variances_2: Floats,
     forget_frac: float,
 ) -> tuple[float, float]:
-    """Fold one bar's returns (N,) in, seen under the posterior that was known before the bar.
+    """Fold one bar's returns (N,) in, of which ``predict_skills`` had foretold this.
 
-    ``noisy_NN`` is what ``shrink_noise`` wrote. An agent that is not awake showed nothing.
-    ``variances_2`` are the prior's, base and regime, to which forgetting leads back. Returns the
-    log likelihood that the returns had, up to a constant of the number of agents, and how wild the
-    bar was.
+    ``foretold`` is used up. ``noisy_NN`` is what ``shrink_noise`` wrote. An agent that is not awake
+    showed nothing. ``variances_2`` are the prior's, base and regime, to which forgetting leads
+    back. Returns the log likelihood that the returns had, up to a constant of the number of agents,
+    and how wild the bar was.
     """
     count, size = return_N.shape[0], mean_D.shape[0]
-    seen_ND, surprise_N, total_NN = (
-        np.empty((count, size)),
-        np.zeros(count),
-        np.empty((count, count)),
-    )
-    _project(cov_DD, posterior_K, seen_ND)
-    _close_projection(seen_ND, posterior_K, total_NN)
+    seen_ND, total_NN = foretold.seen_ND, foretold.cov_NN
+    surprise_N = np.zeros(count)
     for i in range(count):
         if awake_N[i]:
-            surprise_N[i] = return_N[i] - _predicted(mean_D, posterior_K, i)
+            surprise_N[i] = return_N[i] - foretold.mean_N[i]
         else:
             seen_ND[i, :] = 0.0
             total_NN[i, :] = 0.0
@@ -248,7 +261,7 @@ def learn_skills(
             mean_D[d] += surprise_N[i] * seen_ND[i, d]
     _lose(cov_DD, seen_ND)
     if forget_frac > 0.0:
-        _forget(mean_D, cov_DD, variances_2, len(posterior_K), forget_frac)
+        _forget(mean_D, cov_DD, variances_2, size // count, forget_frac)
     return likelihood, wild
 
 

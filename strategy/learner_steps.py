@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.jit import njit
+from kernels.jit import borrow, njit
 from strategy.chain_memory import ChainMemory, open_memory
 from strategy.chain_steps import learn_step, weigh_step, write_weighing
 from strategy.regime_steps import filter_step
@@ -52,8 +52,11 @@ def watch_step(
     ``paid_N`` is what every expert earned in the bar that closed, if one did; ``posterior_K`` moves
     on with the filter.
     """
+    numbers, earned_N, position_N = borrow(numbers), borrow(earned_N), borrow(position_N)
+    bars_M3, filter_state = borrow(bars_M3), borrow(filter_state)
+    memory, state_KP, next_KK = open_memory(borrow(row)), borrow(state_KP), borrow(next_KK)
     mark_step(numbers, earned_N, position_N, mid)
-    is_paid = close_step(open_memory(row), numbers, earned_N, position_N, bars_M3[:, 0], paid_N)
+    is_paid = close_step(memory, numbers, earned_N, position_N, bars_M3[:, 0], borrow(paid_N))
     for m in range(bars_M3.shape[0]):
         filter_step(
             numbers_N,
@@ -144,6 +147,8 @@ def follow_step(
     Returns whether it weighed, whether the cap could be kept, and how many agents are awake.
     """
     count = awake_N.shape[0]
+    seen_K, score_N, awake_N, out = borrow(seen_K), borrow(score_N), borrow(awake_N), borrow(out)
+    posterior_WK = borrow(posterior_WK)
     is_changed, awake_agents = gather_step(
         posterior_K,
         score_A,
@@ -168,7 +173,7 @@ def follow_step(
     if not (is_new_bar or is_changed):
         return False, False, awake_agents
     rules[IS_NEW_BAR] = 0.0
-    memory = open_memory(row)
+    memory = open_memory(borrow(row))
     is_feasible = weigh_step(memory, seen_K, score_N, awake_N, out[count : 2 * count])
     write_weighing(memory, out)
     return True, is_feasible, awake_agents

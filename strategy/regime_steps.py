@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.jit import njit
+from kernels.jit import borrow, njit
 
 Floats = NDArray[np.float64]
 
@@ -351,6 +351,7 @@ def filter_step(
     posterior_R: Floats,
 ) -> None:
     """Take one closed bar; change ``state`` in place and write the posterior over the regimes."""
+    state, state_KP, next_KK = borrow(state), borrow(state_KP), borrow(next_KK)
     states, phases = state_KP.shape[0], int(numbers_N[PHASES])
     levels, offsets = level_M2.shape[0], offset_O2.shape[0]
     middle = HEAD + states * levels

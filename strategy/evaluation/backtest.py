@@ -300,7 +300,7 @@ def _rows(bundle: Bundle, history: History, posterior_TK: Floats) -> NDArray[np.
         rows_TF[part, :features] = np.clip(scaled_BF, -CLIP, CLIP)
     rows_TF[:, features : features + len(REGIMES)] = posterior_TK
     forecast = Forecast.from_tables(bundle.tables, features)
-    seen_T2 = apply_forecast(forecast, rows_TF[:, :features].astype(np.float64))
+    seen_T2 = apply_forecast(forecast, rows_TF[:, :features])
     rows_TF[:, -len(FORECAST_NAMES) :] = np.clip(seen_T2, -CLIP, CLIP)
     return rows_TF
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from config.settings import MetaLearningSettings
 from kernels.events import REGIMES
-from kernels.jit import njit
+from kernels.jit import borrow, njit
 from strategy.chain import ChainShape, MetaChain
 from strategy.chain_memory import ACTIVE_MIN, AVERSION, KAPPA, LOG_WEALTH, ChainMemory, open_memory
 from strategy.chain_steps import weigh_step
@@ -189,19 +189,19 @@ def _walk(
     cost_frac: float,
     out: Rows,
 ) -> None:
-    weight_TN, action_TN, share_TJ, skill_TN, paid_TN, numbers_T6 = out
+    weight_TN, action_TN, share_TJ = borrow(out.weight_TN), borrow(out.action_TN), out.share_TJ
+    skill_TN, paid_TN, numbers_T6 = borrow(out.skill_TN), borrow(out.paid_TN), out.numbers_T6
     count, agents, regimes = weight_TN.shape[1], action_TA.shape[1], posterior_TK.shape[1]
     numbers, earned_N, position_N = np.zeros(NUMBERS), np.zeros(count), np.zeros(count, np.int64)
     score_N, awake_N, seen_K = np.full(count, NO_SCORE), np.zeros(count, np.bool_), np.ones(regimes)
     confidence_N, begin, is_feasible = np.ones(count, np.float32), 0, False
-    memory = open_memory(row)
+    memory = open_memory(borrow(row))
     active_min, yearly = int(memory.constants[ACTIVE_MIN]), 2.0 / memory.constants[AVERSION]
     history = np.zeros(1 + count * (net.decay_L.shape[0] + 1))
     residual_A, asked_A = np.zeros(agents), np.empty(agents)
     for t in range(close_T.shape[0]):
         mark_step(numbers, earned_N, position_N, close_T[t])
-        closed_M = bars_M3[begin : bar_end_T[t], 0]
-        begin = bar_end_T[t]
+        closed_M, begin = bars_M3[begin : bar_end_T[t], 0], bar_end_T[t]
         is_new = len(closed_M) > 0
         is_followed = memory.followed_J.max() > 0.0
         if close_step(memory, numbers, earned_N, position_N, closed_M, paid_TN[t]):

@@ -27,7 +27,12 @@ from strategy.evaluation.backtest import (
 )
 from strategy.evaluation.contests import superior_p
 from strategy.evaluation.figures import Activity, Metrics, activity, measure
-from strategy.evaluation.inference import Interval, difference_interval, sharpe_interval
+from strategy.evaluation.inference import (
+    Interval,
+    difference_interval,
+    drawer,
+    sharpe_interval,
+)
 from strategy.evaluation.rivals import RivalPath, Stage, follow, rivals
 
 Floats = NDArray[np.float64]
@@ -79,12 +84,16 @@ class Match:
     stage: Stage
     paths: tuple[RivalPath, ...]
 
-    def net(self, name: str) -> Floats:
-        """Return the net returns of one of the paths; KeyError for an unknown name."""
+    def path(self, name: str) -> RivalPath:
+        """Return one of the paths; KeyError for an unknown name."""
         for path in self.paths:
             if path.name == name:
-                return path.net_T
+                return path
         raise KeyError(name)
+
+    def net(self, name: str) -> Floats:
+        """Return the net returns of one of the paths; KeyError for an unknown name."""
+        return self.path(name).net_T
 
 
 def stage_of(run: Backtest, training_bars: int) -> Stage:
@@ -122,53 +131,49 @@ def match(run: Backtest, training_bars: int) -> Match:
     return Match(run=run, stage=stage, paths=(ensemble_path(run, stage), *rivals(stage), *alone))
 
 
-def standings(found: Match, generator: np.random.Generator) -> tuple[Standing, ...]:
-    """Return a row for every path, the ensemble first."""
+def standing(path: RivalPath, found: Match, seed: int) -> Standing:
+    """Return one path's row; a function of the paths and the seed, whoever else is judged."""
     year_bars, own_T = found.run.year_bars, found.net(ENSEMBLE)
-    rows = []
-    for path in found.paths:
-        is_own = path.name == ENSEMBLE
-        seed = int(generator.integers(2**31))
-        rows.append(
-            Standing(
-                name=path.name,
-                is_tradable=path.tradable,
-                sharpe=sharpe_interval(path.net_T, year_bars, generator),
-                lead=None
-                if is_own
-                else difference_interval(own_T, path.net_T, year_bars, generator),
-                spa_p=None if is_own else superior_p(path.net_T, own_T[:, None], seed),
-                metrics=measure(path.net_T, year_bars),
-                activity=activity(path.position_T, path.gross_T, path.cost_T, year_bars),
-            )
-        )
-    return tuple(rows)
+    is_own = path.name == ENSEMBLE
+    draws = drawer(seed, "standing", path.name)
+    return Standing(
+        name=path.name,
+        is_tradable=path.tradable,
+        sharpe=sharpe_interval(path.net_T, year_bars, draws),
+        lead=None if is_own else difference_interval(own_T, path.net_T, year_bars, draws),
+        spa_p=None if is_own else superior_p(path.net_T, own_T[:, None], seed),
+        metrics=measure(path.net_T, year_bars),
+        activity=activity(path.position_T, path.gross_T, path.cost_T, year_bars),
+    )
 
 
-def variant(
-    name: str, run: Backtest, base: Match, generator: np.random.Generator
-) -> tuple[Variant, Floats]:
+def variant(name: str, run: Backtest, base: Match, seed: int) -> tuple[Variant, Floats]:
     """Return the row of another run; net returns of it and of equal weight beside it (T, 2)."""
     stage = stage_of(run, base.stage.training_bars)
     own, year_bars = ensemble_path(run, stage), run.year_bars
     test = slice(stage.training_bars, None)
     equal = follow(EQUAL, (stage.size_T * stage.target_TN.mean(axis=1))[test], stage)
+    draws = drawer(seed, "variant", name)
     row = Variant(
         name=name,
-        sharpe=sharpe_interval(own.net_T, year_bars, generator),
-        lead=difference_interval(own.net_T, equal.net_T, year_bars, generator),
-        change=difference_interval(own.net_T, base.net(ENSEMBLE), year_bars, generator),
+        sharpe=sharpe_interval(own.net_T, year_bars, draws),
+        lead=difference_interval(own.net_T, equal.net_T, year_bars, draws),
+        change=difference_interval(own.net_T, base.net(ENSEMBLE), year_bars, draws),
         total_return=float(np.prod(1.0 + own.net_T) - 1.0),
         cost_frac=float(own.cost_T.sum()),
     )
     return row, np.column_stack((own.net_T, equal.net_T))
 
 
+def cost_run(listening: Listening, plan: Plan, factor: float) -> Backtest:
+    """Return the run at a multiple of all costs; the meta-learner learns with them too."""
+    return trade(listening, replace(plan, costs=plan.costs.times(factor)))
+
+
 def cost_runs(listening: Listening, plan: Plan) -> Iterator[tuple[str, Backtest]]:
-    """Yield the run at each multiple of all costs; the meta-learner learns with them too."""
+    """Yield the run at each multiple of all costs."""
     for factor in COST_FACTORS:
-        changed = replace(plan, costs=plan.costs.times(factor))
-        yield f"costs x {factor:g}", trade(listening, changed)
+        yield f"costs x {factor:g}", cost_run(listening, plan, factor)
 
 
 def delay_runs(listening: Listening, plan: Plan) -> Iterator[tuple[str, Backtest]]:
@@ -190,31 +195,32 @@ def ablation_runs(listening: Listening, plan: Plan) -> Iterator[tuple[str, Backt
     yield "predictor off", trade(listening, replace(plan, meta=blind))
 
 
-def controller_variant(base: Match, generator: np.random.Generator) -> Variant:
+def controller_variant(base: Match, seed: int) -> Variant:
     """Return what the rule alone did: the forecast held by the no-trade band, no agent asked."""
-    own = next(path for path in base.paths if path.name == BAND_ALONE)
-    year_bars = base.run.year_bars
+    own = base.path(BAND_ALONE)
+    year_bars, draws = base.run.year_bars, drawer(seed, "variant", BAND_ALONE)
     return Variant(
         name="RL off (no-trade band alone)",
-        sharpe=sharpe_interval(own.net_T, year_bars, generator),
-        lead=difference_interval(own.net_T, base.net(EQUAL), year_bars, generator),
-        change=difference_interval(own.net_T, base.net(ENSEMBLE), year_bars, generator),
+        sharpe=sharpe_interval(own.net_T, year_bars, draws),
+        lead=difference_interval(own.net_T, base.net(EQUAL), year_bars, draws),
+        change=difference_interval(own.net_T, base.net(ENSEMBLE), year_bars, draws),
         total_return=float(np.prod(1.0 + own.net_T) - 1.0),
         cost_frac=float(own.cost_T.sum()),
     )
 
 
-def start_variants(base: Match, generator: np.random.Generator) -> tuple[Variant, ...]:
+def start_variants(base: Match, seed: int) -> tuple[Variant, ...]:
     """Return the same path judged from later starts on."""
     own_T, equal_T, year_bars = base.net(ENSEMBLE), base.net(EQUAL), base.run.year_bars
     rows = []
     for frac in START_FRACS:
+        draws = drawer(seed, "start", f"{frac}")
         part = slice(int(frac * len(own_T)), None)
         rows.append(
             Variant(
                 name=f"from {frac:.1%} of the test on",
-                sharpe=sharpe_interval(own_T[part], year_bars, generator),
-                lead=difference_interval(own_T[part], equal_T[part], year_bars, generator),
+                sharpe=sharpe_interval(own_T[part], year_bars, draws),
+                lead=difference_interval(own_T[part], equal_T[part], year_bars, draws),
                 change=None,
                 total_return=float(np.prod(1.0 + own_T[part]) - 1.0),
                 cost_frac=float(base.paths[0].cost_T[part].sum()),

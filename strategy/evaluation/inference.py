@@ -8,6 +8,7 @@ Politis and White 2004 with the correction of Patton, Politis and White 2009 (bl
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -136,6 +137,11 @@ def block_length(value_T: Floats) -> float:
         return 1.0
     length = (2.0 * g_hat**2 / (2.0 * spectrum**2)) ** (1 / 3) * count ** (1 / 3)
     return float(min(max(length, 1.0), math.ceil(min(3.0 * math.sqrt(count), count / 3.0))))
+
+
+def drawer(seed: int, *words: str) -> np.random.Generator:
+    """Return the generator of one figure: it depends on nothing but the seed and its name."""
+    return np.random.default_rng([seed, zlib.crc32(" ".join(words).encode())])
 
 
 def sharpe_interval(

@@ -173,8 +173,8 @@ def fit_forecast(
     return FittedForecast(forecast=forecast, seen_T2=seen_T2, reward_T=seen_T2 @ reward_2)
 
 
-def apply_forecast(forecast: Forecast, features_TF: Floats) -> Floats:
-    """Return both inputs (T, 2) of a path, bar by bar as live."""
+def apply_forecast(forecast: Forecast, features_TF: Floats | NDArray[np.float32]) -> Floats:
+    """Return both inputs (T, 2) of a path, bar by bar as live; the arithmetic is of float64."""
     seen_T2 = np.empty((len(features_TF), 2))
     _step_all(
         forecast.weight_F,
@@ -193,7 +193,7 @@ def step_forecast(
     scale: float,
     slow_scale: float,
     decay: float,
-    features_F: Floats,
+    features_F: Floats | NDArray[np.float32],
     slow: float,
     out_2: Floats,
 ) -> float:
@@ -249,7 +249,7 @@ def _step_all(
     scale: float,
     slow_scale: float,
     decay: float,
-    features_TF: Floats,
+    features_TF: Floats | NDArray[np.float32],
     out_T2: Floats,
 ) -> None:
     slow = 0.0

@@ -4,11 +4,13 @@
     python -m tests.benchmarks.evaluation_bars --worlds 20 --plant eager       must end with 1
     python -m tests.benchmarks.evaluation_bars --seed 81 --worlds 1  one world again
 
-Each world is a market of hours without drift and memory, judged whole as ``metaensemble evaluate``
-judges bars: rivals, costs, ablations, detectors, 1,000 draws an interval. At most 5 % may be called
-better than equal weight, and no detector may find anything. Every judged world is kept at once in
-``--keep``, with the hash of the code that judged it: an interrupted run goes on where it was, with
-its own seeds; changed code begins afresh. ``--plant eager`` calls better whatever lies above 0.
+Each world is a market of hours without drift and memory. What is asked for is the sentence that
+``metaensemble evaluate`` would begin with (a test holds both to the same words), with all that it
+rests on: equal weight, doubled costs, every ablation, the detectors, 1,000 draws an interval. At
+most 5 % may be called better than equal weight, and no detector may find anything. Every judged
+world is kept at once in ``--keep``, with the hash of the code that judged it: an interrupted run
+goes on where it was, with its own seeds; changed code begins afresh. ``--plant eager`` calls better
+whatever lies above 0.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from typing import Any
 from unittest.mock import patch
 
 from daemon.clock import SystemClock
+from daemon.evaluation import prepare
 from daemon.evaluator import MetaLearningEvaluator
 from strategy.bundle import DEFAULT_BUNDLE_PATH
+from strategy.evaluation.assessment import claim_alone
 from strategy.evaluation.drawn_bars import MARTINGALE
 from strategy.evaluation.headline import Evidence, missing
 from strategy.learning.training import use_one_thread
@@ -73,14 +77,14 @@ def judge(seed: int, plant: str) -> dict[str, Any]:
     ):
         config = {"seed": seed, "ledger": str(Path(folder) / "trials.jsonl")}
         evaluator = MetaLearningEvaluator(DEFAULT_BUNDLE_PATH, config)
-        found = evaluator.evaluate_comprehensive(EPISODES, EPISODE_BARS, save_results=False)
-    report = found["report"]
+        world = prepare(evaluator.options(EPISODES, EPISODE_BARS, None))
+        claim = claim_alone(world.listening, world.opened.plan, world.inquiry, world.check)
     return {
         "seed": seed,
-        "headline": report["headline"],
-        "is_better": "better than" in report["headline"],
-        "is_clean": report["is_clean"],
-        "missing": report["missing"],
+        "headline": claim.headline,
+        "is_better": "better than" in claim.headline,
+        "is_clean": claim.is_clean,
+        "missing": claim.missing,
         "took_s": (clock.monotonic_ns() - began_ns) / 1e9,
     }
 

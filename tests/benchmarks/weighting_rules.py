@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.jit import njit
+from kernels.jit import borrow, njit
 from strategy.chain import ChainShape, MetaChain
 from strategy.chain_memory import ADAHEDGE, KALMAN, open_memory
 from strategy.chain_steps import learn_step, weigh_step
@@ -85,7 +85,7 @@ def _play(
     adahedge_TN: Floats,
 ) -> None:
     """Weigh and learn bar by bar; a cap of 1 / N or more always leaves weights."""
-    count, memory = return_TN.shape[1], open_memory(row)
+    count, memory = return_TN.shape[1], open_memory(borrow(row))
     score_N, awake_N, skill_N = np.zeros(count), np.ones(count, np.bool_), np.empty(count)
     for t in range(return_TN.shape[0]):
         weigh_step(memory, posterior_TK[t], score_N, awake_N, skill_N)

@@ -70,7 +70,7 @@ def test_a_fault_fails_the_command(
 ) -> None:
     """Exit 1, no claim, and the report says which detector it was."""
     leak = Finding(name="ledger", is_clean=False, said="planted")
-    monkeypatch.setattr(evaluation, "_check", lambda opened, played, is_thorough: (leak,))
+    monkeypatch.setattr(evaluation.Prepared, "check", lambda *_, is_thorough: (leak,))
     assert main(words(DEFAULT_BUNDLE_PATH, bars_path, tmp_path)) == 1
     assert "No claim: a detector found ledger: planted." in capsys.readouterr().out
     (trial,) = read_trials(tmp_path / "trials.jsonl")

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from daemon.evaluation import evaluate, prepare
 from daemon.evaluator import META_LEARNING, PORTFOLIO, MetaLearningEvaluator
 from kernels.features import DEFAULT_FEATURE_NAMES
 from strategy.bundle import DEFAULT_BUNDLE_PATH, BundleError, load
 from strategy.evaluation import contests
+from strategy.evaluation.assessment import claim_alone
 from strategy.evaluation.backtest import Plan, decide, listen
+from strategy.evaluation.comparison import EQUAL
 from strategy.evaluation.drawn_bars import HOUR_NS, MARTINGALE, drawn_bars
 from strategy.evaluation.streaming import differing_rows, stream
 from strategy.evaluation.trials import read_trials
@@ -75,6 +78,18 @@ def test_drawn_bars_are_bars() -> None:
     return_T = close / opened - 1.0
     standard_error = return_T.std() / np.sqrt(len(return_T))
     assert abs(return_T.mean()) < 4.0 * standard_error
+
+
+def test_the_claim_alone_is_that_of_the_report(tmp_path: Path) -> None:
+    """Without the rest of the report the same is said, for the same reasons, figure by figure."""
+    config = {"seed": 6, "ledger": str(tmp_path / "trials.jsonl")}
+    evaluator = MetaLearningEvaluator(DEFAULT_BUNDLE_PATH, config)
+    world = prepare(evaluator.options(4, 50, None))
+    claim = claim_alone(world.listening, world.opened.plan, world.inquiry, world.check)
+    whole = evaluate(evaluator.options(4, 50, None)).assessment
+    assert (claim.headline, claim.missing) == (whole.headline, whole.missing)
+    assert (claim.certainty, claim.findings) == (whole.certainty, whole.findings)
+    assert claim.equal == next(row for row in whole.standings if row.name == EQUAL)
 
 
 @pytest.mark.nightly

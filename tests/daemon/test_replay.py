@@ -16,6 +16,8 @@ from daemon.event_log import EventLog, Retention, segments
 from daemon.event_words import decode_facts, decode_state, decode_turns, encode, encode_turns
 from daemon.replay import ReplayRefused, find_segments, replay, run
 from kernels.events import AccountState, Event, Quote
+from strategy.chain import MetaChain
+from strategy.chain_memory import CONSTANTS, HEDGE_RATE, IS_FORETOLD
 from tests.fakes.recorded_run import (
     START_NS,
     WIDE,
@@ -184,6 +186,10 @@ def _attributes(value: object, depth: int = 0) -> object:
     """Walk an object's own attributes, so that state added later and not saved is noticed."""
     if isinstance(value, np.ndarray):
         return value.tobytes()
+    if isinstance(value, MetaChain):  # what else its row holds is scratch of a weighing
+        constants = value.row[:CONSTANTS].copy()
+        constants[[IS_FORETOLD, HEDGE_RATE]] = 0.0
+        return [constants.tobytes(), value.state.tobytes(), value.shape, value.prior_J.tobytes()]
     if isinstance(value, dict):
         return {str(key): _attributes(each, depth + 1) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The disk cache of kernels notices a change in any source they are made of."""
+"""One policy for kernels: sources are noticed, direct entries and borrowing change nothing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from kernels import feature_windows
-from kernels.jit import FLOATS, direct, sources_sha256
+from kernels.jit import FLOATS, borrow, direct, njit, sources_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,6 +95,24 @@ def test_a_direct_entry_is_the_same_kernel() -> None:
     if os.environ.get("NUMBA_DISABLE_JIT") != "1":
         with pytest.raises(TypeError, match="unbox array"):
             copy_floats(source.astype(np.float32), target)
+
+
+def test_what_is_borrowed_is_the_same_memory() -> None:
+    """A kernel writes through views of what it borrowed; the owner counts as before."""
+    row = np.zeros(6)
+    held = sys.getrefcount(row)
+    _fill_borrowed(row)
+    assert row.tolist() == [1.0, 2.0, 2.0, 0.0, 0.0, 5.0]
+    assert sys.getrefcount(row) == held
+    assert borrow(row) is row
+
+
+@njit
+def _fill_borrowed(row: NDArray[np.float64]) -> None:
+    own = borrow(row)
+    table = own[1:5].reshape((2, 2))
+    own[0], own[5] = 1.0, table.size + 1.0
+    table[0, :] = 2.0
 
 
 def test_own_kernels_carry_the_stamp() -> None:

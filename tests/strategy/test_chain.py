@@ -118,6 +118,22 @@ def test_restored_chain_goes_on_bit_for_bit(seed: int) -> None:
     assert np.array_equal(one.state, two.state)
 
 
+def test_chain_restored_within_a_bar_learns_the_same() -> None:
+    """What a weighing leaves for the learning after it is no evidence: it is made anew."""
+    draws = np.random.default_rng(3)
+    one, two = MetaChain(SHAPE), MetaChain(SHAPE)
+    naive_wealth(one, draws, 30)
+    naive_wealth(two, draws, 20)
+    posterior_K, score_N = draws.dirichlet(np.full(REGIMES, 0.3)), draws.normal(0.0, 1.0, COUNT)
+    for chain in (one, two):  # the other chain's scratch is of other evidence
+        chain.weigh(posterior_K, score_N, AWAKE)
+    two.restore(one.state)
+    return_N = draws.normal(0.0, 1.0, COUNT)
+    one.learn(return_N)
+    two.learn(return_N)
+    assert one.state.tobytes() == two.state.tobytes()
+
+
 def test_state_of_another_shape_is_refused() -> None:
     """A row of another length belongs to other agents."""
     with pytest.raises(ValueError, match="another shape"):

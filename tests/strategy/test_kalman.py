@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategy.kalman import (
+    Foretold,
     SkillPrior,
     SkillState,
     learn_noise,
@@ -25,6 +26,14 @@ DECAY = 0.5 ** (1.0 / PRIOR.noise_half_life_bars)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
+def foretell(state: SkillState, posterior_K: np.ndarray) -> Foretold:
+    """Return what is expected of the next bar."""
+    count, size = len(state.noise_NN), len(state.mean_D)
+    foretold = Foretold(np.empty((count, size)), np.empty(count), np.empty((count, count)))
+    predict_skills(state.mean_D, state.cov_DD, posterior_K, foretold)
+    return foretold
+
+
 def step(
     state: SkillState,
     posterior_K: np.ndarray,
@@ -36,11 +45,12 @@ def step(
     awake_N = np.ones(len(return_N), np.bool_) if awake_N is None else awake_N
     noisy_NN = np.empty_like(state.noise_NN)
     shrink_noise(state.noise_NN, awake_N, noisy_NN)
+    foretold = foretell(state, posterior_K)
     _, wild = learn_skills(
         state.mean_D,
         state.cov_DD,
+        foretold,
         noisy_NN,
-        posterior_K,
         return_N,
         awake_N,
         np.array([PRIOR.base_variance, PRIOR.regime_variance]),
@@ -51,10 +61,8 @@ def step(
 
 def predicted(state: SkillState, posterior_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and covariance of the next bar's skills."""
-    count = len(state.noise_NN)
-    mean_N, cov_NN = np.empty(count), np.empty((count, count))
-    predict_skills(state.mean_D, state.cov_DD, posterior_K, mean_N, cov_NN)
-    return mean_N, cov_NN
+    foretold = foretell(state, posterior_K)
+    return foretold.mean_N, foretold.cov_NN
 
 
 @settings(max_examples=40)
