@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from daemon import cli_evaluate, cli_residual, cli_walkforward
+from daemon import cli_costs, cli_evaluate, cli_residual, cli_walkforward
 from daemon.history_options import HistoryTools, add_history, inputs_of, refuse
 
 
@@ -25,6 +25,7 @@ def register(tools: HistoryTools) -> None:
     cli_evaluate.register(tools)
     cli_walkforward.register(tools)
     cli_residual.register(tools)
+    cli_costs.register(tools)
 
 
 def _backtest(options: argparse.Namespace, tools: HistoryTools) -> int:

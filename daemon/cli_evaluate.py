@@ -45,6 +45,12 @@ def register(tools: HistoryTools) -> None:
     parser.add_argument(
         "--thorough", action="store_true", help="look for leaks in 100,000 decisions (minutes)"
     )
+    parser.add_argument(
+        "--journal",
+        type=Path,
+        metavar="DIR",
+        help="of past runs: the costs are held against what its orders paid (see costs)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.set_defaults(command=lambda options: _evaluate(options, tools))
 
@@ -61,6 +67,7 @@ def _evaluate(options: argparse.Namespace, tools: HistoryTools) -> int:
             inputs=replace(inputs, sealed_path=options.seal),
             is_again=options.again,
             is_thorough=options.thorough,
+            journal_path=options.journal,
             test_from_ns=options.test_from,
             seed=options.seed,
             out=options.out,

@@ -20,6 +20,7 @@ import numpy as np
 from daemon.bar_files import BarFileError, read_bars
 from daemon.clock import SystemClock
 from daemon.evaluation_inputs import Inputs, Opened, open_inputs
+from daemon.executed_orders import executed_orders
 from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from daemon.progress_lines import progress
 from daemon.seals import break_seal, seal_lines
@@ -27,6 +28,7 @@ from daemon.train import code_commit
 from strategy.bundle import Bundle, BundleError
 from strategy.evaluation.assessment import Assessment, Inquiry, assess
 from strategy.evaluation.backtest import Backtest, Listening, listen
+from strategy.evaluation.cost_figures import cost_figures
 from strategy.evaluation.detectors import (
     STREAMED_ROWS,
     TRUNCATED_BARS,
@@ -67,7 +69,8 @@ class EvaluationOptions:
     """What the command asks for; ``test_from_ns`` 0: after what the training saw, or a fifth.
 
     ``out`` None: nothing is written but the trial. ``is_again`` allows a second look at sealed
-    bars; ``is_thorough`` looks for leaks in ``THOROUGH_ROWS`` decisions.
+    bars; ``is_thorough`` looks for leaks in ``THOROUGH_ROWS`` decisions. ``journal_path`` holds
+    orders of past runs, which the costs are held against.
     """
 
     inputs: Inputs
@@ -77,6 +80,7 @@ class EvaluationOptions:
     as_json: bool
     is_again: bool = False
     is_thorough: bool = False
+    journal_path: Path | None = None
     episodes: int = 20
     episode_bars_max: int = 1_000
 
@@ -140,6 +144,9 @@ class Prepared:
 def prepare(options: EvaluationOptions) -> Prepared:
     """Open bundle, bars and ledger, and ask the models; one of ``EVALUATION_ERRORS`` otherwise."""
     opened = open_inputs(options.inputs, SystemClock().now_ns())
+    charged = None
+    if options.journal_path is not None:
+        charged = cost_figures(executed_orders(options.journal_path).orders, options.inputs.costs)
     before = [trial for trial in read_trials(opened.ledger_path) if trial.kind != SEALED]
     listening = listen(opened.runtime, opened.history)
     bundle = opened.runtime.bundle
@@ -151,6 +158,7 @@ def prepare(options: EvaluationOptions) -> Prepared:
         crisis_level=crisis_level_of(bundle.tables),
         episodes=options.episodes,
         episode_bars_max=options.episode_bars_max,
+        charged=charged,
     )
     return Prepared(opened=opened, listening=listening, inquiry=inquiry)
 

@@ -31,7 +31,7 @@ PORTFOLIO = (
 META_LEARNING = ("mean_confidence", "mean_agreement_rate", "regime_adaptability")
 KNOWN = frozenset(
     {"data", "bar_ns", "from_ns", "to_ns", "test_from_ns", "preset", "set", "seed", "costs"}
-    | {"equity_quote", "delay_bars", "results_dir", "ledger"}
+    | {"equity_quote", "delay_bars", "results_dir", "ledger", "journal"}
 )
 
 
@@ -41,7 +41,7 @@ class MetaLearningEvaluator:
     ``config`` may hold ``data`` (a parquet file of bars), ``bar_ns``, ``from_ns``, ``to_ns``,
     ``test_from_ns``, ``preset``, ``set`` (assignments as on the command line), ``seed``, ``costs``
     (fields of ``strategy.evaluation.execution.Costs``), ``equity_quote``, ``delay_bars``,
-    ``results_dir`` and ``ledger``. Any other key raises ValueError.
+    ``results_dir``, ``ledger`` and ``journal`` (of past runs). Any other key raises ValueError.
     """
 
     def __init__(self, model_path: str | Path, config: Mapping[str, Any] | None = None) -> None:
@@ -88,12 +88,14 @@ class MetaLearningEvaluator:
 
     def options(self, episodes: int, episode_bars_max: int, out: Path | None) -> EvaluationOptions:
         """Return what ``metaensemble evaluate`` would be asked for."""
+        journal = self._config.get("journal")
         return EvaluationOptions(
             inputs=self._inputs(episodes * episode_bars_max),
             test_from_ns=int(self._config.get("test_from_ns", 0)),
             seed=int(self._config.get("seed", 7)),
             out=out,
             as_json=False,
+            journal_path=None if journal is None else Path(journal),
             episodes=episodes,
             episode_bars_max=episode_bars_max,
         )

@@ -13,6 +13,7 @@ from daemon.cli_train import END_NS, day_ns
 if TYPE_CHECKING:
     from config.settings import Settings
     from daemon.evaluation_inputs import Inputs
+    from strategy.evaluation.execution import Costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,16 @@ def add_bars(parser: argparse.ArgumentParser, tools: HistoryTools) -> None:
     )
     parser.add_argument("--from", dest="from_ns", type=day_ns, default=0, metavar="2022-01-01")
     parser.add_argument("--to", dest="to_ns", type=day_ns, default=END_NS, metavar="2023-01-01")
+    add_costs(parser)
+    parser.add_argument("--delay", type=int, default=0, metavar="BARS", help="fill so much later")
+    parser.add_argument(
+        "--equity", type=float, default=100_000.0, help="that limits are held against (100000)"
+    )
+    tools.add_configuration(parser)
+
+
+def add_costs(parser: argparse.ArgumentParser) -> None:
+    """Add what trading and holding cost."""
     for name, default, what in (
         ("fee", 5.0, "paid on what is traded"),
         ("half-spread", 0.5, "paid as well"),
@@ -51,23 +62,30 @@ def add_bars(parser: argparse.ArgumentParser, tools: HistoryTools) -> None:
         parser.add_argument(
             f"--{name}-bps", type=float, default=default, help=f"{what} (default {default:g})"
         )
-    parser.add_argument("--delay", type=int, default=0, metavar="BARS", help="fill so much later")
-    parser.add_argument(
-        "--equity", type=float, default=100_000.0, help="that limits are held against (100000)"
-    )
-    tools.add_configuration(parser)
 
 
-def inputs_of(options: argparse.Namespace, tools: HistoryTools) -> Inputs:
-    """Return what ``add_history`` asked for; ValueError for numbers out of range.
+def costs_of(options: argparse.Namespace) -> Costs:
+    """Return what ``add_costs`` asked for; ValueError for numbers out of range.
 
     Before anything is loaded it is settled where compiled kernels are kept.
     """
     from daemon.kernel_cache import prepare
 
     prepare()
-    from daemon.evaluation_inputs import Inputs
     from strategy.evaluation.execution import Costs
+
+    return Costs(
+        fee_frac=options.fee_bps / 1e4,
+        half_spread_frac=options.half_spread_bps / 1e4,
+        slippage_frac=options.slippage_bps / 1e4,
+        funding_frac=options.funding_bps / 1e4,
+    )
+
+
+def inputs_of(options: argparse.Namespace, tools: HistoryTools) -> Inputs:
+    """Return what ``add_history`` asked for; ValueError for numbers out of range."""
+    costs = costs_of(options)
+    from daemon.evaluation_inputs import Inputs
 
     if not (options.equity > 0.0 and 0 <= options.delay <= 1_000):
         raise ValueError(f"--equity {options.equity:g} and --delay {options.delay} out of range")
@@ -77,12 +95,7 @@ def inputs_of(options: argparse.Namespace, tools: HistoryTools) -> Inputs:
         bar_ns=options.bar_ns,
         from_ns=options.from_ns,
         to_ns=options.to_ns,
-        costs=Costs(
-            fee_frac=options.fee_bps / 1e4,
-            half_spread_frac=options.half_spread_bps / 1e4,
-            slippage_frac=options.slippage_bps / 1e4,
-            funding_frac=options.funding_bps / 1e4,
-        ),
+        costs=costs,
         delay_bars=options.delay,
         equity_quote=options.equity,
         settings=tools.settings(options),

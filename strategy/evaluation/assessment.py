@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kernels.events import REGIMES
 from strategy.evaluation.backtest import Backtest, Listening, Plan, trade
-from strategy.evaluation.calibration_figures import Slope, calibration
+from strategy.evaluation.calibration_figures import Slope, band_coverage, calibration
 from strategy.evaluation.comparison import (
     ENSEMBLE,
     EQUAL,
@@ -33,6 +33,7 @@ from strategy.evaluation.comparison import (
     variant,
 )
 from strategy.evaluation.contests import confidence_set
+from strategy.evaluation.cost_figures import CostFigures
 from strategy.evaluation.detectors import Finding, check_best, check_placebo
 from strategy.evaluation.headline import Evidence, headline, missing
 from strategy.evaluation.inference import (
@@ -62,7 +63,8 @@ class Inquiry:
     """What is asked: the first ``training_bars`` rows teach, the rest judges.
 
     ``trials`` counts everything ever tried on this ledger, this one too; ``trial_variance`` is that
-    of their Sharpes per bar, None where unknown. ``seed`` is that of all resampling.
+    of their Sharpes per bar, None where unknown. ``seed`` is that of all resampling. ``charged``
+    holds the plan's costs against orders of past runs, None where there are none.
     """
 
     training_bars: int
@@ -72,6 +74,7 @@ class Inquiry:
     crisis_level: float = 1.0
     episodes: int = EPISODES
     episode_bars_max: int = EPISODE_BARS
+    charged: CostFigures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +117,8 @@ class Claim:
 class Assessment:
     """Everything that a report is made of; ``match`` holds the paths that it draws.
 
-    ``doubled_T2`` are the net returns of ensemble and equal weight at doubled costs.
+    ``doubled_T2`` are the net returns of ensemble and equal weight at doubled costs. ``band_frac``
+    of the bars ended inside the band around their forecast.
     """
 
     headline: str
@@ -129,10 +133,12 @@ class Assessment:
     regimes: tuple[RegimeRow, ...]
     specified: SpecifiedMetrics
     calibration: tuple[Slope, ...]
+    band_frac: float | None
     risk: RiskFigures
     match: Match
     label_T: NDArray[np.int64]
     doubled_T2: Floats
+    charged: CostFigures | None
 
     @property
     def is_clean(self) -> bool:
@@ -150,8 +156,10 @@ class Assessment:
                 missing=self.missing,
                 risk=self.risk,
                 calibration=self.calibration,
+                band_frac=self.band_frac,
                 findings=self.findings,
                 ablations=self.ablations,
+                charged=self.charged,
             )
         )
 
@@ -196,11 +204,13 @@ def assess(
         ablations=(*varied["ablations"], controller_variant(found, inquiry.seed)),
         regimes=regime_table(found.net(ENSEMBLE), label_T, run.year_bars, draws[0]),
         specified=_specified(found, label_T, inquiry),
-        calibration=calibration(run, listening.heard.gain_T, inquiry.training_bars, draws[1]),
+        calibration=calibration(run, listening.foreseen_T, inquiry.training_bars, draws[1]),
+        band_frac=band_coverage(run, listening.foreseen_T, inquiry.training_bars),
         risk=_risk(found, listening),
         match=found,
         label_T=label_T,
         doubled_T2=doubled_T2,
+        charged=inquiry.charged,
     )
 
 

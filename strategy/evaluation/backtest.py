@@ -74,10 +74,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Listening:
-    """What the models said of a history; ``known_T`` is what strangeness leaves of the size."""
+    """What the models said of a history; ``known_T`` is what strangeness leaves of the size.
+
+    ``foreseen_T`` is the forecast of the coming bar's return, in deviations of a bar.
+    """
 
     agent_names: tuple[str, ...]
     heard: Heard
+    foreseen_T: Floats
     known_T: Floats
     volatility_T: Floats
     return_T: Floats
@@ -162,9 +166,8 @@ def listen(runtime: Runtime, history: History) -> Listening:
     rows_TF = _rows(bundle, history, posterior_TK)
     forecast = Forecast.from_tables(bundle.tables, len(names))
     seen_T2 = rows_TF[:, -len(FORECAST_NAMES) :].astype(np.float64)
-    gain_T = (seen_T2[:, 0] * forecast.reward_2[0] + seen_T2[:, 1] * forecast.reward_2[1]) / (
-        1.0 - forecast.decay
-    )
+    foreseen_T = seen_T2[:, 0] * forecast.reward_2[0] + seen_T2[:, 1] * forecast.reward_2[1]
+    gain_T = foreseen_T / (1.0 - forecast.decay)
     held_A = np.full(len(bundle.agents), FLAT, np.int64)
     parts = []
     for begin in range(0, len(rows_TF), ROWS_AT_ONCE):
@@ -201,6 +204,7 @@ def listen(runtime: Runtime, history: History) -> Listening:
             may_ask_TA=healthy_TA,
             gain_T=gain_T,
         ),
+        foreseen_T=foreseen_T,
         known_T=_known(StrangenessScale.from_tables(bundle.tables), rows_TF[:, : len(names)]),
         volatility_T=volatility_T,
         return_T=np.expm1(history.return_T),

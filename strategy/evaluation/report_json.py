@@ -49,6 +49,7 @@ def report_of(found: Assessment, facts: Mapping[str, Any]) -> dict[str, Any]:
         "regime_share": regime_shares(found),
         "specified": asdict(found.specified),
         "calibration": [asdict(row) for row in found.calibration],
+        "band_frac": found.band_frac,
         "risk": asdict(found.risk),
         "requirements": [asdict(row) for row in found.requirements],
         "weights_mean": dict(

@@ -5,12 +5,14 @@
     R3   the mixture's wealth is behind no candidate by more than the log of its prior share
     R4   risk: windows of 90 days near the forecast, losses beyond the learned bound neither too
          many nor in clusters, no position above its limit
-    R5   what the model believes of the next bar is not too bold
+    R5   what the model believes of the next bar is not too bold, or it believes nothing; nine bars
+         in ten end inside the band around it
     R7   no decision knows its future, and the live classes decide the same
+    R8   what is charged for trading is within a fifth of what orders of past runs paid
     R10  every part was taken away once, with an interval, whatever it showed
 
 None of them forbids or allows a claim: detectors and headline do. R6 and R9 need no line of their
-own: the table of regimes and the seal say them; R8 is the live daemon's.
+own: the table of regimes and the seal say them.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 from strategy.evaluation.backtest import Backtest
 from strategy.evaluation.calibration_figures import Slope
 from strategy.evaluation.comparison import Variant
+from strategy.evaluation.cost_figures import ORDERS_MIN, CostFigures
 from strategy.evaluation.detectors import Finding
 from strategy.evaluation.inference import Interval
 from strategy.evaluation.risk_figures import RiskFigures
@@ -28,7 +31,7 @@ from strategy.evaluation.risk_figures import RiskFigures
 LEAD_MIN, LEAD_LOW_MIN = 0.0, -0.30
 NEAR_FRAC_MIN, P_MIN = 0.80, 0.05
 BOUND_SLACK = 1e-6
-SLOPES = (0.5, 1.5)
+SLOPES, BAND = (0.5, 1.5), (0.88, 0.92)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +51,10 @@ def requirements(
     missing: Sequence[str],
     risk: RiskFigures,
     calibration: Sequence[Slope],
+    band_frac: float | None,
     findings: Sequence[Finding],
     ablations: Sequence[Variant],
+    charged: CostFigures | None = None,
 ) -> Iterator[Requirement]:
     """Yield every line."""
     yield Requirement(
@@ -64,25 +69,59 @@ def requirements(
     )
     yield _bound(run)
     yield _risk(run, risk)
-    forecast = calibration[-1]
-    yield Requirement(
-        name="R5 forecasts not too bold",
-        is_met=None if forecast.slope is None else SLOPES[0] <= forecast.slope <= SLOPES[1],
-        said="nothing was predicted"
-        if forecast.slope is None
-        else f"slope {forecast.slope:+.2f} [{forecast.low:+.2f}, {forecast.high:+.2f}]",
-    )
+    yield _forecast(calibration[-1], band_frac)
     leaks = [finding for finding in findings if finding.name in ("truncation", "streaming")]
     yield Requirement(
         name="R7 no decision knows its future",
         is_met=all(finding.is_clean for finding in leaks) if leaks else None,
         said="; ".join(finding.said for finding in leaks) or "not looked for",
     )
+    yield _charged(charged)
     undefined = sum(row.change is None for row in ablations)
     yield Requirement(
         name="R10 every part taken away",
         is_met=bool(ablations),
         said=f"{len(ablations)} ablations with paired intervals, {undefined} undefined",
+    )
+
+
+def _forecast(slope: Slope, band_frac: float | None) -> Requirement:
+    """Hold the forecast of a bar against the bar; one that is shrunk to nothing is not too bold."""
+    words = "no forecast: shrunk to nothing"
+    is_met: bool | None = True
+    if slope.slope is not None:
+        words = f"slope {slope.slope:+.2f} [{slope.low:+.2f}, {slope.high:+.2f}]"
+        is_met = SLOPES[0] <= slope.slope <= SLOPES[1]
+    if band_frac is None:
+        is_met, inside = None, "undefined"
+    else:
+        is_met, inside = is_met and BAND[0] <= band_frac <= BAND[1], f"{band_frac:.1%}"
+    return Requirement(
+        name="R5 forecasts not too bold",
+        is_met=is_met,
+        said=f"{words}; {inside} of bars inside the 90 % band around it",
+    )
+
+
+def _charged(charged: CostFigures | None) -> Requirement:
+    """Hold the costs of the plan against what orders of past runs paid, where there are some."""
+    said = "no orders of past runs were given"
+    if charged is not None:
+        said = f"{charged.orders:,} orders, {ORDERS_MIN} are needed"
+        if charged.total is not None:
+            said = (
+                f"{charged.modelled_bps:.2f} bps charged, {charged.total} paid by "
+                f"{charged.orders:,} orders"
+            )
+        if charged.error_frac is not None:
+            said += (
+                f": error {charged.error_frac:+.1%} "
+                f"[{charged.error_low_frac:+.1%}, {charged.error_high_frac:+.1%}]"
+            )
+    return Requirement(
+        name="R8 costs as in past runs",
+        is_met=None if charged is None else charged.is_met,
+        said=said,
     )
 
 

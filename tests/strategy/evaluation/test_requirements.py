@@ -9,6 +9,7 @@ import pytest
 
 from strategy.evaluation.backtest import Backtest, Plan, listen, trade
 from strategy.evaluation.calibration_figures import Slope
+from strategy.evaluation.cost_figures import CostFigures, MeanCost
 from strategy.evaluation.detectors import Finding
 from strategy.evaluation.inference import Interval
 from strategy.evaluation.requirements import requirements
@@ -33,6 +34,17 @@ RISK = RiskFigures(
     learned_independence_p=0.06,
 )
 SLOPE = Slope(name="forecast of the next bar", slope=0.9, low=0.1, high=1.7, bars=900)
+CHARGED = CostFigures(
+    orders=40,
+    notional_quote=1e5,
+    total=MeanCost(bps=5.8, low_bps=5.6, high_bps=6.0),
+    fee=None,
+    price=None,
+    modelled_bps=6.0,
+    error_frac=0.03,
+    error_low_frac=0.0,
+    error_high_frac=0.07,
+)
 SEEN = Finding(name="truncation", is_clean=True, said="2,000 bars")
 
 
@@ -50,6 +62,8 @@ def lines(run: Backtest, **other: Any) -> dict[str, bool | None]:
         "missing": ("DSR",),
         "risk": RISK,
         "calibration": (SLOPE,),
+        "band_frac": 0.9,
+        "charged": CHARGED,
         "findings": (SEEN,),
         "ablations": (),
     }
@@ -60,7 +74,7 @@ def test_all_is_met(run: Backtest) -> None:
     """But for the ablations, of which there are none."""
     found = lines(run)
     assert found.pop("R10") is False
-    assert found == dict.fromkeys(("R1", "R2", "R3", "R4", "R5", "R7"), True)
+    assert found == dict.fromkeys(("R1", "R2", "R3", "R4", "R5", "R7", "R8"), True)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +87,10 @@ def test_all_is_met(run: Backtest) -> None:
         ("R4", {"risk": replace(RISK, learned_coverage_p=0.04)}),
         ("R4", {"risk": replace(RISK, learned_independence_p=0.04)}),
         ("R5", {"calibration": (replace(SLOPE, slope=0.4),)}),
+        ("R5", {"band_frac": 0.87}),
+        ("R5", {"calibration": (replace(SLOPE, slope=None),), "band_frac": 0.93}),
+        ("R8", {"charged": replace(CHARGED, error_high_frac=0.21)}),
+        ("R8", {"charged": replace(CHARGED, error_low_frac=-0.21)}),
         ("R7", {"findings": (replace(SEEN, is_clean=False),)}),
     ],
 )
@@ -85,15 +103,22 @@ def test_one_is_missed(run: Backtest, name: str, other: dict[str, Any]) -> None:
 
 
 def test_what_is_not_known_is_neither(run: Backtest) -> None:
-    """No lead, no window, no forecast and no detector: undefined, not met."""
+    """No lead, no window, no scale, no detector and no past order: undefined, not met."""
     blind = lines(
         run,
         lead=None,
         risk=replace(RISK, near_frac=None),
-        calibration=(replace(SLOPE, slope=None),),
+        band_frac=None,
         findings=(),
+        charged=None,
     )
-    assert [name for name, is_met in blind.items() if is_met is None] == ["R1", "R4", "R5", "R7"]
+    undefined = [name for name, is_met in blind.items() if is_met is None]
+    assert undefined == ["R1", "R4", "R5", "R7", "R8"]
+
+
+def test_who_foresees_nothing_is_not_too_bold(run: Backtest) -> None:
+    """A forecast that was shrunk to nothing meets its line, as long as the band holds."""
+    assert lines(run, calibration=(replace(SLOPE, slope=None),))["R5"] is True
 
 
 def test_planted_faults_are_found(run: Backtest) -> None:
