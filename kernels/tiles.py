@@ -20,9 +20,13 @@ HAS_WIDE_REGISTERS = bool(get_host_cpu_features().get("avx512f"))
 LANES = 16 if HAS_WIDE_REGISTERS else 8
 TILE_ROWS = 8 if HAS_WIDE_REGISTERS else 4
 TILE_VECTORS = 2
+ROW_VECTORS = 8
 LANE = range(LANES)
 TILE_COLUMNS = TILE_VECTORS * LANES
-"""One tile's sums fill half of the processor's vector registers: 16 of 32, or 8 of 16."""
+ROW_COLUMNS = ROW_VECTORS * LANES
+"""One tile's sums fill half of the processor's vector registers: 16 of 32, or 8 of 16.
+
+A tile of one row is wider: with two sums alone each addition would wait for the one before."""
 
 CONTRACT = ("contract",)
 INT1, INT32, INT64 = (ir.IntType(bits) for bits in (1, 32, 64))
@@ -39,8 +43,10 @@ declared: Any = cgutils.get_or_insert_function
 class _Tile:
     """Builds the code for one call; tables of values are lists of rows of vectors."""
 
-    def __init__(self, rows: int, context: Any, builder: Any, signature: Any, given: Any) -> None:
-        self.rows, self.context, self.builder = rows, context, builder
+    def __init__(
+        self, shape: tuple[int, int], context: Any, builder: Any, signature: Any, given: Any
+    ) -> None:
+        (self.rows, self.vectors), self.context, self.builder = shape, context, builder
         self.signature, self.given = signature, given
         pointer, suffix = VECTOR.as_pointer(), f"v{LANES}f32.p0"
         self.masked_load = declared(
@@ -79,7 +85,7 @@ class _Tile:
             self.builder.icmp_signed(
                 "<", ir.Constant(PLACES, list(range(LANES * v, LANES * (v + 1)))), wide
             )
-            for v in range(TILE_VECTORS)
+            for v in range(self.vectors)
         ]
 
     def vector(self, pointer: Any, place: Any) -> Any:
@@ -97,7 +103,7 @@ class _Tile:
         a, right = self.data(0), self.data(4)
         factors = [
             self.read(right, self.at(b_at, b_row, k, LANES * v), self.masks[v])
-            for v in range(TILE_VECTORS)
+            for v in range(self.vectors)
         ]
         along, added = self.at(a_at, a_step, k), []
         for row, totals in enumerate(sums):
@@ -111,7 +117,7 @@ class _Tile:
 
     def table(self, make: Any) -> list[list[Any]]:
         """Return what ``make`` gives for every row and vector of the tile."""
-        return [[make(r, v) for v in range(TILE_VECTORS)] for r in range(self.rows)]
+        return [[make(r, v) for v in range(self.vectors)] for r in range(self.rows)]
 
     def build(self) -> Any:
         """Write ``out += a b``: read the tile, loop over the inner index, write the tile."""
@@ -135,7 +141,7 @@ class _Tile:
         b.position_at_end(after)
         totals = self.table(lambda r, v: b.phi(VECTOR))
         for r in range(self.rows):
-            for v in range(TILE_VECTORS):
+            for v in range(self.vectors):
                 for joined in (sums[r][v], totals[r][v]):
                     joined.add_incoming(found[r][v], before)
                     joined.add_incoming(added[r][v], loop)
@@ -144,8 +150,8 @@ class _Tile:
         return self.context.get_dummy_value()
 
 
-def _tile_of(rows: int) -> Any:
-    """Return the kernel of a tile with so many rows."""
+def _tile_of(rows: int, vectors: int) -> Any:
+    """Return the kernel of a tile with so many rows and vectors in each."""
 
     def add_tile(
         typing_context: Any,
@@ -162,7 +168,7 @@ def _tile_of(rows: int) -> Any:
         inner: Any,
         columns: Any,
     ) -> Any:
-        """Add one tile of a product to ``out``; at most TILE_COLUMNS ``columns`` of it.
+        """Add one tile of a product to ``out``; at most as many ``columns`` as its vectors have.
 
         ``a``, ``b`` and ``out`` are contiguous float32 arrays of any shape; ``_at`` counts numbers
         from their begin, ``_row`` lies between two rows, ``a_step`` between two numbers of a row of
@@ -173,13 +179,13 @@ def _tile_of(rows: int) -> Any:
                 return None
         n = types.int64
         signature = types.void(a, n, n, n, b, n, n, out, n, n, n, n)
-        return signature, lambda *given: _Tile(rows, *given).build()
+        return signature, lambda *given: _Tile((rows, vectors), *given).build()
 
     return intrinsic(add_tile)
 
 
-add_tile: Any = _tile_of(TILE_ROWS)
-add_row_tile: Any = _tile_of(1)
+add_tile: Any = _tile_of(TILE_ROWS, TILE_VECTORS)
+add_row_tile: Any = _tile_of(1, ROW_VECTORS)
 
 
 class _Turn:

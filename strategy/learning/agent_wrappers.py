@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -15,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from strategy.agents.wrappers import AgentError
+from strategy.learning.critic_engine import CriticEngine
 from strategy.learning.learner import Learner, Snapshot, generator_facts, seeded
 from strategy.learning.ppo_learner import PpoLearner, Walks, estimate_advantages
 from strategy.learning.rainbow_learner import RainbowLearner
-from strategy.learning.replay_ring import Replay
+from strategy.learning.replay_ring import Replay, are_finite
 from strategy.learning.value_learner import ValueLearner
 
 State = NDArray[np.float32]
@@ -145,7 +147,7 @@ class LearnerWrapper(BaseAgentWrapper):
 
     def preferences(self, state: State) -> NDArray[np.float64]:
         """Return the network's preferences for one state, without noise; AgentError otherwise."""
-        if state.ndim != 1 or not np.isfinite(state).all():
+        if state.ndim != 1 or not are_finite(state):
             raise AgentError(self.name, f"the state is no finite row: shape {state.shape}")
         try:
             preference_N = self._ask(np.asarray(state, np.float32))
@@ -154,6 +156,10 @@ class LearnerWrapper(BaseAgentWrapper):
         if not np.isfinite(preference_N).all():
             raise AgentError(self.name, f"its preferences are not finite: {preference_N}")
         return preference_N
+
+    def _size(self, state: State) -> float:
+        """Return the root mean square of the preferences around their mean."""
+        return float(self.preferences(state).std())
 
     def _ask(self, state: State) -> NDArray[np.float64]:
         net = self.agent.net
@@ -177,10 +183,7 @@ class LearnerWrapper(BaseAgentWrapper):
     ) -> Feedback:
         """Keep the step where there is a replay, then do the updates that are due."""
         self._steps += 1
-        centred_N = self.preferences(state)
-        centred_N = centred_N - centred_N.mean()
-        size = float(np.sqrt((centred_N**2).mean()))
-        self._spread += (1.0 - SPREAD_MEMORY) * (size - self._spread)
+        self._spread += (1.0 - SPREAD_MEMORY) * (self._size(state) - self._spread)
         self._spread = max(self._spread, SPREAD_MIN)
         return self._learn(state, action, reward, next_state, done=done, truncated=truncated)
 
@@ -257,6 +260,14 @@ class DQNAgentWrapper(LearnerWrapper):
         if engine is None:
             return super()._ask(state)
         return np.asarray(engine.values(state[None, :])[0], np.float64)
+
+    def _size(self, state: State) -> float:
+        engine = self.agent.engine
+        if isinstance(engine, CriticEngine) and state.ndim == 1:
+            size = engine.spread(np.asarray(state, np.float32)[None, :])
+            if isfinite(size):
+                return size
+        return super()._size(state)
 
     def explore(self, state: State) -> int:
         """Return a drawn action with the chance of now, else the preferred one.

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from strategy.agents.rainbow import Rainbow
 from strategy.learning import atom_steps as steps
-from strategy.learning.critic_engine import facts_of
 from strategy.learning.critic_steps import Dims, Trace, new_tables, new_trace, parameter_count
 from strategy.learning.flat_memory import FlatMemory, Stride, check_rows, lay_out
 from strategy.learning.transitions import Batch
@@ -35,18 +34,21 @@ class AtomEngine:
         stride: Stride,
         method: steps.Method,
         noises: tuple[Floats32, Floats32],
-    ) -> tuple[float, NDArray[np.float64]]:
-        """Learn from a batch under the noises (N) of both networks; return loss and errors (B)."""
-        rows, memory = len(batch.place_B), self.memory
+    ) -> tuple[float, float, NDArray[np.float64]]:
+        """Learn from a batch under the noises (N) of both networks.
+
+        Returns the loss, mean and all (B) errors before the step.
+        """
+        rows, memory = len(batch.action_B), self.memory
         if rows not in self._scratch:
             first, second, third, fourth = (new_trace(rows, self.dims) for _ in range(4))
             self._scratch[rows] = first, second, third, fourth, self._tables
         error_B = np.zeros(rows)
-        loss = steps.update_atoms(
+        loss, error = steps.update_atoms(
             (memory.theta_CP[0], self.target_P, memory.mean_CP[0], memory.square_CP[0]),
             memory.gradient_CP[0],
             self.dims,
-            facts_of(batch),
+            batch,
             self._scratch[rows],
             noises,
             self.support_Z,
@@ -54,7 +56,7 @@ class AtomEngine:
             error_B,
             memory.next_rule(stride),
         )
-        return float(loss), error_B
+        return loss, error, error_B
 
     def values(self, input_BF: Floats32, noise_N: Floats32 | None = None) -> Floats32:
         """Return expected returns of states (B, A), without noise unless it is given.

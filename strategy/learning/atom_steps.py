@@ -21,7 +21,6 @@ from kernels.jit import njit_reordered
 from strategy.compiled_kernel import exponential
 from strategy.learning.critic_steps import (
     Dims,
-    Facts,
     Trace,
     backward,
     first_largest,
@@ -30,6 +29,7 @@ from strategy.learning.critic_steps import (
     huber_slope,
 )
 from strategy.learning.layer_steps import descend, follow
+from strategy.learning.transitions import Batch
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
@@ -168,15 +168,15 @@ def update_atoms(
     states: tuple[Floats32, Floats32, Floats32, Floats32],
     gradient_P: Floats32,
     dims: Dims,
-    facts: Facts,
+    batch: Batch,
     scratch: tuple[Trace, Trace, Trace, Trace, AtomTables],
     noises: tuple[Floats32, Floats32],
     support_Z: Floats32,
     method: Method,
     error_B: Floats64,
     rule_6: Floats64,
-) -> float:
-    """Do one update; return the loss, write the errors by which rows are ranked (B).
+) -> tuple[float, float]:
+    """Do one update; return loss and mean error, write the errors by which rows are ranked (B).
 
     ``states``: parameters, target, both moments (P). ``scratch``: traces of the online network, of
     what chooses and what values, slopes, tables. ``noises``: the online network's and the target's.
@@ -186,35 +186,35 @@ def update_atoms(
     plain_E = tables.plain_E
     perturb(theta_P, dims, noises[0], plain_E)
     perturb(target_P, dims, noises[1], tables.target_plain_E)
-    forward(tables.target_plain_E, dims, facts.next_BF, worth)
+    forward(tables.target_plain_E, dims, batch.next_BF, worth)
     if method.is_double:
-        forward(plain_E, dims, facts.next_BF, chooser)
+        forward(plain_E, dims, batch.next_BF, chooser)
     chooser_BV = chooser.q_BV if method.is_double else worth.q_BV
-    forward(plain_E, dims, facts.input_BF, trace)
+    forward(plain_E, dims, batch.input_BF, trace)
     loss: float = 0.0
     slopes.q_BV[:] = 0.0
-    for b in range(facts.action_B.shape[0]):
+    for b in range(batch.action_B.shape[0]):
         expected_values(chooser_BV[b], support_Z, tables.share_Z, tables.value_A)
         begin = first_largest(tables.value_A) * dims.atoms
         worth_Z = worth.q_BV[b, begin : begin + dims.atoms]
         lost, error_B[b] = _blame_row(
-            facts, b, worth_Z, trace.q_BV[b], support_Z, method, tables, slopes.q_BV
+            batch, b, worth_Z, trace.q_BV[b], support_Z, method, tables, slopes.q_BV
         )
         loss += lost
     tables.plain_gradient_E[:] = 0.0
     backward(
-        *(plain_E, dims, facts.input_BF, trace, slopes),
+        *(plain_E, dims, batch.input_BF, trace, slopes),
         *(tables.turned_W, tables.plain_gradient_E),
     )
     spread_gradient(tables.plain_gradient_E, dims, noises[0], gradient_P)
     descend(theta_P, gradient_P, mean_P, square_P, rule_6)
     follow(target_P, theta_P, method.smoothing)
-    return float(loss / facts.action_B.shape[0])
+    return float(loss / batch.action_B.shape[0]), float(error_B.mean())
 
 
 @njit_reordered
 def _blame_row(
-    facts: Facts,
+    batch: Batch,
     b: int,
     worth_Z: Floats32,
     logit_V: Floats32,
@@ -225,14 +225,14 @@ def _blame_row(
 ) -> tuple[float, float]:
     """Return one row's weighted loss and its error, write its slopes."""
     atoms, rows = support_Z.shape[0], slope_BV.shape[0]
-    share_Z, wanted_Z, action = tables.share_Z, tables.wanted_Z, facts.action_B[b]
-    reward = facts.reward_B[b] * np.float32(method.reward_scale)
+    share_Z, wanted_Z, action = tables.share_Z, tables.wanted_Z, batch.action_B[b]
+    reward = batch.reward_B[b] * np.float32(method.reward_scale)
     begin = action * atoms
     own_Z, slope_Z = logit_V[begin : begin + atoms], slope_BV[b, begin : begin + atoms]
-    weight = facts.weight_B[b]
+    weight = batch.weight_B[b]
     shares(worth_Z, share_Z)
     if method.is_distributional:
-        project(share_Z, reward, facts.discount_B[b], support_Z, wanted_Z)
+        project(share_Z, reward, batch.discount_B[b], support_Z, wanted_Z)
         level = np.float32(shares(own_Z, share_Z))
         entropy = np.float32(0.0)
         for z in range(atoms):
@@ -242,7 +242,7 @@ def _blame_row(
     wanted = np.float32(0.0)
     for z in range(atoms):
         wanted += share_Z[z] * support_Z[z]
-    wanted = reward + facts.discount_B[b] * wanted
+    wanted = reward + batch.discount_B[b] * wanted
     shares(own_Z, share_Z)
     found = np.float32(0.0)
     for z in range(atoms):

@@ -26,33 +26,45 @@ class CriticEngine:
     ) -> None:
         """Take critics of one shape and their targets; their parameters become views."""
         self.dims, self.huber = dims_of(critics[0]), huber
+        is_alone = len(critics) == 1
+        self._chooser_dims = self.dims._replace(is_dueling=self.dims.is_dueling and not is_alone)
         self.memory, self.target_CP = FlatMemory(critics), lay_out(targets)
         self._scratch: dict[int, Scratch] = {}
         self._asked: dict[int, steps.Trace] = {}
+        self._row_1A = np.zeros((1, self.dims.actions), np.float32)
 
     def update(
         self, batch: Batch, stride: Stride, smoothing: float
-    ) -> tuple[float, NDArray[np.float64]]:
-        """Learn from a batch; return the loss and the absolute errors (B) before the step.
+    ) -> tuple[float, float, NDArray[np.float64]]:
+        """Learn from a batch; return loss, mean and all (B) absolute errors before the step.
 
         ``smoothing`` is the share that the target takes over.
         """
-        rows, memory = len(batch.place_B), self.memory
+        rows, memory = len(batch.action_B), self.memory
         if rows not in self._scratch:
             self._scratch[rows] = new_scratch(rows, self.dims, len(memory.theta_CP))
         error_B = np.zeros(rows)
-        loss = steps.update_critics(
+        loss, error = steps.update_critics(
             (memory.theta_CP, self.target_CP, memory.mean_CP, memory.square_CP),
             memory.gradient_CP,
             self.dims,
-            facts_of(batch),
+            self._chooser_dims,
+            batch,
             self._scratch[rows],
             error_B,
             self.huber,
             smoothing,
             memory.next_rule(stride),
         )
-        return float(loss), error_B
+        return loss, error, error_B
+
+    def spread(self, state_1F: Floats32) -> float:
+        """Return how far one state's values lie apart, as ``critic_steps.row_spread``."""
+        check_rows(state_1F, self.dims.inputs)
+        if 1 not in self._asked:
+            self._asked[1] = steps.new_trace(1, self.dims)
+        theta_CP = self.memory.theta_CP
+        return float(steps.row_spread(theta_CP, self.dims, state_1F, self._asked[1], self._row_1A))
 
     def values(self, input_BF: Floats32) -> Floats32:
         """Return what the critics say of states (B, A); ValueError for ones of another width."""
@@ -70,18 +82,6 @@ def new_scratch(rows: int, dims: steps.Dims, critics: int) -> Scratch:
     traces = tuple(steps.new_trace(rows, dims) for _ in range(critics))
     spare, slopes = (steps.new_trace(rows, dims) for _ in range(2))
     return traces, spare, slopes, steps.new_tables(rows, dims)
-
-
-def facts_of(batch: Batch) -> steps.Facts:
-    """Return a batch as compiled steps read it."""
-    return steps.Facts(
-        input_BF=batch.input_BF.numpy(),
-        next_BF=batch.next_BF.numpy(),
-        action_B=batch.action_B.numpy(),
-        reward_B=batch.reward_B.numpy(),
-        discount_B=batch.discount_B.numpy(),
-        weight_B=batch.weight_B.numpy(),
-    )
 
 
 def dims_of(critic: nn.Module) -> steps.Dims:

@@ -31,6 +31,7 @@ from strategy.learning.layer_steps import (
     rectify_back,
     weights_back,
 )
+from strategy.learning.transitions import Batch
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
@@ -65,17 +66,6 @@ class Trace(NamedTuple):
     q_BV: Floats32
     inverse1_B: Floats32
     inverse2_B: Floats32
-
-
-class Facts(NamedTuple):
-    """A batch of transitions, as ``strategy.learning.transitions.Batch`` has it."""
-
-    input_BF: Floats32
-    next_BF: Floats32
-    action_B: Integers
-    reward_B: Floats32
-    discount_B: Floats32
-    weight_B: Floats32
 
 
 class Tables(NamedTuple):
@@ -230,46 +220,49 @@ def update_critics(
     states: tuple[Floats32, Floats32, Floats32, Floats32],
     gradient_CP: Floats32,
     dims: Dims,
-    facts: Facts,
+    chooser_dims: Dims,
+    batch: Batch,
     scratch: tuple[tuple[Trace, ...], Trace, Trace, Tables],
     error_B: Floats64,
     limit: float,
     smoothing: float,
     rule_6: Floats64,
-) -> float:
-    """Do one update of C critics of one shape; return the loss, write the largest errors (B).
+) -> tuple[float, float]:
+    """Do one update of C critics of one shape; return loss and mean error, write all errors (B).
 
     ``states``: parameters, targets, both moments (C, P). ``scratch``: a trace for each critic, one
-    to spare, one for slopes, tables. Two critics choose and value by the smaller of both.
+    to spare, one for slopes, tables. Two critics choose and value by the smaller of both; an error
+    is the larger of both. ``chooser_dims`` may leave out the value stream of a single critic, which
+    prefers nothing.
     """
     theta_CP, target_CP, mean_CP, square_CP = states
     traces, spare, slopes, tables = scratch
     tables.chooser_BA[:] = np.inf
     tables.worth_BA[:] = np.inf
     for c in range(theta_CP.shape[0]):
-        forward(target_CP[c], dims, facts.next_BF, spare)
+        forward(target_CP[c], dims, batch.next_BF, spare)
         _smaller(spare.q_BV, tables.worth_BA)
-        forward(theta_CP[c], dims, facts.next_BF, spare)
+        forward(theta_CP[c], chooser_dims, batch.next_BF, spare)
         _smaller(spare.q_BV, tables.chooser_BA)
-    targets(tables.chooser_BA, tables.worth_BA, facts.reward_B, facts.discount_B, tables.wanted_B)
+    targets(tables.chooser_BA, tables.worth_BA, batch.reward_B, batch.discount_B, tables.wanted_B)
     loss = 0.0
     error_B[:] = 0.0
     gradient_CP[:] = 0.0
     own_error_B = tables.own_error_B
     for c in range(theta_CP.shape[0]):
         trace = traces[c]
-        forward(theta_CP[c], dims, facts.input_BF, trace)
+        forward(theta_CP[c], dims, batch.input_BF, trace)
         loss += blame(
-            *(trace.q_BV, facts.action_B, tables.wanted_B, facts.weight_B),
+            *(trace.q_BV, batch.action_B, tables.wanted_B, batch.weight_B),
             *(limit, slopes.q_BV, own_error_B),
         )
         for b in range(len(error_B)):
             error_B[b] = max(error_B[b], own_error_B[b])
-        backward(theta_CP[c], dims, facts.input_BF, trace, slopes, tables.turned_W, gradient_CP[c])
+        backward(theta_CP[c], dims, batch.input_BF, trace, slopes, tables.turned_W, gradient_CP[c])
     theta_P, gradient_P = theta_CP.reshape(-1), gradient_CP.reshape(-1)
     descend(theta_P, gradient_P, mean_CP.reshape(-1), square_CP.reshape(-1), rule_6)
     follow(target_CP.reshape(-1), theta_P, smoothing)
-    return loss
+    return loss, float(error_B.mean())
 
 
 @njit_reordered
@@ -288,6 +281,21 @@ def least_values(
     for c in range(theta_CP.shape[0]):
         forward(theta_CP[c], dims, input_BF, trace)
         _smaller(trace.q_BV, least_BA)
+
+
+@njit_reordered
+def row_spread(
+    theta_CP: Floats32, dims: Dims, state_1F: Floats32, trace: Trace, least_1A: Floats32
+) -> float:
+    """Return the root mean square of one state's values around their mean."""
+    least_values(theta_CP, dims, state_1F, trace, least_1A)
+    mean: float = 0.0
+    for a in range(dims.actions):
+        mean += least_1A[0, a] / dims.actions
+    square: float = 0.0
+    for a in range(dims.actions):
+        square += (least_1A[0, a] - mean) ** 2 / dims.actions
+    return float(np.sqrt(square))
 
 
 @njit_reordered

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from strategy.agents.double_dqn import DoubleDqn
-from strategy.learning.transitions import Batch
+from strategy.learning.transitions import TensorBatch
 from strategy.learning.value_learner import ValueLearner, double_target, huber, taken
 
 
@@ -20,7 +20,7 @@ class DoubleDqnLearner(ValueLearner):
         """Return a plain critic."""
         return DoubleDqn(input_count, action_count, self.net_dims)
 
-    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def losses(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
         """Return Huber losses and absolute errors."""
         wanted_B = double_target(batch, self.net, self.target)
         found_B = taken(self.net(batch.input_BF), batch.action_B)

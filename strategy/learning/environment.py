@@ -149,7 +149,7 @@ class TradingWorlds:
         """Move every world one bar; ValueError before ``reset`` or for actions beyond 0, 1, 2."""
         if not self._is_open:
             raise ValueError("reset opens the worlds, then they can step")
-        if action_W.shape != (self.count,) or action_W.min() < 0 or action_W.max() >= ACTIONS:
+        if action_W.shape != (self.count,) or not steps.are_below(action_W, ACTIONS):
             raise ValueError(f"actions {action_W.shape}, wanted {self.count} of 0, 1, 2")
         moved = self._moved
         steps.step_worlds(
@@ -169,6 +169,17 @@ class TradingWorlds:
             moved.truncated_W,
         )
         return moved
+
+    def account(self, world: int) -> dict[str, float]:
+        """Return one world's row of the tape and the state of its account."""
+        walk_4, state_S = self._walk_W4[world], self._state_WS[world]
+        return {
+            "bar": int(walk_4[steps.BAR]),
+            "equity_quote": int(walk_4[steps.EQUITY]) / steps.E8,
+            "position_lots": int(state_S[steps.ROW + POSITION]),
+            "fees_quote": int(state_S[FEES]) / steps.E8,
+            "funding_quote": int(state_S[FUNDING]) / steps.E8,
+        }
 
     @property
     def bar_W(self) -> Ints:  # noqa: N802 - W is the shape suffix

@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.jit import njit_reordered
-from kernels.tiles import LANES, TILE_COLUMNS, TILE_ROWS, add_row_tile, add_tile, turn_square
+from kernels.tiles import (
+    LANES,
+    ROW_COLUMNS,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    add_row_tile,
+    add_tile,
+    turn_square,
+)
 
 Floats32 = NDArray[np.float32]
 
@@ -35,6 +43,8 @@ def _add(
         for row in range(0, whole, TILE_ROWS):
             at, to = row * a_row, row * wide + n
             add_tile(a, at, a_row, a_step, b_KN, n, wide, out_BN, to, wide, inner, columns)
+    for n in range(0, wide, ROW_COLUMNS):
+        columns = min(ROW_COLUMNS, wide - n)
         for row in range(whole, rows):
             at, to = row * a_row, row * wide + n
             add_row_tile(a, at, a_row, a_step, b_KN, n, wide, out_BN, to, wide, inner, columns)

@@ -162,7 +162,7 @@ class PpoLearner:
         held_W = self.generator.integers(0, POSITIONS, ppo.walkers)
         inputs, actions, logs, values, rewards = [], [], [], [], []
         for _ in range(ppo.horizon):
-            input_WF = view.inputs(bar_W, held_W)
+            input_WF = torch.from_numpy(view.inputs(bar_W, held_W))
             log_share_W3, value_W = self.answer(input_WF)
             action_W = torch.multinomial(log_share_W3.exp(), 1, generator=self.chance).squeeze(1)
             inputs.append(input_WF)
@@ -171,7 +171,7 @@ class PpoLearner:
             values.append(value_W)
             rewards.append(torch.from_numpy(view.reward(bar_W, held_W, action_W.numpy())))
             bar_W, held_W = bar_W + 1, action_W.numpy()
-        _, end_W = self.answer(view.inputs(bar_W, held_W))
+        _, end_W = self.answer(torch.from_numpy(view.inputs(bar_W, held_W)))
         value_TW, reward_TW = torch.stack(values), torch.stack(rewards)
         ends_TW = torch.zeros_like(reward_TW)
         advantage_TW = estimate_advantages(

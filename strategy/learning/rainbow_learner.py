@@ -11,7 +11,7 @@ noisy         factorised noise in the heads instead of epsilon (Fortunato et al.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,7 +26,7 @@ from strategy.learning.atom_steps import Method
 from strategy.learning.learner import LearnerOptions, Snapshot, generator_facts
 from strategy.learning.replay_ring import PrioritisedReplaySampler, Source, sampler_of
 from strategy.learning.samplers import PrioritisedSampler, Sampler
-from strategy.learning.transitions import Batch, MarketPath
+from strategy.learning.transitions import Batch, MarketPath, TensorBatch
 from strategy.learning.value_learner import ValueLearner, double_target, huber, taken
 
 
@@ -112,7 +112,7 @@ class RainbowLearner(ValueLearner):
         drawn_N = self.chance.standard_normal(self.noise_count, np.float32)
         return np.copysign(np.sqrt(np.abs(drawn_N)), drawn_N)
 
-    def update(self, batch: Batch) -> tuple[float, NDArray[np.float64]]:
+    def update(self, batch: Batch) -> tuple[float, float, NDArray[np.float64]]:
         """Learn from one batch, in torch under fresh noise of both networks."""
         if self.engine is not None or not self.parts.noisy:
             return super().update(batch)
@@ -123,7 +123,7 @@ class RainbowLearner(ValueLearner):
         self.target.eval()
         return found
 
-    def update_compiled(self, batch: Batch) -> tuple[float, NDArray[np.float64]]:
+    def update_compiled(self, batch: Batch) -> tuple[float, float, NDArray[np.float64]]:
         """Learn from one batch by compiled steps, under fresh noise of both networks."""
         assert isinstance(self.engine, AtomEngine)
         silence_N = self.engine.silence_N
@@ -139,9 +139,9 @@ class RainbowLearner(ValueLearner):
         )
         return self.engine.update(batch, self.stride, method, noises)
 
-    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def losses(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
         """Return cross entropies, or Huber losses of the expectation; and absolute errors."""
-        scaled = replace(batch, reward_B=batch.reward_B * self.scale)
+        scaled = batch._replace(reward_B=batch.reward_B * self.scale)
         if not self.parts.distributional:
             wanted_B = double_target(scaled, self.net, self.target, is_double=self.parts.double)
             found_B = taken(self.net(batch.input_BF), batch.action_B)
@@ -153,7 +153,7 @@ class RainbowLearner(ValueLearner):
         entropy_B = -(wanted_BZ * log_share_BZ).sum(dim=1)
         return entropy_B, entropy_B  # the error that Rainbow ranks by is its loss
 
-    def target_atoms(self, batch: Batch) -> Tensor:
+    def target_atoms(self, batch: TensorBatch) -> Tensor:
         """Return the projected distribution of r + discount Z(next, chosen) (B, Z)."""
         with torch.no_grad():
             share_B3Z = torch.softmax(self.target.atom_logits(batch.next_BF), dim=2)

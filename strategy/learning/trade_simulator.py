@@ -65,6 +65,7 @@ class TradeSimulator(gymnasium.Env[State, np.int64]):
         self.action_space = spaces.Discrete(ACTIONS)
         self._worlds = TradingWorlds(self.tape, 1, rules or WorldRules(episode_bars=max_step))
         self._is_over = True
+        self._account = self._worlds.account(0)
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -75,39 +76,30 @@ class TradeSimulator(gymnasium.Env[State, np.int64]):
             raise ValueError(f"unknown option {min(options)!r}: there are none")
         obs_1F = self._worlds.reset(int(self.np_random.integers(SEEDS)))
         self._is_over = False
-        return obs_1F[0].copy(), self._account()
+        self._account = self._worlds.account(0)
+        return obs_1F[0].copy(), self._account.copy()
 
     def step(self, action: np.int64) -> tuple[State, float, bool, bool, dict[str, Any]]:
         """Hold the position that the action names through the next bar."""
         if self._is_over:
             raise ValueError("the episode is over: reset opens the next one")
-        before = self._account()
         moved = self._worlds.step(np.array([action], np.int64))
         terminated, truncated = bool(moved.terminated_W[0]), bool(moved.truncated_W[0])
         reward = float(moved.reward_W[0])
         self._is_over = terminated or truncated
         seen_F = moved.final_WF[0] if self._is_over else moved.obs_WF[0]
-        account = self._account()
         if self._is_over:  # the account is that of the next episode already
-            account = {**before, "equity_quote": before["equity_quote"] * (1.0 + reward)}
-        return seen_F.copy(), reward, terminated, truncated, account
+            self._account["equity_quote"] *= 1.0 + reward
+        else:
+            self._account = self._worlds.account(0)
+        return seen_F.copy(), reward, terminated, truncated, self._account.copy()
 
     def render(self) -> str | None:
         """Return one line about the account, or None without a render mode."""
         if self.render_mode is None:
             return None
-        found = self._account()
+        found = self._account
         return f"bar {found['bar']}: equity {found['equity_quote']:.2f} quote"
-
-    def _account(self) -> dict[str, Any]:
-        worlds = self._worlds
-        return {
-            "bar": int(worlds.bar_W[0]),
-            "equity_quote": float(worlds.equity_quote_W[0]),
-            "position_lots": int(worlds.position_lots_W[0]),
-            "fees_quote": float(worlds.fees_quote_W[0]),
-            "funding_quote": float(worlds.funding_quote_W[0]),
-        }
 
 
 def register_simulator() -> None:

@@ -9,7 +9,7 @@ steps unbiased.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -52,21 +52,34 @@ class MarketPath:
         return int(self.rows_TF.shape[1]) + POSITIONS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Batch:
+class TensorBatch(NamedTuple):
+    """A ``Batch`` as torch reads it."""
+
+    input_BF: Tensor
+    next_BF: Tensor
+    action_B: Tensor
+    reward_B: Tensor
+    discount_B: Tensor
+    weight_B: Tensor
+
+
+class Batch(NamedTuple):
     """Transitions: ``reward_B`` until ``next_BF``, from where ``discount_B`` counts on.
 
     ``discount_B`` is 0 where the episode ended, gamma to the number of steps otherwise (also where
     it was only cut off). ``weight_B`` corrects a sampling that prefers some rows.
     """
 
-    input_BF: Tensor
-    action_B: Tensor
-    reward_B: Tensor
-    next_BF: Tensor
-    discount_B: Tensor
-    weight_B: Tensor
-    place_B: Integers
+    input_BF: Floats32
+    next_BF: Floats32
+    action_B: Integers
+    reward_B: Floats32
+    discount_B: Floats32
+    weight_B: Floats32
+
+    def tensors(self) -> TensorBatch:
+        """Return the same memory as tensors."""
+        return TensorBatch._make(torch.from_numpy(table) for table in self)
 
 
 class Policy(Protocol):
@@ -90,11 +103,11 @@ class PathView:
         """Return the number of bars."""
         return len(self.rows_TF)
 
-    def inputs(self, bar_B: Integers, held_B: Integers) -> Tensor:
+    def inputs(self, bar_B: Integers, held_B: Integers) -> Floats32:
         """Return what agents see at these bars with these own positions (B, F)."""
         input_BF = np.empty((len(bar_B), self.path.input_count), np.float32)
         _see(self.rows_TF, bar_B, held_B, input_BF)
-        return torch.from_numpy(input_BF)
+        return input_BF
 
     def reward(self, bar_B: Integers, held_B: Integers, action_B: Integers) -> Floats32:
         """Return what the action earns, costs taken off."""
@@ -120,18 +133,17 @@ class PathView:
         reward_B = self.reward(bar_B, held_B, action_B)
         at_B, now_B = bar_B + 1, action_B
         for step in range(1, steps):
-            follow_B = policy.greedy(self.inputs(at_B, now_B)).numpy()
+            follow_B = policy.greedy(torch.from_numpy(self.inputs(at_B, now_B))).numpy()
             factor = discount**step
             _earn(self.return_T, self.cost_T, at_B, now_B, follow_B, factor, reward_B)
             at_B, now_B = at_B + 1, follow_B
         return Batch(
             input_BF=self.inputs(bar_B, held_B),
-            action_B=torch.from_numpy(action_B),
-            reward_B=torch.from_numpy(reward_B),
             next_BF=self.inputs(at_B, now_B),
-            discount_B=torch.from_numpy(np.full(len(place_B), discount**steps, np.float32)),
-            weight_B=torch.from_numpy(weight_B),
-            place_B=place_B,
+            action_B=action_B,
+            reward_B=reward_B,
+            discount_B=np.full(len(place_B), discount**steps, np.float32),
+            weight_B=weight_B,
         )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from strategy.agents.twin_d3qn import TwinD3qn
-from strategy.learning.transitions import Batch
+from strategy.learning.transitions import TensorBatch
 from strategy.learning.value_learner import ValueLearner, huber, taken
 
 
@@ -34,7 +34,7 @@ class TwinD3qnLearner(ValueLearner):
         assert isinstance(net, TwinD3qn)
         return (net.critic_a, net.critic_b)
 
-    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def losses(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
         """Return the sum of both critics' Huber losses, and the larger absolute error."""
         wanted_B = clipped_target(batch, self.net, self.target)
         found_a_B = taken(self.net.critic_a(batch.input_BF), batch.action_B)
@@ -45,7 +45,7 @@ class TwinD3qnLearner(ValueLearner):
         return loss_B, error_B
 
 
-def clipped_target(batch: Batch, online: TwinD3qn, target: TwinD3qn) -> Tensor:
+def clipped_target(batch: TensorBatch, online: TwinD3qn, target: TwinD3qn) -> Tensor:
     """Return r + discount * min over critics of Q_target(next, the pessimist's choice) (B)."""
     with torch.no_grad():
         chosen_B1 = online(batch.next_BF).argmax(dim=1, keepdim=True)

@@ -34,7 +34,7 @@ from strategy.learning.learner import (
 )
 from strategy.learning.replay_ring import Source, sampler_of, spaces_of, view_of
 from strategy.learning.samplers import Sampler
-from strategy.learning.transitions import Batch
+from strategy.learning.transitions import Batch, TensorBatch
 
 Engine = CriticEngine | AtomEngine
 
@@ -82,7 +82,7 @@ class ValueLearner(ABC):
         """Return the network, freshly drawn from torch's seed."""
 
     @abstractmethod
-    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def losses(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
         """Return the loss of every row (B) and how wrong the agent was there (B), absolute."""
 
     def critics(self, net: nn.Module) -> tuple[nn.Module, ...]:
@@ -114,30 +114,32 @@ class ValueLearner(ABC):
             batch = self.view.transitions(
                 place_B, weight_B, self, discount=self.options.discount, steps=self.steps
             )
-            loss, error_B = self.update(batch)
+            loss, error, error_B = self.update(batch)
             self.sampler.learn(place_B, error_B)
-            lost, wrong = lost + loss, wrong + float(error_B.mean())
+            lost, wrong = lost + loss, wrong + error
         return {"loss": lost / max(updates, 1), "error": wrong / max(updates, 1)}
 
-    def update(self, batch: Batch) -> tuple[float, NDArray[np.float64]]:
-        """Learn from one batch; returns its loss and the absolute errors of its rows."""
+    def update(self, batch: Batch) -> tuple[float, float, NDArray[np.float64]]:
+        """Learn from one batch; returns its loss, the mean and all (B) absolute errors."""
         if self.engine is not None:
             found = self.update_compiled(batch)
             self.updates_done += 1
             return found
         for group in self.optimiser.param_groups:
             group["lr"] = self.options.rate_at(self.progress_frac)
-        loss_B, error_B = self.losses(batch)
-        loss = (batch.weight_B * loss_B).mean()
+        tensors = batch.tensors()
+        loss_B, error_B = self.losses(tensors)
+        loss = (tensors.weight_B * loss_B).mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch ships it without annotations
         nn.utils.clip_grad_norm_(self.net.parameters(), self.options.gradient_norm_max)
         self.optimiser.step()
         self.follow()
         self.updates_done += 1
-        return float(loss.detach()), error_B.detach().double().numpy()
+        found_B = error_B.detach().double()
+        return float(loss.detach()), float(found_B.mean()), found_B.numpy()
 
-    def update_compiled(self, batch: Batch) -> tuple[float, NDArray[np.float64]]:
+    def update_compiled(self, batch: Batch) -> tuple[float, float, NDArray[np.float64]]:
         """Learn from one batch by compiled steps."""
         assert isinstance(self.engine, CriticEngine)
         return self.engine.update(batch, self.stride, self.smoothing)
@@ -203,7 +205,7 @@ class ValueLearner(ABC):
 
 
 def double_target(
-    batch: Batch, online: nn.Module, target: nn.Module, *, is_double: bool = True
+    batch: TensorBatch, online: nn.Module, target: nn.Module, *, is_double: bool = True
 ) -> Tensor:
     """Return r + discount * Q_target(next, argmax Q_online(next)) (B).
 

@@ -191,6 +191,12 @@ def reset_worlds(
 
 
 @njit
+def are_below(number_W: Ints, end: int) -> bool:
+    """Return whether all numbers lie in [0, end)."""
+    return bool(number_W.min() >= 0 and number_W.max() < end)
+
+
+@njit
 def step_worlds(
     rows_TM: Floats32,
     price_ticks_T: Ints,

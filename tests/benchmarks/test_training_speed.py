@@ -33,8 +33,8 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(1_800)]
 
 STATE_DIM, BATCH, STEPS_PER_UPDATE = 50, 64, 4
 STEPS, ROUNDS = 1_000, 3
-LOOP_BAR, LOOP_FLOOR = 5.0, 3.0
-TEAM_BAR, TEAM_FLOOR = 5.0, 5.0
+LOOP_BAR, LOOP_FLOOR = 5.0, 4.0
+TEAM_BAR, TEAM_FLOOR = 5.0, 4.0
 
 
 def world() -> gymnasium.Env[Any, Any]:

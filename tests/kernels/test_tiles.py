@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from numba.core.errors import TypingError
 
 from kernels.jit import njit_contracted
-from kernels.tiles import LANES, TILE_COLUMNS, TILE_ROWS, add_row_tile, add_tile, turn_square
+from kernels.tiles import (
+    LANES,
+    ROW_COLUMNS,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    add_row_tile,
+    add_tile,
+    turn_square,
+)
 
 
 @njit_contracted
@@ -31,21 +39,22 @@ def add_one(
 
 
 @given(
-    st.sampled_from([(add, TILE_ROWS), (add_one, 1)]),
+    st.sampled_from([(add, TILE_ROWS, TILE_COLUMNS), (add_one, 1, ROW_COLUMNS)]),
     st.integers(0, 20),
-    st.integers(1, TILE_COLUMNS),
+    st.integers(1, ROW_COLUMNS),
     st.booleans(),
     st.integers(0, 9),
     st.integers(0, 2**31),
 )
 @settings(max_examples=200, deadline=None)
 def test_a_tile_is_a_product(
-    kernel: tuple[Any, int], inner: int, columns: int, is_turned: bool, at: int, seed: int
+    kernel: tuple[Any, int, int], inner: int, columns: int, is_turned: bool, at: int, seed: int
 ) -> None:
     """Wherever it lies, turned or not, at any width: the product is added, nothing else changes."""
-    multiply, rows = kernel
+    multiply, rows, columns_max = kernel
+    columns = min(columns, columns_max)
     draws = np.random.default_rng(seed)
-    a, b, out = (draws.normal(size=1_600).astype(np.float32) for _ in range(3))
+    a, b, out = (draws.normal(size=4_000).astype(np.float32) for _ in range(3))
     wide, deep, far = rows + 3, inner + 2, columns + 5
     row, step = (1, wide) if is_turned else (deep, 1)
     left = np.lib.stride_tricks.as_strided(a[at:], (rows, inner), (4 * row, 4 * step))

@@ -72,15 +72,16 @@ def test_gradients_equal_torchs(path: MarketPath, parts: RainbowParts) -> None:
     if parts.noisy:
         for network in (theirs.net, theirs.target):
             give_noise(network.train(), theirs._draw_noise())
-    loss_B, error_B = theirs.losses(batch)
-    torch.autograd.backward((batch.weight_B * loss_B).mean())
+    loss_B, error_B = theirs.losses(batch.tensors())
+    torch.autograd.backward((torch.from_numpy(weight_B) * loss_B).mean())
     wanted_P = torch.cat(
         [
             (torch.zeros_like(p) if p.grad is None else p.grad).t().flatten()
             for p in theirs.net.parameters()
         ]
     ).numpy()
-    _, found_B = ours.update(batch)
+    _, error, found_B = ours.update(batch)
+    assert error == pytest.approx(float(found_B.mean()))
     assert isinstance(ours.engine, AtomEngine)
     found_P = ours.engine.memory.gradient_CP[0]
     assert np.abs(wanted_P).max() > 1e-4

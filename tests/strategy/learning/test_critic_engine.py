@@ -64,12 +64,13 @@ def test_gradients_equal_torchs(kind: type[ValueLearner], path: MarketPath) -> N
     place_B = ours.sampler.draw(32, np.random.default_rng(2))
     weight_B = np.random.default_rng(3).random(32).astype(np.float32)
     batch = ours.view.transitions(place_B, weight_B, ours, discount=0.99, steps=1)
-    loss_B, error_B = theirs.losses(batch)
-    torch.autograd.backward((batch.weight_B * loss_B).mean())
+    loss_B, error_B = theirs.losses(batch.tensors())
+    torch.autograd.backward((torch.from_numpy(weight_B) * loss_B).mean())
     wanted_P = torch.cat(
         [p.grad.t().flatten() for p in theirs.net.parameters() if p.grad is not None]
     ).numpy()
-    _, found_B = ours.update(batch)
+    _, error, found_B = ours.update(batch)
+    assert error == pytest.approx(float(found_B.mean()))
     assert ours.engine is not None
     found_P = ours.engine.memory.gradient_CP.reshape(-1)
     assert len(found_P) == len(wanted_P)

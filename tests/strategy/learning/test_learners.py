@@ -30,7 +30,7 @@ from strategy.learning.rainbow_learner import (
     project,
     reward_scale,
 )
-from strategy.learning.transitions import Batch, MarketPath, PathView
+from strategy.learning.transitions import MarketPath, PathView, TensorBatch
 from strategy.learning.twin_d3qn_learner import clipped_target
 from strategy.learning.value_learner import double_target
 
@@ -57,17 +57,16 @@ class Table(nn.Module):
         return self.value_B3
 
 
-def batch_of(reward: list[float], discount: list[float]) -> Batch:
+def batch_of(reward: list[float], discount: list[float]) -> TensorBatch:
     """Return a batch whose inputs do not matter."""
     count = len(reward)
-    return Batch(
+    return TensorBatch(
         input_BF=torch.zeros(count, 4),
         action_B=torch.zeros(count, dtype=torch.int64),
         reward_B=torch.tensor(reward),
         next_BF=torch.zeros(count, 4),
         discount_B=torch.tensor(discount),
         weight_B=torch.ones(count),
-        place_B=np.arange(count),
     )
 
 
@@ -116,7 +115,7 @@ def test_returns_over_steps_follow_the_policy(path: MarketPath) -> None:
     assert float(batch.discount_B[0]) == pytest.approx(0.729)
     assert batch.input_BF[0, -3:].tolist() == [0.0, 1.0, 0.0]
     assert batch.next_BF[0, -3:].tolist() == [0.0, 0.0, 1.0]
-    np.testing.assert_array_equal(batch.next_BF[0, :-3].numpy(), path.rows_TF[10])
+    np.testing.assert_array_equal(batch.next_BF[0, :-3], path.rows_TF[10])
 
 
 class Always:
@@ -343,7 +342,7 @@ def test_a_table_asks_for_every_position(path: MarketPath) -> None:
     for held in range(3):
         bar_B = np.arange(len(path.rows_TF))
         input_BF = PathView(path).inputs(bar_B, np.full_like(bar_B, held))
-        assert learner.greedy(input_BF).tolist() == table_TP[:, held].tolist()
+        assert learner.greedy(torch.from_numpy(input_BF)).tolist() == table_TP[:, held].tolist()
     position_T = walk(table_TP)
     assert position_T[0] == table_TP[0, 1]
     assert position_T[1] == table_TP[1, position_T[0]]
