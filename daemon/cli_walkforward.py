@@ -16,13 +16,29 @@ def register(tools: HistoryTools) -> None:
         "metaensemble walkforward --data btc.parquet --bar 1h --folds 4 --out walk",
     )
     add_bars(parser, tools)
-    parser.add_argument("--folds", type=int, default=4, help="pieces that judge (default 4)")
+    parser.add_argument(
+        "--folds", type=int, default=4, help="pieces that judge (4; 0: --judge only)"
+    )
     parser.add_argument(
         "--first", type=float, default=0.5, help="share of bars before the first test (0.5)"
     )
     parser.add_argument("--seed", type=int, default=7, help="of training and resampling (7)")
     parser.add_argument(
         "--effort", type=float, default=1.0, help="share of the full training, for tries"
+    )
+    parser.add_argument(
+        "--judge",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="other bars, on which a bundle of all bars is judged; may be given again",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="bundles that --judge judges, from --seed on (1)"
+    )
+    parser.add_argument(
+        "--readme", type=Path, metavar="FILE", help="write the results between its marks"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of all folds")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
@@ -47,6 +63,9 @@ def _walk(options: argparse.Namespace, tools: HistoryTools) -> int:
             first_frac=options.first,
             out=options.out,
             as_json=options.json,
+            judges=tuple(options.judge),
+            seeds=options.seeds,
+            readme=options.readme,
         )
     except ValueError as error:
         return refuse(error)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -185,8 +186,9 @@ def _seen(history: History) -> dict[str, int]:
     return {"first_ns": int(history.close_ns_T[0]), "last_ns": int(history.close_ns_T[-1])}
 
 
+@cache
 def code_commit() -> str:
-    """Return the commit of the code, empty outside a checkout."""
+    """Return the commit of the code as this process first found it, empty outside a checkout."""
     try:
         found = subprocess.run(
             ["git", "rev-parse", "HEAD"],

@@ -2,14 +2,15 @@
 
 Every fold is a training and an evaluation as the commands of that name make them, with files of
 their own under the folder asked for, so that an interrupted walk goes on where it was. Folds are
-pure functions of settings, bars and seed; they share nothing but the ledger of trials.
+pure functions of settings, bars and seed; they share nothing but the ledger of trials. Behind the
+folds a bundle of all bars may be judged on other files (``daemon.walk_judges``).
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -19,15 +20,18 @@ from typing import Any
 import numpy as np
 
 from daemon.bar_files import BarTable, read_bars
+from daemon.clock import SystemClock
 from daemon.evaluation import EVALUATION_ERRORS, EvaluationOptions, evaluate
 from daemon.evaluation_inputs import Inputs
 from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from daemon.progress_lines import progress
 from daemon.residual_training import LOG_FILE, write_log
 from daemon.train import TrainOptions, train_bundle
+from daemon.walk_judges import is_done, judge_files, mark_done, spreads
+from daemon.walk_words import lines, write_block
+from strategy.evaluation.comparison import EQUAL
 from strategy.evaluation.figures import YEAR_S
 from strategy.evaluation.joined import Fold, Joined, join_folds
-from strategy.evaluation.report_lines import interval_words, number
 from strategy.evaluation.trials import SEALED, TRIALS_FILE, read_trials, sharpe_variance
 from strategy.learning.checkpoints import CheckpointError
 from strategy.learning.training import TrainingPlan, use_one_thread
@@ -37,7 +41,11 @@ RESULT_FILE, PATHS_FILE = "walkforward.json", "paths.npz"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalkOptions:
-    """What the command asks for; ``inputs`` name bars and costs, their bundle is filled in."""
+    """What the command asks for; ``inputs`` name bars and costs, their bundle is filled in.
+
+    ``judges`` are files of other bars, on which ``seeds`` bundles of all bars are judged. The
+    result is written between the marks of ``readme`` where there is one.
+    """
 
     inputs: Inputs
     plan: TrainingPlan
@@ -45,11 +53,17 @@ class WalkOptions:
     first_frac: float
     out: Path
     as_json: bool
+    judges: tuple[Path, ...] = ()
+    seeds: int = 1
+    readme: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse a walk without a fold or without a beginning; ValueError."""
-        if not 1 <= self.folds <= 100 or not 0.1 <= self.first_frac <= 0.9:
+        folds_min = 0 if self.judges else 1
+        if not folds_min <= self.folds <= 100 or not 0.1 <= self.first_frac <= 0.9:
             raise ValueError(f"{self.folds} folds after {self.first_frac:g} of the bars")
+        if not 1 <= self.seeds <= 100:
+            raise ValueError(f"{self.seeds} seeds")
 
 
 def run(options: WalkOptions) -> int:
@@ -65,7 +79,7 @@ def run(options: WalkOptions) -> int:
             f"metaensemble: interrupted; the same command goes on in {options.out}", file=sys.stderr
         )
         return EXIT_INTERRUPTED
-    print(json.dumps(answer) if options.as_json else "\n".join(_lines(answer)))
+    print(json.dumps(answer) if options.as_json else "\n".join(lines(answer)))
     return EXIT_DONE if answer["is_clean"] else EXIT_FAILED
 
 
@@ -73,38 +87,64 @@ def walk(options: WalkOptions) -> dict[str, Any]:
     """Make every fold that is not there yet, join them all, and write the result."""
     inputs = options.inputs
     table = read_bars(inputs.bars_path, inputs.from_ns, inputs.to_ns)
-    edges = _edges(table, options)
-    reports = []
     with progress() as announce:
-        for place, (begin_ns, end_ns) in enumerate(pairwise(edges)):
-            name = f"fold {place + 1} of {options.folds}"
-            folder = options.out / f"fold-{place + 1}"
-            report_path, what = folder / "report.json", _identity(options, begin_ns, end_ns)
-            if not _is_done(folder, what):
-                announce(f"{name}: training")
-                _make(options, folder, int(table.open_ns_T[0]), begin_ns, end_ns, what)
-            reports.append(json.loads(report_path.read_text(encoding="utf-8")))
-            announce(f"{name}: done")
-    trials = [trial for trial in read_trials(options.out / TRIALS_FILE) if trial.kind != SEALED]
-    bar_s = reports[0]["bars"]["length_s"]
-    faults = [
-        f"{finding['name']}: {finding['said']}"
-        for report in reports
-        for finding in report["findings"]
-        if not finding["is_clean"]
-    ]
-    joined = join_folds(
-        [_read_paths(options.out / f"fold-{place + 1}") for place in range(options.folds)],
-        YEAR_S / bar_s,
-        trials=len(trials),
-        trial_variance=sharpe_variance(tuple(trials), YEAR_S / bar_s),
-        seed=options.plan.seed,
-        faults=faults,
-    )
-    answer = _answer(joined, reports)
+        reports = list(_fold_reports(options, table, announce)) if options.folds else []
+        judged = judge_files(
+            inputs,
+            options.plan,
+            files=options.judges,
+            seeds=options.seeds,
+            out=options.out,
+            announce=announce,
+        )
+    answer = {
+        "schema": 1,
+        "joined": asdict(_join(options, reports)) if reports else None,
+        "is_clean": all(report["is_clean"] for report in (*reports, *judged)),
+        "folds": [_fold_words(report) for report in reports],
+        "judged": [_judged_words(report) for report in judged],
+        "spreads": [asdict(each) for each in spreads(judged)],
+        "made": _made(options, (*reports, *judged)),
+    }
     path = options.out / RESULT_FILE
     path.write_text(json.dumps(answer, allow_nan=False) + "\n", encoding="utf-8")
+    if options.readme is not None:
+        write_block(options.readme, answer)
     return answer
+
+
+def _fold_reports(
+    options: WalkOptions, table: BarTable, announce: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """Yield every fold's report, made now where it is not there yet."""
+    for place, (begin_ns, end_ns) in enumerate(pairwise(_edges(table, options))):
+        name = f"fold {place + 1} of {options.folds}"
+        folder = options.out / f"fold-{place + 1}"
+        what = _identity(options, begin_ns, end_ns)
+        if not is_done(folder, what):
+            announce(f"{name}: training")
+            _make(options, folder, int(table.open_ns_T[0]), begin_ns, end_ns)
+            mark_done(folder, what)
+        announce(f"{name}: done")
+        yield json.loads((folder / "report.json").read_text(encoding="utf-8"))
+
+
+def _join(options: WalkOptions, reports: Sequence[dict[str, Any]]) -> Joined:
+    trials = [trial for trial in read_trials(options.out / TRIALS_FILE) if trial.kind != SEALED]
+    year_bars = YEAR_S / reports[0]["bars"]["length_s"]
+    return join_folds(
+        [_read_paths(options.out / f"fold-{place + 1}") for place in range(options.folds)],
+        year_bars,
+        trials=len(trials),
+        trial_variance=sharpe_variance(tuple(trials), year_bars),
+        seed=options.plan.seed,
+        faults=[
+            f"{finding['name']}: {finding['said']}"
+            for report in reports
+            for finding in report["findings"]
+            if not finding["is_clean"]
+        ],
+    )
 
 
 def _edges(table: BarTable, options: WalkOptions) -> list[int]:
@@ -128,20 +168,14 @@ def _identity(options: WalkOptions, begin_ns: int, end_ns: int) -> dict[str, Any
     }
 
 
-def _is_done(folder: Path, what: dict[str, Any]) -> bool:
-    path = folder / "fold.json"
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8")) == what
-
-
 def _make(
     options: WalkOptions,
     folder: Path,
     first_ns: int,
     begin_ns: int,
     end_ns: int,
-    what: dict[str, Any],
 ) -> None:
-    """Train on all bars before the edge, judge those up to the next; mark the fold as done."""
+    """Train on all bars before the edge, judge those up to the next."""
     inputs, plan = options.inputs, options.plan
     bundle = options.out / f"bundle-{folder.name}"
     train_bundle(
@@ -185,7 +219,6 @@ def _make(
             doubled_T2=judged.assessment.doubled_T2,
         )
     write_log(folder / LOG_FILE, judged.assessment.match.run, begin_ns)
-    (folder / "fold.json").write_text(json.dumps(what) + "\n", encoding="utf-8")
 
 
 def _read_paths(folder: Path) -> Fold:
@@ -201,47 +234,40 @@ def _read_paths(folder: Path) -> Fold:
         )
 
 
-def _answer(joined: Joined, reports: list[dict[str, Any]]) -> dict[str, Any]:
+def _fold_words(report: dict[str, Any]) -> dict[str, Any]:
     return {
-        "schema": 1,
-        **asdict(joined),
-        "is_clean": all(report["is_clean"] for report in reports),
-        "folds": [
-            {
-                "from_ns": report["test_from_ns"],
-                "to_ns": report["test_to_ns"],
-                "bars": report["bars"]["test"],
-                "sharpe": report["standings"][0]["sharpe"],
-                "headline": report["headline"],
-                "bundle_sha256": report["bundle_sha256"],
-                "bars_sha256": report["bars_sha256"],
-                "commit": report["commit"],
-            }
-            for report in reports
-        ],
+        "from_ns": report["test_from_ns"],
+        "to_ns": report["test_to_ns"],
+        "bars": report["bars"]["test"],
+        "sharpe": report["standings"][0]["sharpe"],
+        "headline": report["headline"],
+        "bundle_sha256": report["bundle_sha256"],
+        "bars_sha256": report["bars_sha256"],
+        "commit": report["commit"],
     }
 
 
-def _lines(answer: dict[str, Any]) -> Iterator[str]:
-    yield answer["headline"]
-    for reason in answer["missing"]:
-        yield f"  not shown: {reason}"
-    for place, fold in enumerate(answer["folds"]):
-        days = [
-            datetime.fromtimestamp(fold[name] / 1e9, UTC).strftime("%Y-%m-%d")
-            for name in ("from_ns", "to_ns")
-        ]
-        yield (
-            f"  fold {place + 1}: {days[0]} to {days[1]}, {fold['bars']:,} bars, "
-            f"annual Sharpe {interval_words(fold['sharpe'])}"
-        )
-    for row in answer["rows"]:
-        yield (
-            f"  {row['name']:28s}{interval_words(row['sharpe']):24s}"
-            f"{interval_words(row['lead']) if row['lead'] else '':24s}"
-            f"{row['metrics']['total_return']:>+9.1%}"
-        )
-    yield (
-        f"  DSR {number(answer['dsr'])} over {answer['trials']} trials, "
-        f"PBO {number(answer['pbo'])}, SPA p {number(answer['spa_p'])}"
-    )
+def _judged_words(report: dict[str, Any]) -> dict[str, Any]:
+    equal = next(row for row in report["standings"] if row["name"] == EQUAL)
+    return {
+        **_fold_words(report),
+        "bars_file": report["bars_file"],
+        "training_seed": report["training_seed"],
+        "is_clean": report["is_clean"],
+        "lead": equal["lead"],
+        "requirements": report["requirements"],
+    }
+
+
+def _made(options: WalkOptions, reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Say when, by which code and with which settings the result was made."""
+    now = datetime.fromtimestamp(SystemClock().now_ns() / 1e9, UTC)
+    return {
+        "created": now.isoformat(timespec="seconds"),
+        "commits": list(dict.fromkeys(report["commit"] for report in reports)),
+        "bars_file": options.inputs.bars_path.name,
+        "bar_s": reports[0]["bars"]["length_s"],
+        "seed": options.plan.seed,
+        "effort_frac": options.plan.effort_frac,
+        "trade_frac": options.inputs.costs.trade_frac,
+    }

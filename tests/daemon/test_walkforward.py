@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon import walkforward
+from daemon import walk_judges, walkforward
 from daemon.cli import main
 from daemon.residual_training import read_log
+from daemon.walk_words import BEGIN, END, write_block
 from kernels.events import AGENTS
 from strategy.controllers import CONTROLLER_NAMES
 from strategy.evaluation import contests
@@ -58,11 +59,13 @@ def test_a_walk_is_joined_and_goes_on_after_an_interrupt(
         )
         assert bar_ns == 3_600 * 10**9
         assert 400 < len(log.return_TN) <= 520  # the bars of its own piece, no other
-    assert answer["rows"][0]["metrics"]["bars"] == first["bars"] + second["bars"]
-    assert "not distinguishable" in answer["headline"]
+    assert answer["judged"] == answer["spreads"] == []
+    joined = answer["joined"]
+    assert joined["rows"][0]["metrics"]["bars"] == first["bars"] + second["bars"]
+    assert "not distinguishable" in joined["headline"]
     kinds = [trial.kind for trial in read_trials(out / "trials.jsonl")]
     assert kinds == ["train", "evaluate"] * 2
-    assert answer["trials"] == 4
+    assert joined["trials"] == 4
     assert main([*words[:-1], "--json"]) == 0
     assert [folder.name for folder in calls] == ["fold-2"]
 
@@ -71,6 +74,7 @@ def test_a_walk_is_joined_and_goes_on_after_an_interrupt(
     ("more", "reason"),
     [
         (("--folds", "0"), "0 folds"),
+        (("--seeds", "0"), "0 seeds"),
         (("--first", "0.99"), "after 0.99 of the bars"),
         (("--from", "2031-01-01"), "fewer than two bars"),
     ],
@@ -87,3 +91,46 @@ def test_what_is_no_walk_is_refused(
     assert main(["walkforward", "--data", str(bars_path), "--out", str(out), *more]) == 2
     assert reason in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_bundles_of_all_bars_are_judged_on_other_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bundle a seed, made once; results stand between a text's marks, all else is left."""
+    taught = write_drawn_bars(tmp_path / "taught.parquet", bars=1_400)
+    judge = write_drawn_bars(tmp_path / "other.parquet", bars=2_400)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    words = ["walkforward", "--data", str(taught), "--out", str(tmp_path / "walk")]
+    words += ["--folds", "0", "--judge", str(judge), "--seeds", "2", "--effort", "0.001"]
+    words += ["--readme", str(readme)]
+    assert main([*words, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["joined"] is None
+    assert [row["training_seed"] for row in answer["judged"]] == [7, 8]
+    (spread,) = answer["spreads"]
+    assert spread["bars_file"] == "other.parquet"
+    assert len(spread["sharpes"]) == 2
+    text = readme.read_text()
+    assert text.startswith(f"before\n{BEGIN}\n")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "old" not in text
+    assert "| other.parquet, " in text
+    assert "2 training seeds on other.parquet" in text
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(walk_judges, "train_bundle", refuse)
+    monkeypatch.setattr(walk_judges, "evaluate", refuse)
+    assert main(words) == 0
+    assert "not distinguishable" in capsys.readouterr().out
+
+
+def test_a_text_without_marks_is_refused(tmp_path: Path) -> None:
+    """Nothing is written over what nobody marked."""
+    path = tmp_path / "README.md"
+    path.write_text("no marks")
+    with pytest.raises(ValueError, match="has no lines"):
+        write_block(path, {})
+    assert path.read_text() == "no marks"
