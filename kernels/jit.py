@@ -109,10 +109,14 @@ def _compile(function: F, fastmath: bool | set[str]) -> F:
 
 
 def _stamp_with_imports(compiled: Any, source: Path) -> None:
-    """Make the disk cache of a kernel depend on the sources it imports as well as on its own."""
+    """Make the disk cache of a kernel depend on the sources it imports as well as on its own.
+
+    The stamp stands in the cache's version, which numba reads before it unpickles anything else:
+    an index may name a type that the sources no longer have, and would then fail to load at all.
+    """
     index = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if index is not None and source.is_file():
-        index._source_stamp = (index._source_stamp, sources_sha256(source))
+        index._version = (index._version, sources_sha256(source))
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.jit import njit_reordered
+from kernels.jit import borrow, njit_reordered
 from strategy.compiled_kernel import exponential
 from strategy.learning.critic_steps import (
     Dims,
@@ -193,12 +193,14 @@ def update_atoms(
     forward(plain_E, dims, batch.input_BF, trace)
     loss: float = 0.0
     slopes.q_BV[:] = 0.0
+    chooser_BV, worth_BV = borrow(chooser_BV), borrow(worth.q_BV)
+    logit_BV, slope_BV = borrow(trace.q_BV), borrow(slopes.q_BV)
     for b in range(batch.action_B.shape[0]):
         expected_values(chooser_BV[b], support_Z, tables.share_Z, tables.value_A)
         begin = first_largest(tables.value_A) * dims.atoms
-        worth_Z = worth.q_BV[b, begin : begin + dims.atoms]
+        worth_Z = worth_BV[b, begin : begin + dims.atoms]
         lost, error_B[b] = _blame_row(
-            batch, b, worth_Z, trace.q_BV[b], support_Z, method, tables, slopes.q_BV
+            batch, b, worth_Z, logit_BV[b], support_Z, method, tables, slope_BV
         )
         loss += lost
     tables.plain_gradient_E[:] = 0.0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import ledger
-from kernels.jit import njit
+from kernels.jit import borrow, njit
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -117,8 +117,10 @@ def restart(
 def observe(rows_TM: Floats32, bar: int, position: int, out_F: Floats32) -> None:
     """Write what an agent sees at a row: the market, then its own position, one-hot."""
     width = rows_TM.shape[1]
-    out_F[:width] = rows_TM[bar]
-    out_F[width:] = 0.0
+    for m in range(width):
+        out_F[m] = rows_TM[bar, m]
+    for f in range(width, out_F.shape[0]):
+        out_F[f] = 0.0
     out_F[width + 1 + np.sign(position)] = 1.0
 
 
@@ -214,6 +216,8 @@ def step_worlds(
     truncated_W: Flags,
 ) -> None:
     """Move every world one bar; one that is done shows its last state in ``final_WF``, restarts."""
+    state_WS, walk_W4, pending_WD = borrow(state_WS), borrow(walk_W4), borrow(pending_WD)
+    rows_TM, obs_WF, final_WF = borrow(rows_TM), borrow(obs_WF), borrow(final_WF)
     for w in range(action_W.shape[0]):
         reward, is_ruined, is_over = advance(
             price_ticks_T,

@@ -66,6 +66,19 @@ def test_change_in_an_imported_kernel_is_compiled_again(tmp_path: Path) -> None:
     assert run_caller(tmp_path) == "45"
 
 
+def test_a_type_that_is_gone_is_compiled_past(tmp_path: Path) -> None:
+    """A cache that names a record of an earlier version is stale, and no error."""
+    room = tmp_path / "room_of_test"
+    room.mkdir()
+    for name, wanted in (("Pair", "22"), ("Couple", "22")):
+        text = CALLER.replace(", added", f", {name}, added").replace("(x)", "(p)")
+        text = text.replace("added(p)", "added(p.x)").replace("outer(10)", f"outer({name}(10))")
+        (room / "caller.py").write_text(text.format(room="room_of_test"))
+        record = f"from typing import NamedTuple\n\nclass {name}(NamedTuple):\n    x: int\n"
+        (room / "inner.py").write_text(record + INNER.format(factor=2, term=1))
+        assert run_caller(tmp_path) == wanted
+
+
 def test_stamp_follows_imports(tmp_path: Path) -> None:
     """The stamp changes with a file two imports away and not with one that is not imported."""
     room = tmp_path / "room"
@@ -121,7 +134,7 @@ def test_own_kernels_carry_the_stamp() -> None:
         return
     kernel = feature_windows.merge_records
     index = kernel._cache._cache_file  # type: ignore[attr-defined]  # numba's own dispatcher
-    assert sources_sha256(Path(feature_windows.__file__)) in index._source_stamp
+    assert sources_sha256(Path(feature_windows.__file__)) in index._version
 
 
 def test_stamp_follows_imports_out_of_a_nested_package(tmp_path: Path) -> None:
