@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.config.test_problems import BROKEN
-from tests.fakes.daemon_process import running_daemon, wait_for_event
+from tests.fakes.daemon_process import rest_of, running_daemon, wait_for_event
 
 S = 1_000_000_000
 PAUSE_S = 0.1
@@ -51,7 +51,7 @@ def test_no_broken_file_costs_a_decision(tmp_path: Path) -> None:
         applied = heard("config_reloaded")
         decided = heard("decision")
         process.send_signal(signal.SIGTERM)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = rest_of(process)
     lines.extend(json.loads(each) for each in stderr.splitlines() if each.startswith("{"))
     summary = json.loads(stdout.splitlines()[-1])
     assert (process.returncode, summary["exit"], summary["restarts"]) == (0, "clean", 0)

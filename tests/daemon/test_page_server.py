@@ -6,7 +6,7 @@ import asyncio
 import json
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,22 +105,22 @@ async def test_live_stream_is_for_this_page_only() -> None:
 
 async def test_number_of_pages_is_bounded() -> None:
     """One more than may be open is refused, and there is room again once one is closed."""
-    async with serving() as (server, address, _, client):
-        headers = {"Origin": address}
+    async with serving() as (server, address, _, client), AsyncExitStack() as stack:
+        page, headers = address + "/live", {"Origin": address}
         streams = [
-            await client.ws_connect(address + "/live", headers=headers)
+            await stack.enter_async_context(client.ws_connect(page, headers=headers))
             for _ in range(LIVE_CLIENTS_MAX)
         ]
         for stream in streams:
             await stream.receive_json()
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await client.ws_connect(address + "/live", headers=headers)
+            await client.ws_connect(page, headers=headers)
         assert refused.value.status == 503
         await streams[0].close()
         async with asyncio.timeout(5):
             while server.client_count == LIVE_CLIENTS_MAX:
                 await asyncio.sleep(0.01)
-        await client.ws_connect(address + "/live", headers=headers)
+        await stack.enter_async_context(client.ws_connect(page, headers=headers))
 
 
 async def test_page_that_does_not_read_is_parted_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.daemon_process import ROOT, environment, running_daemon, wait_for_event
+from tests.fakes.daemon_process import (
+    ROOT,
+    environment,
+    rest_of,
+    running_daemon,
+    wait_for_event,
+)
 
 GOOD = "preset: balanced\nlimits:\n  leverage_max: {leverage}\n"
 BROKEN = (
@@ -75,7 +81,7 @@ def test_broken_files_change_nothing_and_good_ones_apply(
     assert [(row["key"], row["new"]) for row in answer["applied"]] == [("limits.leverage_max", 0.5)]
     assert ask_reload(directory)["applied"] == []
     process.send_signal(signal.SIGTERM)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = rest_of(process)
     summary = json.loads(stdout.splitlines()[-1])
     assert process.returncode == 0
     assert summary["exit"] == "clean"

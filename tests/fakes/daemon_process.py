@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,11 +66,8 @@ def run_until(directory: Path, event: str, *arguments: str) -> Ended:
     with running_daemon(directory, *arguments) as process:
         seen = wait_for_event(process, event)
         process.send_signal(signal.SIGTERM)
-        assert process.stderr is not None
-        assert process.stdout is not None
-        seen.append(process.stderr.read())  # communicate would leave out what is buffered here
-        stdout = process.stdout.read()
-        return ended(process.wait(), stdout, "".join(seen))
+        stdout, stderr = rest_of(process, START_TIMEOUT_S)
+        return ended(process.returncode, stdout, "".join(seen) + stderr)
 
 
 def replay_run(directory: Path, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
@@ -113,6 +111,25 @@ def running_daemon(directory: Path, *arguments: str) -> Iterator[subprocess.Pope
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def rest_of(process: subprocess.Popen[str], timeout_s: float = 60.0) -> tuple[str, str]:
+    """Read stdout and stderr to their ends and wait; a daemon that takes too long is killed.
+
+    ``communicate`` reads the pipes themselves and so loses the lines that ``wait_for_event`` has
+    left in the buffer of stderr.
+    """
+    assert process.stdout is not None
+    assert process.stderr is not None
+    watchdog = threading.Timer(timeout_s, process.kill)
+    watchdog.start()
+    try:
+        stderr = process.stderr.read()
+        stdout = process.stdout.read()  # a summary: less than a pipe holds
+        process.wait()
+    finally:
+        watchdog.cancel()
+    return stdout, stderr
 
 
 def wait_for_event(process: subprocess.Popen[str], name: str, lines_max: int = 5000) -> list[str]:
