@@ -19,6 +19,7 @@ from config.meta_learning_config import (
 )
 from daemon.ensemble_trainer import MetaLearningEnsembleTrainer
 from daemon.evaluator import MetaLearningEvaluator
+from daemon.risk_managed import MetaLearningRiskManagedEnsemble, RiskRule, RiskView
 from kernels.events import Action
 from strategy.agents.wrappers import AgentError
 from strategy.learning.agent_wrappers import (
@@ -39,6 +40,7 @@ from strategy.learning.wrapper_factory import (
     create_agent_wrappers_from_config,
 )
 from strategy.meta_ensemble import MetaLearningEnsembleManager
+from strategy.meta_tracker import MetaLearningTracker
 
 __all__ = [
     "Action",
@@ -54,9 +56,13 @@ __all__ = [
     "MetaLearningEnsembleManager",
     "MetaLearningEnsembleTrainer",
     "MetaLearningEvaluator",
+    "MetaLearningRiskManagedEnsemble",
+    "MetaLearningTracker",
     "PPOAgentWrapper",
     "Practice",
     "RainbowAgentWrapper",
+    "RiskRule",
+    "RiskView",
     "TradeSimulator",
     "TradingWorlds",
     "WorldRules",

@@ -158,6 +158,7 @@ def weights(parts: Parts) -> Words:
             break
     return {
         "weights": engine.named_weights,
+        "tracked": parts.dispatcher.tracker.summary(),
         "instruments": newest,
         "bundle": parts.bundle.name,
     }

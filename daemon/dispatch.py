@@ -32,9 +32,10 @@ from daemon.metrics import Metrics
 from daemon.probe import SendWatch
 from daemon.venues.orders import OrderGateway
 from daemon.venues.recovery import is_foreign
-from kernels.events import Alarm, Event, Fill, OrderStatus, OrderUpdate
+from kernels.events import Action, Alarm, Event, Fill, OrderStatus, OrderUpdate
 from kernels.units import Instrument
 from risk.breaker import Breaker, Trigger
+from strategy.meta_tracker import MetaLearningTracker
 
 
 class Dispatcher:
@@ -72,6 +73,7 @@ class Dispatcher:
         self._clock = clock
         self._send_watch = send_watch
         self._after_sends = after_sends
+        self.tracker = MetaLearningTracker()
         self.account_wanted = asyncio.Event()
         self.call_guard: Callable[[str], None] | None = None
         self.on_model_moved: Callable[[ModelMoved], None] | None = None
@@ -249,6 +251,12 @@ class Dispatcher:
 
     def _keep_decision(self, decided: Decided) -> None:
         self._metrics.record("data_age", decided.data_age_ns)
+        self.tracker.track(
+            regime=decided.regime,
+            weights_N=decided.weights_N,
+            action=side_of(decided.target_lots),
+            instrument=decided.instrument,
+        )
         words = partial(words_of, decided, self._expert_names)
         self._journal.record_decision(decided.decided_ns, decided.instrument, words)
         if not (self._shows_weights or self._detailed):
@@ -261,3 +269,10 @@ class Dispatcher:
         if self._detailed:
             fields["instrument"] = self._instruments[decided.instrument].symbol
             self._log.note(Note(event="decision", event_ns=decided.decided_ns, fields=fields))
+
+
+def side_of(position_lots: int) -> Action:
+    """Return the action whose wanted position has this sign."""
+    if position_lots == 0:
+        return Action.HOLD
+    return Action.BUY if position_lots > 0 else Action.SELL

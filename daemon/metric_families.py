@@ -66,6 +66,9 @@ _ROWS: tuple[tuple[str, Kind, str, str], ...] = (
     ("regime_decisions_total", "counter", "regime", "decisions by most probable regime"),
     ("regime_probability", "gauge", "instrument regime", "posterior at the newest decision"),
     ("agent_weight", "gauge", "agent", "weight in the newest decision"),
+    ("regime_transition_rate", "gauge", "", "share of decisions in another regime than the last"),
+    ("weight_diversity", "gauge", "", "mean of 1 / sum of squared weights: experts that count"),
+    ("decision_share", "gauge", "action", "share of decisions that wanted that position"),
     ("agent_armed", "gauge", "agent", "1 while the agent may ask for new risk"),
     ("target_exposure", "gauge", "instrument", "-1 to 1, before sizing"),
     ("disagreement", "gauge", "instrument", "weighted deviation of votes, 0 to 1"),
@@ -211,6 +214,13 @@ def _decisions(parts: Parts) -> Iterator[Reading]:
     )
     agents = engine.decider.expert_names
     yield _by("agent_weight", dict(zip(agents, map(float, engine.weights_N), strict=True)))
+    tracker = parts.dispatcher.tracker
+    for name, value in (
+        ("regime_transition_rate", tracker.regime_transition_rate),
+        ("weight_diversity", tracker.weight_diversity),
+    ):
+        yield name, [] if value is None else [((), value)]
+    yield _by("decision_share", tracker.decision_distribution)
     armed = map(float, engine.desk.armed_agents)
     yield _by("agent_armed", dict(zip(agents, armed, strict=True)))
     yield _by("target_exposure", {symbol: one.exposure for symbol, one in newest.items()})

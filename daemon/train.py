@@ -35,9 +35,11 @@ from strategy.learning.training import (
     new_learner,
     prepare,
     recipe_of,
+    standardise,
     use_one_thread,
     widen_team,
 )
+from strategy.quality import StrangenessScale, false_positive_frac, unseen_false_positive_frac
 
 CHECKPOINT_FOLDER = ".training"
 SLICES = 40
@@ -112,12 +114,18 @@ def train_bundle(
     )
     write_bundle(options.out, recipe)
     bundle = load(options.out, history.feature_names, now_ns=now_ns)
+    rows_TF = prepared.rows_TF[:, : len(history.feature_names)]
+    judged_TF = standardise(prepared.normalisation, prepared.judged.features_TF)
+    scale = StrangenessScale.from_tables(recipe.tables)
+    assert scale is not None, "just fitted"
     answer = {
         "bundle": str(options.out),
         "sha256": bundle.sha256,
         "bars": len(history),
         "took_s": (clock.monotonic_ns() - began_ns) / 1e9,
         "forecast_slope": prepared.fitted.forecast.slope,
+        "strange_frac_unseen": unseen_false_positive_frac(rows_TF),
+        "strange_frac_later": false_positive_frac(scale, judged_TF),
         "validation": {agent: asdict(verdict) for agent, verdict in verdicts.items()},
         **facts,
     }
@@ -235,6 +243,10 @@ def _say(answer: Mapping[str, Any], verdicts: Mapping[str, Verdict], *, as_json:
     print(
         f"  {answer['bars']:,} bars, forecast slope {answer['forecast_slope']:.2f} out of fold, "
         f"{answer['took_s']:.0f} s"
+    )
+    print(
+        f"  rows held to be strange: {answer['strange_frac_unseen']:.1%} of unseen ones out of the "
+        f"training's span, {answer['strange_frac_later']:.1%} of the later block"
     )
     print("  on the later block, alone, net of costs:")
     for agent, verdict in verdicts.items():

@@ -23,6 +23,7 @@ from kernels.features import DEFAULT_FEATURE_NAMES, FeatureEngine
 from strategy.ensemble import combine
 from strategy.learning.residuals import ShadowLog, fit_residuals
 from strategy.meta_learner import MetaLearner, Outlook
+from strategy.meta_tracker import MetaLearningTracker
 from strategy.regime_filter import RegimeFilter
 from strategy.residual_model import ResidualModel
 from strategy.shipped_filter import shipped_filter
@@ -76,9 +77,9 @@ class MetaLearningEnsembleManager:
             raise ValueError(f"{len(agents)} agents and a lookback of {meta_lookback} bars")
         self.agents = dict(agents)
         self.settings = settings or MetaLearningSettings()
-        self._bar_ns = bar_ns
+        self.bar_ns = bar_ns
         costs = costs or BarCosts()
-        self._cost_frac = costs.fee_frac + costs.half_spread_frac
+        self.cost_frac = costs.fee_frac + costs.half_spread_frac
         self._learner = MetaLearner(
             tuple(agents), regime_filter or shipped_filter(), self.settings, bar_ns
         )
@@ -90,9 +91,21 @@ class MetaLearningEnsembleManager:
         self._earned: deque[float] = deque(maxlen=self.settings.decision_history_size)
         self._position = 0
         self.total_trades = 0
+        self.tracker = MetaLearningTracker()
         self.training_data: dict[str, deque[Floats]] = {
             "market_features": deque(maxlen=meta_lookback)
         }
+
+    @property
+    def year_bars(self) -> float:
+        """Bars in a year."""
+        return self._learner.chain.shape.year_bars
+
+    @property
+    def volatility_frac(self) -> float | None:
+        """A year's standard deviation of the price's returns as known now; None: not yet."""
+        scale = self._learner.accounts.scale
+        return scale * float(np.sqrt(self.year_bars)) if scale > 0.0 else None
 
     # market -----------------------------------------------------------------------------------
 
@@ -102,13 +115,13 @@ class MetaLearningEnsembleManager:
             raise ValueError(f"price {price!r} and volume {volume!r} are no market data")
         if self._features is None:
             self._tick = price * TICK_FRAC
-            self._features = FeatureEngine(DEFAULT_FEATURE_NAMES, self._bar_ns, self._tick, 1e-6)
-        at_ns, ticks = self._bars * self._bar_ns + 1, max(round(price / self._tick), 1)
+            self._features = FeatureEngine(DEFAULT_FEATURE_NAMES, self.bar_ns, self._tick, 1e-6)
+        at_ns, ticks = self._bars * self.bar_ns + 1, max(round(price / self._tick), 1)
         self._features.on_quote(at_ns, ticks, 1, ticks + 1, 1)
         if volume > 0.0:
             self._features.on_trade(at_ns + 1, ticks, max(round(volume / 1e-6), 1), 1)
         self._bars += 1
-        self._features.close_bars(self._bars * self._bar_ns)
+        self._features.close_bars(self._bars * self.bar_ns)
         if self._mid > 0.0:
             moved = self._position * (price / self._mid - 1.0)
             self._earned.append(moved)
@@ -172,7 +185,7 @@ class MetaLearningEnsembleManager:
         healthy_A = action_A >= 0
         weights_N = self._weigh(healthy_A)
         action_N = self._learner.book(
-            action_A, healthy_A, Outlook(gain=0.0, cost_frac=self._cost_frac)
+            action_A, healthy_A, Outlook(gain=0.0, cost_frac=self.cost_frac)
         )
         action, exposure = HOLD, 0.0
         if weights_N is not None:
@@ -181,6 +194,11 @@ class MetaLearningEnsembleManager:
             exposure = combine(action_N, weights_N, confidence_N).exposure
             action = HOLD + int(np.sign(exposure)) * (abs(exposure) > DEAD_BAND)
         self._take(action - HOLD)
+        self.tracker.track(
+            regime=max(self._learner.tracker.current, 0),
+            weights_N=() if weights_N is None else weights_N.tolist(),
+            action=action,
+        )
         names = self._learner.names
         weights = {} if weights_N is None else dict(zip(names, weights_N.tolist(), strict=True))
         return action, {
@@ -211,7 +229,7 @@ class MetaLearningEnsembleManager:
     def _take(self, position: int) -> None:
         if position != self._position:
             self.total_trades += 1
-            cost = self._cost_frac * abs(position - self._position)
+            cost = self.cost_frac * abs(position - self._position)
             if self._earned:
                 self._earned[-1] -= cost
             self._position = position
@@ -306,6 +324,7 @@ class MetaLearningEnsembleManager:
             "recent_max_drawdown": drawdown,
             "regime_info": self._learner.tracker.get_regime_info(),
             "total_trades": self.total_trades,
+            "decisions": self.tracker.summary(),
             "bars": self._bars,
             "regimes": list(REGIMES),
         }

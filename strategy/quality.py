@@ -29,6 +29,7 @@ PREFIX = "quality."
 ORDINARY_FRAC = 0.99
 STRANGE_FACTOR = 3.0
 SHRINK = 0.1
+FOLD_BLOCKS = 20
 VARIANCE_MIN = 1e-6
 SCORE_DECAY = 0.95
 SCALE_MIN = 1e-12
@@ -106,6 +107,19 @@ def fit_strangeness(rows_TF: NDArray[np.float32] | Floats) -> StrangenessScale:
 def false_positive_frac(scale: StrangenessScale, rows_TF: NDArray[np.float32] | Floats) -> float:
     """Return the share of ordinary rows (T, F) whose size would be cut at all."""
     return float(np.mean([scale.factor(row_F) < 1.0 for row_F in rows_TF]))
+
+
+def unseen_false_positive_frac(rows_TF: NDArray[np.float32] | Floats) -> float:
+    """Return that share among rows of the training's own kind that the scale has not seen.
+
+    ``FOLD_BLOCKS`` stretches of time; a scale fitted to every other one judges the rest. NaN for
+    rows too few to fit to.
+    """
+    block_T = np.arange(len(rows_TF)) * FOLD_BLOCKS // max(len(rows_TF), 1)
+    fitted_TF, judged_TF = rows_TF[block_T % 2 == 0], rows_TF[block_T % 2 == 1]
+    if len(fitted_TF) < 2 * rows_TF.shape[1]:
+        return float("nan")
+    return false_positive_frac(fit_strangeness(fitted_TF), judged_TF)
 
 
 class AdaptiveInterval:

@@ -181,3 +181,6 @@ def test_what_is_logged_of_a_decision_is_a_setting(
     lines = [json.loads(line) for line in dispatcher._log.recent(10)]
     assert [line["event"] for line in lines] == wanted
     assert all(line["weights"] == {"d3qn": 1.0} for line in lines)
+    tracked = dispatcher.tracker.summary()
+    assert (tracked["decision_count"], tracked["weight_diversity"]) == (1, 1.0)
+    assert tracked["decision_distribution"] == {"SELL": 0.0, "HOLD": 0.0, "BUY": 1.0}

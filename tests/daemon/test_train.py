@@ -49,6 +49,8 @@ def test_bars_become_a_bundle_that_decides(
     assert answer["sha256"] == bundle.sha256
     assert bundle.manifest.provenance["data_sha256"] == answer["data_sha256"]
     assert bundle.manifest.seed == 3
+    assert 0.0 < answer["strange_frac_unseen"] < 0.1
+    assert 0.0 <= answer["strange_frac_later"] <= 1.0
     (trial,) = read_trials(out.parent / TRIALS_FILE)
     assert trial.kind == "train"
     assert trial.details["sha256"] == bundle.sha256

@@ -13,6 +13,7 @@ from strategy.quality import (
     false_positive_frac,
     fit_strangeness,
     size_factor,
+    unseen_false_positive_frac,
 )
 
 
@@ -29,6 +30,15 @@ def test_ordinary_rows_are_left_alone() -> None:
     fresh = correlated_rows(2)
     assert 0.003 < false_positive_frac(scale, fresh) < 0.03
     assert min(scale.factor(row) for row in fresh) > 0.5
+
+
+def test_false_positives_are_counted_on_rows_that_were_not_fitted() -> None:
+    """About one in a hundred of one kind; where the kind changes half way, more and honestly so."""
+    rows_TF = correlated_rows(1)
+    assert 0.003 < unseen_false_positive_frac(rows_TF) < 0.03
+    wilder_TF = rows_TF * np.where(np.arange(len(rows_TF)) // 37 % 7 == 0, 3.0, 1.0)[:, None]
+    assert false_positive_frac(fit_strangeness(rows_TF), wilder_TF) > 0.05
+    assert np.isnan(unseen_false_positive_frac(rows_TF[:8]))
 
 
 def test_strangeness_falls_continuously_to_zero() -> None:
