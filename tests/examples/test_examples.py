@@ -1,4 +1,7 @@
-"""The four examples of the specification, each as a user starts it, at small size."""
+"""The four examples of the specification, each as a user starts it, at small size.
+
+Seconds with compiled kernels at hand; without them the first one waits for nearly all there are.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from tests.examples import advanced_session, basic_session, evaluation_report, p
 SMALL = ["--bars", "1100", "--episodes", "2", "--steps", "15"]
 
 
-@pytest.mark.nightly
+@pytest.mark.timeout(1_200)
 def test_basic_team_is_trained_and_judged(tmp_path: Path) -> None:
     """The session's bundle is what the evaluation example takes."""
     result = basic_session.main(["--out", str(tmp_path), *SMALL])
@@ -31,7 +34,7 @@ def test_basic_team_is_trained_and_judged(tmp_path: Path) -> None:
     assert len((judged / "trials.jsonl").read_text().splitlines()) == 1
 
 
-@pytest.mark.nightly
+@pytest.mark.timeout(1_200)
 def test_advanced_team_goes_to_production(tmp_path: Path) -> None:
     """What the advanced example keeps, the production example loads; every bar is decided."""
     kept = advanced_session.main(["--out", str(tmp_path), *SMALL])
