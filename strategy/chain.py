@@ -30,6 +30,7 @@ from strategy.chain_memory import (
     FORGET_FRAC,
     IS_FORETOLD,
     KAPPA,
+    LOG_PRIORS,
     LOG_WEALTH,
     NOISE_DECAY,
     ODDS_DECAY,
@@ -42,7 +43,7 @@ from strategy.chain_memory import (
     evidence_size,
     open_memory,
 )
-from strategy.chain_steps import learn_step, weigh_step, write_weighing
+from strategy.chain_steps import belief_shares, learn_step, weigh_step, write_weighing
 from strategy.kalman import SkillPrior, SkillState, open_skills
 from strategy.mixture import stake
 
@@ -50,12 +51,17 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 CORE_NAMES = ("equal", "kalman", "scores", "adahedge", "fixed_share")
-CORE_PRIORS = (0.22, 0.48, 0.03, 0.12, 0.03)
+CORE_PRIORS = (0.10, 0.62, 0.02, 0.12, 0.02)
 """Prior shares of wealth; what is left is spread over the agents alone.
 
-Equal weight bounds the harm where there is nothing to learn: with .05 on it the worst paths lost
-.43 Sharpe (S5 of ``tests.benchmarks.meta_bars``), with .22 .28. What is taken from Kalman is lost
-to AdaHedge where regimes explain little: .02 to .04."""
+Where there is nothing to learn the Kalman candidate's own belief that all agents are alike keeps it
+near equal weight, so that little need be paid for equal weight itself; before it there was one,
+.22 on equal weight lost as much (S5 of ``tests.benchmarks.meta_bars``: .28) as .10 do not now."""
+
+BELIEF_PRIORS = (1.0, 1.0, 1.0)
+"""Prior weights of the beliefs: skills move with the regime, each agent has its own, all alike.
+
+Four times the weight on the last cost .02 of the way to the best agent where skills drift."""
 
 STEADY_SHARPE_SD = 0.5
 """How far skills lie apart, beside the base, for who believes that no regime moves them."""
@@ -146,11 +152,14 @@ class MetaChain:
         steady_prior = replace(prior, regime_sharpe_sd=STEADY_SHARPE_SD)
         for at, each in ((SKILL_VARIANCES, prior), (STEADY_VARIANCES, steady_prior)):
             self.row[at : at + 2] = each.base_variance, each.regime_variance
+        moving, own, alike = BELIEF_PRIORS
+        self.row[LOG_PRIORS : LOG_PRIORS + 2] = np.log((moving / own, alike / own))
         self._obey()
         self.memory = memory = open_memory(self.row)
         skills = open_skills(count, regimes, prior)
         steady = open_skills(count, 1, steady_prior)
         memory.cov_DD[:], memory.steady_cov_DD[:] = skills.cov_DD, steady.cov_DD
+        memory.alike_cov_11[0, 0] = steady_prior.base_variance + steady_prior.regime_variance
         memory.noise_NN[:] = skills.noise_NN
         singles = (1.0 - sum(CORE_PRIORS)) / count
         self.prior_J = np.array([*CORE_PRIORS, *([singles] * count)])
@@ -179,12 +188,17 @@ class MetaChain:
     @property
     def log_wealth(self) -> float:
         """Log wealth of what was played since the start."""
-        return float(self.memory.numbers_4[LOG_WEALTH])
+        return float(self.memory.numbers_5[LOG_WEALTH])
 
     @property
     def beyond_clip(self) -> float:
         """Deviations beyond the clip, summed over all returns: outside the guarantee."""
-        return float(self.memory.numbers_4[BEYOND_CLIP])
+        return float(self.memory.numbers_5[BEYOND_CLIP])
+
+    @property
+    def belief_shares(self) -> tuple[float, float, float]:
+        """How likely now: skills move with the regime, each agent has its own, all are alike."""
+        return belief_shares(self.memory)
 
     def weigh(self, posterior_K: Floats, score_N: Floats, awake_N: Flags) -> Weighing | None:
         """Return the weights for the coming bar, or None where the cap cannot be kept.

@@ -21,9 +21,10 @@ Floats = NDArray[np.float64]
 EQUAL, KALMAN, SCORES, ADAHEDGE, FIXED_SHARE, SINGLES = range(6)
 """Places of the candidates; the agents alone begin at the last."""
 
-HEDGE_GAP, LOG_WEALTH, BEYOND_CLIP, LOG_ODDS = range(4)
-"""Slots of ``numbers_4``: AdaHedge's gap, own log wealth, deviations beyond the clip, and the log
-odds that skills move with the regime against that they do not."""
+HEDGE_GAP, LOG_WEALTH, BEYOND_CLIP, LOG_MOVING, LOG_ALIKE = range(5)
+"""Slots of ``numbers_5``: AdaHedge's gap, own log wealth, deviations beyond the clip, and how much
+likelier the returns were, as logs, if skills move with the regime, or if all agents are alike, than
+if each has its own for ever."""
 
 (
     COUNT,
@@ -38,11 +39,12 @@ odds that skills move with the regime against that they do not."""
     KAPPA,
     IS_FORETOLD,
     HEDGE_RATE,
+    LOG_PRIORS,
     SKILL_VARIANCES,
     STEADY_VARIANCES,
-) = (*range(13), 14)
-CONSTANTS = 16
-"""Slots of ``constants``, the first part of the row; the last two hold two numbers each.
+) = (*range(13), 14, 16)
+CONSTANTS = 24
+"""Slots of ``constants``, the first part of the row; the last three hold two numbers each.
 
 ``IS_FORETOLD`` is above 0 while the scratch is what the evidence says under ``posterior_K``: from a
 weighing until the bar is learned from. ``HEDGE_RATE`` belongs to it."""
@@ -56,8 +58,8 @@ one: learning takes 1.3 us instead of 1.7 so, for 8 agents and 7 regimes."""
 class ChainMemory(NamedTuple):
     """The parts of a chain's row, in the words of its kernels; all are views.
 
-    The ``steady_`` ones are of a second Kalman filter, for which there is one regime only; both
-    see the same noise.
+    The ``steady_`` ones are of a second Kalman filter, for which there is one regime only, the
+    ``alike_`` ones of a third, for which there is one agent only; all see the same noise.
     From ``mean_D`` to ``fixed_2N`` it is evidence, in the order in which it is stored; what follows
     is scratch that a weighing leaves to the learning after it.
     """
@@ -69,8 +71,10 @@ class ChainMemory(NamedTuple):
     log_wealth_J: Floats
     steady_mean_D: Floats
     steady_cov_DD: Floats
+    alike_mean_1: Floats
+    alike_cov_11: Floats
     hedge_gain_N: Floats
-    numbers_4: Floats
+    numbers_5: Floats
     fixed_N: Floats
     kalman_N: Floats
     share_J: Floats
@@ -81,6 +85,7 @@ class ChainMemory(NamedTuple):
     fixed_2N: Floats
     foretold: Foretold
     steady_foretold: Foretold
+    alike_foretold: Foretold
     hedge_N: Floats
 
 
@@ -88,14 +93,14 @@ def evidence_size(count: int, regimes: int) -> int:
     """Return how many numbers of the row are evidence."""
     size, candidates = count * regimes, SINGLES + count
     skills = size + size * size + count * count
-    steadily = count + count * count
+    steadily = count + count * count + 2
     weights = count * (candidates + 6) + 3 * candidates
-    return skills + steadily + weights + 4 + regimes
+    return skills + steadily + weights + 5 + regimes
 
 
 def row_size(count: int, regimes: int) -> int:
     """Return the length of the whole row."""
-    scratch = count * (count * regimes + count + 3 * count + 3)
+    scratch = count * (count * regimes + 1 + 4 * count + 4)
     return CONSTANTS + evidence_size(count, regimes) + LINE + scratch
 
 
@@ -117,9 +122,10 @@ def open_memory(row: Floats) -> ChainMemory:
     wealth = noise + count * count
     steady_mean = wealth + candidates
     steady_cov = steady_mean + count
-    gain = steady_cov + count * count
+    alike = steady_cov + count * count
+    gain = alike + 2
     numbers = gain + count
-    fixed = numbers + 4
+    fixed = numbers + 5
     kalman = fixed + count
     share = kalman + count
     followed = share + candidates
@@ -129,7 +135,8 @@ def open_memory(row: Floats) -> ChainMemory:
     floors = posterior + regimes
     seen = -(-(floors + 2 * count) // LINE) * LINE
     steady_seen = seen + count * (size + count + 1)
-    hedge = steady_seen + count * (2 * count + 1)
+    alike_seen = steady_seen + count * (2 * count + 1)
+    hedge = alike_seen + count * (count + 2)
     return ChainMemory(
         row[:CONSTANTS],
         row[CONSTANTS:cov],
@@ -137,7 +144,9 @@ def open_memory(row: Floats) -> ChainMemory:
         row[noise:wealth].reshape((count, count)),
         row[wealth:steady_mean],
         row[steady_mean:steady_cov],
-        row[steady_cov:gain].reshape((count, count)),
+        row[steady_cov:alike].reshape((count, count)),
+        row[alike : alike + 1],
+        row[alike + 1 : gain].reshape((1, 1)),
         row[gain:numbers],
         row[numbers:fixed],
         row[fixed:kalman],
@@ -149,7 +158,8 @@ def open_memory(row: Floats) -> ChainMemory:
         row[posterior:floors],
         row[floors : floors + 2 * count].reshape((2, count)),
         _open_foretold(row[seen:steady_seen], count, size),
-        _open_foretold(row[steady_seen:hedge], count, count),
+        _open_foretold(row[steady_seen:alike_seen], count, count),
+        _open_foretold(row[alike_seen:hedge], count, 1),
         row[hedge : hedge + count],
     )
 

@@ -20,7 +20,9 @@ from strategy.chain_memory import (
     IS_FORETOLD,
     KALMAN,
     KAPPA,
-    LOG_ODDS,
+    LOG_ALIKE,
+    LOG_MOVING,
+    LOG_PRIORS,
     LOG_WEALTH,
     NOISE_DECAY,
     ODDS_DECAY,
@@ -91,38 +93,57 @@ def write_weighing(memory: ChainMemory, out: Floats) -> None:
 
 @njit
 def _foretell(memory: ChainMemory) -> None:
-    """Write what both Kalman filters and AdaHedge say of the bar to come, unless it is there."""
-    constants = memory.constants
+    """Write what the Kalman filters and AdaHedge say of the bar to come, unless it is there."""
+    constants, alike = memory.constants, memory.alike_foretold
     if constants[IS_FORETOLD] > 0.0:
         return
     steady = memory.steady_foretold
     predict_skills(memory.mean_D, memory.cov_DD, memory.posterior_K, memory.foretold)
     predict_skills(memory.steady_mean_D, memory.steady_cov_DD, np.ones(1), steady)
-    gap = memory.numbers_4[HEDGE_GAP]
+    alike.mean_N[:] = memory.alike_mean_1[0]
+    alike.seen_ND[:] = memory.alike_cov_11[0, 0]
+    alike.cov_NN[:] = memory.alike_cov_11[0, 0]
+    gap = memory.numbers_5[HEDGE_GAP]
     constants[HEDGE_RATE] = adahedge_weights(memory.hedge_gain_N, gap, memory.hedge_N)
     constants[IS_FORETOLD] = 1.0
 
 
 @njit
-def _beliefs(memory: ChainMemory, skill_N: Floats, risk_NN: Floats) -> None:
-    """Write skills and their covariance: two beliefs mixed by the odds of what each foretold.
+def belief_shares(memory: ChainMemory) -> tuple[float, float, float]:
+    """Return how likely it is that skills move with the regime, are each one's own, are alike."""
+    constants, numbers_5 = memory.constants, memory.numbers_5
+    move = constants[LOG_PRIORS] + numbers_5[LOG_MOVING]
+    like = constants[LOG_PRIORS + 1] + numbers_5[LOG_ALIKE]
+    best = max(move, like, 0.0)
+    by_move, by_own, by_like = np.exp(move - best), np.exp(-best), np.exp(like - best)
+    total = by_move + by_own + by_like
+    return by_move / total, by_own / total, by_like / total
 
-    One holds that skills move with the regime, the other that they do not. Where nothing moves with
-    regimes the first only adds noise. The covariance of a mixture holds what its parts disagree on.
+
+@njit
+def _beliefs(memory: ChainMemory, skill_N: Floats, risk_NN: Floats) -> None:
+    """Write skills and their covariance: three beliefs mixed by the odds of what each foretold.
+
+    Skills move with the regime; each agent has its own for ever; all agents are alike. Where the
+    first or second are not so they only add noise: weights apart, for nothing. The covariance of a
+    mixture holds what its parts disagree on.
     """
     count = skill_N.shape[0]
     memory.constants[IS_FORETOLD] = 0.0
     _foretell(memory)
-    moving, steady = memory.foretold, memory.steady_foretold
-    share = 1.0 / (1.0 + np.exp(-memory.numbers_4[LOG_ODDS]))
+    moving, steady, alike = memory.foretold, memory.steady_foretold, memory.alike_foretold
+    by_move, by_own, by_like = belief_shares(memory)
     for i in range(count):
-        apart_i = moving.mean_N[i] - steady.mean_N[i]
+        mean = by_move * moving.mean_N[i] + by_own * steady.mean_N[i] + by_like * alike.mean_N[i]
+        skill_N[i] = mean
+    for i in range(count):
+        move, own = moving.mean_N[i] - skill_N[i], steady.mean_N[i] - skill_N[i]
+        like = alike.mean_N[i] - skill_N[i]
         for j in range(count):
-            apart = apart_i * (moving.mean_N[j] - steady.mean_N[j])
-            mixed = share * moving.cov_NN[i, j] + (1.0 - share) * steady.cov_NN[i, j]
-            risk_NN[i, j] = mixed + share * (1.0 - share) * apart
-    for i in range(count):
-        skill_N[i] = share * moving.mean_N[i] + (1.0 - share) * steady.mean_N[i]
+            moved = moving.cov_NN[i, j] + move * (moving.mean_N[j] - skill_N[j])
+            owned = steady.cov_NN[i, j] + own * (steady.mean_N[j] - skill_N[j])
+            liked = alike.cov_NN[i, j] + like * (alike.mean_N[j] - skill_N[j])
+            risk_NN[i, j] = by_move * moved + by_own * owned + by_like * liked
 
 
 @njit
@@ -204,17 +225,17 @@ def _fixed_candidates(
 @njit
 def learn_step(memory: ChainMemory, return_N: Floats) -> None:
     """Clip, pay the candidates for what was played, once, then move every learner."""
-    count, numbers_4, constants = return_N.shape[0], memory.numbers_4, memory.constants
+    count, numbers_5, constants = return_N.shape[0], memory.numbers_5, memory.constants
     paid_N, awake_N, is_followed = np.zeros(count), np.zeros(count, np.bool_), False
     for i in range(count):
         if memory.awake_N[i] > 0.0 and np.isfinite(return_N[i]):
             awake_N[i] = True
             paid_N[i] = min(max(return_N[i], -RETURN_CLIP), RETURN_CLIP)
-            numbers_4[BEYOND_CLIP] += abs(return_N[i] - paid_N[i])
+            numbers_5[BEYOND_CLIP] += abs(return_N[i] - paid_N[i])
     for j in range(memory.followed_J.shape[0]):
         is_followed = is_followed or memory.followed_J[j] > 0.0
     if is_followed:
-        numbers_4[LOG_WEALTH] += earn(
+        numbers_5[LOG_WEALTH] += earn(
             memory.log_wealth_J,
             memory.followed_J,
             memory.share_J,
@@ -226,7 +247,7 @@ def learn_step(memory: ChainMemory, return_N: Floats) -> None:
     _learn_beliefs(memory, paid_N, awake_N)
     seen_N, factor_N = np.empty(count), np.empty(count)
     _credit_sleepers(memory.hedge_N, awake_N, paid_N, seen_N)
-    numbers_4[HEDGE_GAP] += adahedge_move(
+    numbers_5[HEDGE_GAP] += adahedge_move(
         memory.hedge_gain_N, memory.hedge_N, constants[HEDGE_RATE], seen_N
     )
     _credit_sleepers(memory.fixed_N, awake_N, paid_N, seen_N)
@@ -237,7 +258,7 @@ def learn_step(memory: ChainMemory, return_N: Floats) -> None:
 
 @njit
 def _learn_beliefs(memory: ChainMemory, paid_N: Floats, awake_N: Flags) -> None:
-    """Let both Kalman filters learn, and move their odds by what each had foretold."""
+    """Let all Kalman filters learn, and move their odds by what each had foretold."""
     constants, count = memory.constants, paid_N.shape[0]
     noisy_NN = np.empty((count, count))
     shrink_noise(memory.noise_NN, awake_N, noisy_NN)
@@ -263,9 +284,20 @@ def _learn_beliefs(memory: ChainMemory, paid_N: Floats, awake_N: Flags) -> None:
         constants[STEADY_VARIANCES : STEADY_VARIANCES + 2],
         constants[FORGET_FRAC],
     )
+    alike, _ = learn_skills(
+        memory.alike_mean_1,
+        memory.alike_cov_11,
+        memory.alike_foretold,
+        noisy_NN,
+        paid_N,
+        awake_N,
+        constants[STEADY_VARIANCES : STEADY_VARIANCES + 2],
+        constants[FORGET_FRAC],
+    )
     learn_noise(memory.noise_NN, paid_N, awake_N, constants[NOISE_DECAY], wild)
-    odds = constants[ODDS_DECAY] * memory.numbers_4[LOG_ODDS] + by_regime - steadily
-    memory.numbers_4[LOG_ODDS] = min(max(odds, -LOG_ODDS_MAX), LOG_ODDS_MAX)
+    for slot, likelihood in ((LOG_MOVING, by_regime), (LOG_ALIKE, alike)):
+        odds = constants[ODDS_DECAY] * memory.numbers_5[slot] + likelihood - steadily
+        memory.numbers_5[slot] = min(max(odds, -LOG_ODDS_MAX), LOG_ODDS_MAX)
 
 
 @njit

@@ -261,7 +261,7 @@ def learn_skills(
             mean_D[d] += surprise_N[i] * seen_ND[i, d]
     _lose(cov_DD, seen_ND)
     if forget_frac > 0.0:
-        _forget(mean_D, cov_DD, variances_2, size // count, forget_frac)
+        _forget(mean_D, cov_DD, variances_2, max(size // count, 1), forget_frac)
     return likelihood, wild
 
 

@@ -241,7 +241,7 @@ def _walk(
             confidence_N[:agents] = confidence_TA[t]
             _vote(memory, action_TN[t], confidence_N, agents, weight_TN[t], numbers_T6[t])
             share_TJ[t] = memory.share_J
-        numbers_T6[t, 3], numbers_T6[t, 4] = scale_of(numbers), memory.numbers_4[LOG_WEALTH]
+        numbers_T6[t, 3], numbers_T6[t, 4] = scale_of(numbers), memory.numbers_5[LOG_WEALTH]
 
 
 @njit

@@ -82,6 +82,68 @@ def test_good_agent_is_found_in_its_regime() -> None:
         assert weighing.weight_N[regime] > weighing.weight_N[1 - regime] + 0.1
 
 
+def believing(skill_RN: Floats, seed: int, bars: int = 9_000) -> MetaChain:
+    """Return a chain that saw two regimes in turn, of which each agent earns its mean in each."""
+    draws, chain = np.random.default_rng(seed), MetaChain(SHAPE)
+    posteriors_2K = np.eye(REGIMES)[:2]
+    for bar in range(bars):
+        regime = (bar // 120) % 2
+        chain.weigh(posteriors_2K[regime], np.zeros(COUNT), AWAKE)
+        chain.learn(skill_RN[regime] + draws.normal(0.0, 1.0, COUNT))
+    return chain
+
+
+def test_each_belief_is_held_where_it_is_true() -> None:
+    """Skills by regime, skills for ever, no difference at all: each is likeliest where it is so."""
+    by_regime = np.array([[0.06, -0.06, 0.06, -0.06, 0.0], [-0.06, 0.06, -0.06, 0.06, 0.0]])
+    own = np.array([[0.02, -0.02, 0.01, -0.01, 0.0]] * 2)
+    alike = np.full((2, COUNT), 0.01)
+    held_33 = np.array(
+        [
+            np.mean([believing(skill_RN, seed).belief_shares for seed in range(4)], axis=0)
+            for skill_RN in (by_regime, own, alike)
+        ]
+    )
+    np.testing.assert_allclose(held_33.sum(axis=1), 1.0)
+    assert held_33.argmax(axis=0).tolist() == [0, 1, 2]  # of all worlds, the one it fits
+
+
+def test_agents_that_are_alike_are_weighed_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing to choose by, the third belief holds the Kalman candidate nearer to equal."""
+
+    def apart() -> float:
+        found = []
+        for seed in range(4):
+            chain = believing(np.full((2, COUNT), 0.01), seed, 6_000)
+            weighing = chain.weigh(np.eye(REGIMES)[0], np.zeros(COUNT), AWAKE)
+            assert weighing is not None
+            kalman_N = weighing.candidate_JN[CORE_NAMES.index("kalman")]
+            found.append(float(np.abs(kalman_N - 1.0 / COUNT).sum()))
+        return float(np.mean(found))
+
+    with_it = apart()
+    monkeypatch.setattr("strategy.chain.BELIEF_PRIORS", (1.0, 1.0, 1e-9))
+    assert with_it < 0.8 * apart()
+
+
+def test_skills_are_the_beliefs_mean() -> None:
+    """What is believed is the three filters' predictions, each by its share."""
+    chain = believing(np.array([[0.05, -0.05, 0.02, -0.02, 0.0]] * 2), 4, 500)
+    weighing = chain.weigh(np.eye(REGIMES)[1], np.zeros(COUNT), AWAKE)
+    assert weighing is not None
+    memory = chain.memory
+    mean_3N = np.stack(
+        [
+            memory.mean_D.reshape((COUNT, REGIMES))[:, 1],
+            memory.steady_mean_D,
+            np.repeat(memory.alike_mean_1, COUNT),
+        ]
+    )
+    np.testing.assert_allclose(
+        weighing.skill_N, np.array(chain.belief_shares) @ mean_3N, rtol=1e-12, atol=1e-15
+    )
+
+
 def test_dead_agent_weighs_nothing_at_once() -> None:
     """An agent that is not fit has weight 0 in that very bar, also alone; the rest sum to 1."""
     chain = MetaChain(SHAPE)
