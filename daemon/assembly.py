@@ -219,7 +219,7 @@ async def _open(site: _Site) -> Parts:
         parts.dispatcher.call_guard = parts.guard.flatten
     warm_up()
     site.note("warm_up_finished")
-    _take_over_process(site, parts.collector)
+    _take_over_process(site, parts.collector, parts.feed)
     keeper = Supervisor(site.clock, site.log.note, site.generator)
     site.stack.push_async_callback(keeper.close)
     keeper.spawn_forever("keep warm", parts.gateway.keep_warm)
@@ -233,9 +233,9 @@ async def _open(site: _Site) -> Parts:
     return parts
 
 
-def _take_over_process(site: _Site, collector: Collector) -> None:
+def _take_over_process(site: _Site, collector: Collector, feed: Feed) -> None:
     """Collect garbage and choose cores ourselves from here on."""
-    collector.begin()
+    collector.begin(lambda: feed.counters.reconnect_count)
     site.stack.callback(collector.close)
     try:
         keep_to_cores(site.settings.latency.cpu_affinity)

@@ -3,7 +3,9 @@
 Python collects after so many allocations, wherever that falls; a full collection of a heap of
 half a million objects takes a tenth of a second. So what start-up built is frozen out of reach,
 automatic collection is off, and ``tend`` collects the youngest once a second, the middle generation
-with every tenth of these. All generations are walked only where no news waits, and seldom.
+with every tenth of these. All generations are walked only where no news waits, and seldom; sooner
+after a connection was lost, because each leaves 0.27 MB of TLS buffers in rings of old objects. In
+a soak that lost two a minute ten minutes of them moved the resident memory up in steps of 7 MB.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from daemon.clock import Clock
 NS_PER_S = 1_000_000_000
 YOUNG_NS = NS_PER_S
 FULL_NS = 600 * NS_PER_S
+FULL_AFTER_LOSS_NS = 30 * NS_PER_S
+"""However many connections are lost, all generations are not walked more often than this."""
+
 MIDDLE_EVERY = 10
 """As Python's own threshold of the second generation."""
 
@@ -30,12 +35,18 @@ class Collector:
         """Change nothing before ``begin``."""
         self._clock = clock
         self._record = record
+        self._reconnect_count: Callable[[], int] = int
         self._young_ns = self._full_ns = clock.monotonic_ns()
         self._young_count = 0
+        self._lost_count = 0
         self.full_count = 0
 
-    def begin(self) -> None:
-        """Clear what start-up left behind, freeze what it built, and take over."""
+    def begin(self, reconnect_count: Callable[[], int]) -> None:
+        """Clear what start-up left behind, freeze what it built, and take over.
+
+        ``reconnect_count`` says how many connections were lost and opened anew so far.
+        """
+        self._reconnect_count = reconnect_count
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -56,8 +67,10 @@ class Collector:
         self._young_ns = now_ns
         self._young_count += 1
         generation = 1 if self._young_count % MIDDLE_EVERY == 0 else 0
-        if is_idle and now_ns - self._full_ns >= FULL_NS:
-            self._full_ns = now_ns
+        lost_count = self._reconnect_count()
+        pause_ns = FULL_NS if lost_count == self._lost_count else FULL_AFTER_LOSS_NS
+        if is_idle and now_ns - self._full_ns >= pause_ns:
+            self._full_ns, self._lost_count = now_ns, lost_count
             self.full_count += 1
             generation = 2
         gc.collect(generation)

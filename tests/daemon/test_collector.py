@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from daemon.clock import ManualClock
-from daemon.collector import FULL_NS, PATIENCE_NS, YOUNG_NS, Collector
+from daemon.collector import FULL_AFTER_LOSS_NS, FULL_NS, PATIENCE_NS, YOUNG_NS, Collector
 
 
 class Ring:
@@ -30,10 +30,16 @@ def took_ns() -> list[int]:
 
 
 @pytest.fixture
-def collector(clock: ManualClock, took_ns: list[int]) -> Iterator[Collector]:
+def losses() -> list[str]:
+    """Connections lost so far."""
+    return []
+
+
+@pytest.fixture
+def collector(clock: ManualClock, took_ns: list[int], losses: list[str]) -> Iterator[Collector]:
     """A collector that has taken over; Python's own is back afterwards."""
     made = Collector(clock, took_ns.append)
-    made.begin()
+    made.begin(losses.__len__)
     yield made
     made.close()
     assert gc.isenabled()
@@ -86,3 +92,29 @@ def test_everything_is_walked_seldom_and_only_at_rest(
     collector.tend(is_idle=True)
     assert collector.full_count == 1
     assert len(took_ns) == 3
+
+
+def test_what_a_lost_connection_left_goes_soon(
+    collector: Collector, clock: ManualClock, losses: list[str]
+) -> None:
+    """An old ring goes at the first rest after a loss, once for each loss, and not too often."""
+    ring = Ring()
+    gc.collect()  # now it is old
+    alive = weakref.ref(ring)
+    del ring
+    clock.advance(FULL_AFTER_LOSS_NS)
+    collector.tend(is_idle=True)
+    assert alive() is not None
+    losses.append("public")
+    clock.advance(YOUNG_NS)
+    collector.tend(is_idle=True)
+    assert alive() is None
+    clock.advance(YOUNG_NS)
+    collector.tend(is_idle=True)
+    losses.append("user")
+    clock.advance(YOUNG_NS)
+    collector.tend(is_idle=True)
+    assert collector.full_count == 1
+    clock.advance(FULL_AFTER_LOSS_NS)
+    collector.tend(is_idle=True)
+    assert collector.full_count == 2
