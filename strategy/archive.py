@@ -29,6 +29,7 @@ from strategy.bundle import MANIFEST_NAME, OUTPUT_NAMES, read_files
 from strategy.fused import ComposedEnsemble, fuse
 from strategy.guest_ensemble import GuestEnsemble
 from strategy.manifest import (
+    WEIGHTS_NAME,
     BundleLimits,
     FileEntry,
     Manifest,
@@ -55,7 +56,8 @@ class Recipe:
 
     ``agent_names`` name the agents of ``ensemble`` along axis A; ``obs_BF`` and ``held_BA`` are
     inputs of the kind it will see, of which some become golden. Times are UNIX ns; ``expires_ns``
-    None means never, ``created_ns`` 0 not recorded.
+    None means never, ``created_ns`` 0 not recorded. With ``has_parts`` the bundle also has every
+    agent as a script of its own and all weights as safetensors, for other programs.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Recipe:
     exposure_frac_max: float = 1.0
     tables: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+    has_parts: bool = False
 
 
 def write_bundle(directory: Path, recipe: Recipe) -> Manifest:
@@ -93,6 +96,8 @@ def write_bundle(directory: Path, recipe: Recipe) -> Manifest:
             {name: np.ascontiguousarray(recipe.tables[name]) for name in sorted(recipe.tables)}
         ),
     }
+    if recipe.has_parts:
+        contents |= _part_bytes(recipe)
     manifest = _manifest(recipe, contents)
     _place(directory, contents, manifest)
     return manifest
@@ -152,6 +157,25 @@ def _place(directory: Path, contents: Mapping[str, bytes], manifest: Manifest) -
         directory.rename(replaced)
     staging.rename(directory)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _part_bytes(recipe: Recipe) -> dict[str, bytes]:
+    """Return each agent as a script of its own, and every weight by its name; ValueError.
+
+    An agent's script takes market rows with its own position behind them, one-hot: (B, F + 3), and
+    gives its preferences (B, 3).
+    """
+    if not isinstance(recipe.ensemble, ComposedEnsemble):
+        raise ValueError("an ensemble with guests cannot be taken apart")
+    agents = dict(zip(recipe.agent_names, recipe.ensemble.agents, strict=True))
+    named = {**agents, "regimes": recipe.ensemble.regimes, "predictor": recipe.ensemble.predictor}
+    weights = {
+        f"{name}.{place}": np.ascontiguousarray(tensor.detach().numpy())
+        for name, module in named.items()
+        for place, tensor in module.state_dict().items()
+    }
+    contents = {WEIGHTS_NAME: save_tables({name: weights[name] for name in sorted(weights)})}
+    return contents | {f"agent_{name}.pt": script_bytes(agent) for name, agent in agents.items()}
 
 
 def script_bytes(module: nn.Module) -> bytes:
@@ -238,7 +262,7 @@ def _manifest(recipe: Recipe, contents: Mapping[str, bytes]) -> Manifest:
 def _entries(contents: Mapping[str, bytes]) -> tuple[FileEntry, ...]:
     return tuple(
         FileEntry(
-            name=name,  # type: ignore[arg-type]  # the literal is checked by the model itself
+            name=name,
             sha256=hashlib.sha256(content).hexdigest(),
             bytes=len(content),
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import stat
 import struct
 import zipfile
@@ -28,7 +29,7 @@ from safetensors.numpy import load as load_tables
 
 from kernels.features import schema_sha256
 from strategy.compiled import CompiledEnsemble
-from strategy.manifest import FILE_NAMES, Manifest, parse_manifest
+from strategy.manifest import FILE_NAMES, PART_PATTERN, Manifest, parse_manifest
 from strategy.observation import OBSERVATION_EXTRA_NAMES, Normalisation
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ BYTES_MAX: dict[str, int] = {
     "tables.safetensors": 1 << 22,
 }
 """Largest accepted size of each file; the content of an archive may not exceed it either."""
+
+PART_BYTES_MAX = 1 << 26
+"""Of the files that other programs may want; they are checked by hash and never loaded here."""
 
 OUTPUT_NAMES = ("preference_BA3", "action_BA", "confidence_BA", "regime_BK", "predicted_BA")
 """What the module returns, in order; golden.npz holds these arrays and the inputs."""
@@ -191,13 +195,17 @@ def _read_directory(path: Path) -> dict[str, bytes]:
         names = set(os.listdir(directory))
         if MANIFEST_NAME not in names:
             raise ValueError(f"{MANIFEST_NAME} is missing")
-        extra = sorted(names - set(BYTES_MAX))
+        others = sorted(names - set(BYTES_MAX))
+        extra = [name for name in others if re.fullmatch(PART_PATTERN, name) is None]
         if extra:
             raise ValueError(f"unlisted file {extra[0]!r}")
         missing = sorted(set(BYTES_MAX) - names)
         if missing:
             raise ValueError(f"{missing[0]} is missing")
-        return {name: _read_file(directory, name, BYTES_MAX[name]) for name in BYTES_MAX}
+        return {
+            name: _read_file(directory, name, BYTES_MAX.get(name, PART_BYTES_MAX))
+            for name in (*BYTES_MAX, *others)
+        }
     finally:
         os.close(directory)
 
@@ -221,7 +229,12 @@ def _read_file(directory: int, name: str, bytes_max: int) -> bytes:
 
 
 def _check_files(manifest: Manifest, contents: dict[str, bytes]) -> None:
+    unlisted = sorted(set(contents) - {MANIFEST_NAME, *(entry.name for entry in manifest.files)})
+    if unlisted:
+        raise ValueError(f"unlisted file {unlisted[0]!r}")
     for entry in manifest.files:
+        if entry.name not in contents:
+            raise ValueError(f"{entry.name} is missing")
         content = contents[entry.name]
         if len(content) != entry.bytes:
             raise ValueError(

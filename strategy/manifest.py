@@ -13,9 +13,19 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Count = Annotated[int, Field(ge=1, le=4096)]
 
-FileName = Literal["ensemble.pt", "golden.npz", "tables.safetensors"]
 FILE_NAMES: tuple[str, ...] = ("ensemble.pt", "golden.npz", "tables.safetensors")
-"""Every file of a bundle beside its manifest; both must be there, none else may."""
+"""What every bundle has beside its manifest."""
+
+WEIGHTS_NAME = "weights.safetensors"
+PART_PATTERN = r"weights\.safetensors|agent_[a-z][a-z0-9_]{0,63}\.pt"
+FileName = Annotated[
+    str, Field(pattern=rf"^(ensemble\.pt|golden\.npz|tables\.safetensors|{PART_PATTERN})$")
+]
+
+
+def part_names(agents: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a bundle may have besides, all or none: weights, and each agent by itself."""
+    return (WEIGHTS_NAME, *(f"agent_{agent}.pt" for agent in agents))
 
 
 class StrictSection(Section):
@@ -83,8 +93,11 @@ class Manifest(StrictSection):
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} lists one name twice")
-        if sorted(entry.name for entry in self.files) != sorted(FILE_NAMES):
-            raise ValueError(f"files must list exactly {', '.join(FILE_NAMES)}")
+        listed, parts = sorted(entry.name for entry in self.files), part_names(self.agents)
+        if listed not in (sorted(FILE_NAMES), sorted((*FILE_NAMES, *parts))):
+            raise ValueError(
+                f"files must list exactly {', '.join(FILE_NAMES)}, or {', '.join(parts)} as well"
+            )
         return self
 
 

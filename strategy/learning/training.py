@@ -295,6 +295,7 @@ def recipe_of(
             **fit_strangeness(prepared.rows_TF[:, :feature_count]).to_tables(),
         },
         provenance=provenance,
+        has_parts=True,
     )
 
 

@@ -27,6 +27,7 @@ from strategy.learning.training import (
     widen,
     widen_team,
 )
+from strategy.manifest import part_names
 from strategy.runtime import Runtime
 
 HOUR_NS = 3_600 * 10**9
@@ -185,6 +186,7 @@ def test_the_bundle_loads_with_its_forecast(
     write_bundle(tmp_path / "tried", recipe)
     bundle = load(tmp_path / "tried", DEFAULT_FEATURE_NAMES, now_ns=10)
     assert bundle.manifest.provenance == {"data_sha256": "0" * 64}
+    assert {entry.name for entry in bundle.manifest.files} > set(part_names(AGENTS))
     forecast = Forecast.from_tables(bundle.tables, len(DEFAULT_FEATURE_NAMES))
     np.testing.assert_array_equal(forecast.weight_F, prepared.fitted.forecast.weight_F)
     judgement = Runtime(bundle, form="compiled").decide(recipe.obs_BF[:40], recipe.held_BA[:40])
