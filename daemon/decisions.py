@@ -344,6 +344,7 @@ class Decider:
                 self.panel.obs_BF[row, : len(self.feature_names)],
                 disagreement,
             )
+            size_frac *= learner.accounts.calibration_frac
             exposure = target.exposure * self.rollout.size_frac * size_frac
             self._weights_N = weights_N
             wanted = position.lots_at(exposure)

@@ -59,9 +59,10 @@ class Decided:
     Axis N are the experts: agents, then controllers. ``regime_K`` is the posterior, ``stability``
     that of the recent ones in [0, 1]; ``weights_N`` sums to 1 (zeros when the ensemble abstained),
     ``action_N`` holds ``Action`` values, ``exposure`` is the target in [-1, 1] before sizing, of
-    which ``trust_frac`` was left by strangeness and disagreement. Why these weights: ``skill_N`` is
-    what each expert is believed to earn now (annual Sharpe ratio, net), ``share_J`` how much each
-    weighting of ``strategy.chain`` was listened to. Both are empty where nothing was weighed.
+    which ``trust_frac`` was left by strangeness, disagreement and how well returns are foretold.
+    Why these weights: ``skill_N`` is what each expert is believed to earn now (annual Sharpe ratio,
+    net), ``share_J`` how much each weighting of ``strategy.chain`` was listened to. Both are empty
+    where nothing was weighed.
     """
 
     decided_ns: int

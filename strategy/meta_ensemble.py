@@ -192,6 +192,7 @@ class MetaLearningEnsembleManager:
             confidence_N = np.ones(len(action_N), np.float32)
             confidence_N[: len(self.agents)] = confidence_A
             exposure = combine(action_N, weights_N, confidence_N).exposure
+            exposure *= self._learner.accounts.calibration_frac
             action = HOLD + int(np.sign(exposure)) * (abs(exposure) > DEAD_BAND)
         self._take(action - HOLD)
         self.tracker.track(
@@ -206,6 +207,7 @@ class MetaLearningEnsembleManager:
             "algorithm_weights": weights,
             "actions": dict(zip(names, action_N.tolist(), strict=True)),
             "exposure": exposure,
+            "calibration": self._learner.accounts.calibration_frac,
             "outcome": "abstained" if weights_N is None else "decided",
             "errors": errors,
         }

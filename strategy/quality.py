@@ -9,8 +9,9 @@ Three numbers, each a factor in [0, 1] on size, none of them a switch:
   ``strategy.ensemble`` finds it; 0 when all want the same, 1 when half want long and half short.
 - *confidence*: an interval that must hold 90 % of the outcomes: a multiple of the recent mean
   score, moved after every outcome (q <- q + step (miss - 0.1)), so that long-run coverage is
-  right on any stream on which q stays bounded. Source: Gibbs and Candes
-  (2021); Angelopoulos et al. (2023).
+  right on any stream on which q stays bounded. Where bars move further than the deviation that was
+  foretold for them, size falls as the bound widens. Source: Gibbs and Candes (2021);
+  Angelopoulos et al. (2023).
 
 A number that is not finite is full distrust: factor 0.
 """
@@ -23,6 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.jit import njit
+
 Floats = NDArray[np.float64]
 
 PREFIX = "quality."
@@ -34,6 +37,10 @@ VARIANCE_MIN = 1e-6
 SCORE_DECAY = 0.95
 SCALE_MIN = 1e-12
 CONFORMAL_STEP = 0.1
+FIRST_MULTIPLE = 2.0
+MISS_FRAC = 0.1
+NORMAL_BOUND = 1.645
+"""Nine in ten errors of a normal law are smaller than so many standard deviations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -132,28 +139,50 @@ class AdaptiveInterval:
         """Take the wanted coverage in (0, 1) and the first bound; ValueError outside."""
         if not 0.0 < coverage_frac < 1.0 or not first_bound > 0.0:
             raise ValueError(f"coverage {coverage_frac}, first bound {first_bound}")
-        self._multiple = 2.0
-        self._scale = first_bound / self._multiple
+        self._state_2 = np.array([FIRST_MULTIPLE, first_bound / FIRST_MULTIPLE])
         self._miss_frac = 1.0 - coverage_frac
 
     @property
     def bound(self) -> float:
         """The bound on the next score, in its unit."""
-        return max(self._multiple, 0.0) * self._scale
+        return float(interval_bound(self._state_2))
 
     def update(self, score: float) -> bool:
         """Take the score of the bar that the bound was for; say whether it was inside.
 
         A score that is not finite counts as a miss.
         """
-        is_inside = bool(score <= self.bound)
-        missed = 0.0 if is_inside else 1.0
-        self._multiple += CONFORMAL_STEP * (missed - self._miss_frac)
-        if np.isfinite(score):
-            kept = SCORE_DECAY * self._scale
-            self._scale = kept + (1.0 - SCORE_DECAY) * min(score, 10.0 * self._scale)
-        self._scale = max(self._scale, SCALE_MIN)
-        return is_inside
+        return bool(interval_step(self._state_2, score, self._miss_frac))
+
+
+@njit
+def interval_bound(state_2: Floats) -> float:
+    """Return the bound on the next score of a state (multiple, scale)."""
+    return float(max(state_2[0], 0.0) * state_2[1])
+
+
+@njit
+def interval_step(state_2: Floats, score: float, miss_frac: float) -> bool:
+    """Take one score in; say whether it was inside the bound."""
+    is_inside = score <= interval_bound(state_2)
+    missed = 0.0 if is_inside else 1.0
+    state_2[0] += CONFORMAL_STEP * (missed - miss_frac)
+    if np.isfinite(score):
+        kept = SCORE_DECAY * state_2[1]
+        state_2[1] = kept + (1.0 - SCORE_DECAY) * min(score, 10.0 * state_2[1])
+    state_2[1] = max(state_2[1], SCALE_MIN)
+    return bool(is_inside)
+
+
+@njit
+def calibration_factor(state_2: Floats) -> float:
+    """Return what is left of the size where bars outgrow what was foretold of them, in [0, 1].
+
+    Scores are returns in foretold standard deviations. As long as the bound that holds nine in ten
+    is no wider than the normal law's, nothing is taken; twice as wide leaves a half.
+    """
+    bound = interval_bound(state_2)
+    return float(min(1.0, NORMAL_BOUND / bound)) if bound > 0.0 else 1.0
 
 
 def calibrated_confidence(predicted: float, interval: AdaptiveInterval) -> float:

@@ -14,6 +14,13 @@ from numpy.typing import NDArray
 from kernels.jit import njit
 from strategy.controllers import MOMENTUM_DECAY, controller_positions, noise_scale
 from strategy.observation import FLAT
+from strategy.quality import (
+    FIRST_MULTIPLE,
+    MISS_FRAC,
+    NORMAL_BOUND,
+    calibration_factor,
+    interval_step,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,8 +35,10 @@ SCALE_BARS_MIN = 20
 SCALE_MIN = 1e-7
 """Smallest scale of a bar's return: a market that stood still must not make a tick infinite."""
 
-MID, SQUARE, BARS, TREND = range(4)
-NUMBERS = 4
+MID, SQUARE, BARS, TREND, INTERVAL = range(5)
+NUMBERS = 6
+"""``INTERVAL`` holds the two numbers of the interval around a bar's return in units of the scale
+foretold for it; zeros until the scale is known."""
 
 
 class ShadowAccounts:
@@ -50,6 +59,11 @@ class ShadowAccounts:
     def scale(self) -> float:
         """Standard deviation of a bar's return as known now; 0 while unknown."""
         return scale_of(self._numbers)
+
+    @property
+    def calibration_frac(self) -> float:
+        """What is left of the size by how well the scale foretells returns, in [0, 1]."""
+        return float(calibration_factor(self._numbers[INTERVAL:NUMBERS]))
 
     def mark(self, mid: float) -> None:
         """Move every account by the change of the middle price since it was last told."""
@@ -183,7 +197,15 @@ def book_step(
 
 @njit
 def scale_step(numbers: Floats, return_frac: float) -> None:
-    """Both means are corrected for their start: the first bar counts whole."""
+    """Both means are corrected for their start: the first bar counts whole.
+
+    The interval is moved by this bar first, in units of the scale that was known before it.
+    """
+    scale, interval_2 = scale_of(numbers), numbers[INTERVAL:NUMBERS]
+    if scale > 0.0:
+        if interval_2[1] == 0.0:
+            interval_2[0], interval_2[1] = FIRST_MULTIPLE, NORMAL_BOUND / FIRST_MULTIPLE
+        interval_step(interval_2, abs(return_frac) / scale, MISS_FRAC)
     numbers[BARS] += 1.0
     gain = (1.0 - VARIANCE_DECAY) / (1.0 - VARIANCE_DECAY ** numbers[BARS])
     numbers[SQUARE] += gain * (return_frac * return_frac - numbers[SQUARE])

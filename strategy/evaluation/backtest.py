@@ -226,7 +226,7 @@ def decide(listening: Listening, plan: Plan) -> Decisions:
         residual=listening.residual,
     )
     most = plan.exposure_frac_max
-    trust_T = listening.known_T * (1.0 - followed.disagreement_T)
+    trust_T = listening.known_T * (1.0 - followed.disagreement_T) * followed.calibration_T
     size_T = plan.size.sizes(listening.volatility_T)
     return Decisions(
         heard=heard,

@@ -26,6 +26,7 @@ from strategy.experts import RETURN_CLIP
 from strategy.learner_steps import close_step, gather_step
 from strategy.meta_learner import NO_SCORE, YEAR_NS
 from strategy.mixture import mix_weights
+from strategy.quality import calibration_factor
 from strategy.residual_model import (
     ResidualModel,
     ResidualNet,
@@ -33,7 +34,7 @@ from strategy.residual_model import (
     remember_step,
     residual_step,
 )
-from strategy.shadow_accounts import NUMBERS, book_step, mark_step, scale_of
+from strategy.shadow_accounts import INTERVAL, NUMBERS, book_step, mark_step, scale_of
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -69,9 +70,10 @@ class Followed:
     ``exposure_T`` in [-1, 1] is the sum of weighted votes, before trust and size. ``share_TJ`` is
     each candidate's share of wealth, ``skill_TN`` what an expert is believed to earn in the coming
     bar, ``paid_TN`` what it did earn in the bar that closed, clipped, both in deviations of a bar;
-    ``scale_T`` that deviation as known at the close. ``is_learned_T``: ``paid_TN`` was learned
-    from. ``log_wealth_T`` is the mixture's own, ``log_wealth_J`` the candidates' at the end,
-    prior included; ``beyond_clip`` what was cut, in deviations.
+    ``scale_T`` that deviation as known at the close, ``calibration_T`` what is left of the size by
+    how well it foretells returns. ``is_learned_T``: ``paid_TN`` was learned from. ``log_wealth_T``
+    is the mixture's own, ``log_wealth_J`` the candidates' at the end, prior included;
+    ``beyond_clip`` what was cut, in deviations.
     """
 
     names: tuple[str, ...]
@@ -85,6 +87,7 @@ class Followed:
     exposure_T: Floats
     disagreement_T: Floats
     confidence_T: Floats
+    calibration_T: Floats
     scale_T: Floats
     log_wealth_T: Floats
     log_wealth_J: Floats
@@ -93,14 +96,14 @@ class Followed:
 
 
 class Rows(NamedTuple):
-    """What a walk writes, T rows each; the six numbers are as ``Followed`` takes them apart."""
+    """What a walk writes, T rows each; the seven numbers are as ``Followed`` takes them apart."""
 
     weight_TN: Floats
     action_TN: Ints
     share_TJ: Floats
     skill_TN: Floats
     paid_TN: Floats
-    numbers_T6: Floats
+    numbers_T7: Floats
 
 
 def follow_experts(
@@ -133,7 +136,7 @@ def follow_experts(
     weight_TN, skill_TN, paid_TN = (np.zeros((bars, experts)) for _ in range(3))
     action_TN = np.empty((bars, experts), np.int64)
     share_TJ = np.zeros((bars, len(memory.log_wealth_J)))
-    numbers_T6 = np.zeros((bars, 6))
+    numbers_T7 = np.zeros((bars, 7))
     _walk(
         chain.row,
         no_net() if residual is None else residual.net(YEAR_NS / bar_ns),
@@ -149,7 +152,7 @@ def follow_experts(
         heard.gain_T,
         meta.performance_prediction_enabled,
         cost_frac,
-        Rows(weight_TN, action_TN, share_TJ, skill_TN, paid_TN, numbers_T6),
+        Rows(weight_TN, action_TN, share_TJ, skill_TN, paid_TN, numbers_T7),
     )
     return Followed(
         names=names,
@@ -159,12 +162,13 @@ def follow_experts(
         share_TJ=share_TJ,
         skill_TN=skill_TN,
         paid_TN=paid_TN,
-        is_learned_T=numbers_T6[:, 5] > 0.0,
-        exposure_T=numbers_T6[:, 0],
-        disagreement_T=numbers_T6[:, 1],
-        confidence_T=numbers_T6[:, 2],
-        scale_T=numbers_T6[:, 3],
-        log_wealth_T=numbers_T6[:, 4],
+        is_learned_T=numbers_T7[:, 5] > 0.0,
+        exposure_T=numbers_T7[:, 0],
+        disagreement_T=numbers_T7[:, 1],
+        confidence_T=numbers_T7[:, 2],
+        calibration_T=numbers_T7[:, 6],
+        scale_T=numbers_T7[:, 3],
+        log_wealth_T=numbers_T7[:, 4],
         log_wealth_J=memory.log_wealth_J,
         beyond_clip=chain.beyond_clip,
         kappa=float(memory.constants[KAPPA]),
@@ -190,7 +194,7 @@ def _walk(
     out: Rows,
 ) -> None:
     weight_TN, action_TN, share_TJ = borrow(out.weight_TN), borrow(out.action_TN), out.share_TJ
-    skill_TN, paid_TN, numbers_T6 = borrow(out.skill_TN), borrow(out.paid_TN), out.numbers_T6
+    skill_TN, paid_TN, numbers_T7 = borrow(out.skill_TN), borrow(out.paid_TN), out.numbers_T7
     count, agents, regimes = weight_TN.shape[1], action_TA.shape[1], posterior_TK.shape[1]
     numbers, earned_N, position_N = np.zeros(NUMBERS), np.zeros(count), np.zeros(count, np.int64)
     score_N, awake_N, seen_K = np.full(count, NO_SCORE), np.zeros(count, np.bool_), np.ones(regimes)
@@ -205,7 +209,7 @@ def _walk(
         is_new = len(closed_M) > 0
         is_followed = memory.followed_J.max() > 0.0
         if close_step(memory, numbers, earned_N, position_N, closed_M, paid_TN[t]):
-            numbers_T6[t, 5] = is_followed
+            numbers_T7[t, 5] = is_followed
             remember_step(net, history, paid_TN[t])
             paid_TN[t] = np.minimum(np.maximum(paid_TN[t], -RETURN_CLIP), RETURN_CLIP)
         if is_new or t == 0:
@@ -236,12 +240,19 @@ def _walk(
             cost_frac,
             action_TN[t],
         )
-        numbers_T6[t, 1] = 1.0
+        numbers_T7[t, 1] = 1.0
         if is_feasible and awake_agents >= active_min:
             confidence_N[:agents] = confidence_TA[t]
-            _vote(memory, action_TN[t], confidence_N, agents, weight_TN[t], numbers_T6[t])
+            _vote(memory, action_TN[t], confidence_N, agents, weight_TN[t], numbers_T7[t])
             share_TJ[t] = memory.share_J
-        numbers_T6[t, 3], numbers_T6[t, 4] = scale_of(numbers), memory.numbers_5[LOG_WEALTH]
+        _tell(memory, numbers, numbers_T7[t])
+
+
+@njit
+def _tell(memory: ChainMemory, numbers: Floats, told_7: Floats) -> None:
+    """Write the scale, the mixture's wealth and what is left of the size."""
+    told_7[3], told_7[4] = scale_of(numbers), memory.numbers_5[LOG_WEALTH]
+    told_7[6] = calibration_factor(numbers[INTERVAL:])
 
 
 @njit
@@ -251,9 +262,9 @@ def _vote(
     confidence_N: NDArray[np.float32],
     agents: int,
     weight_N: Floats,
-    numbers_6: Floats,
+    told_7: Floats,
 ) -> None:
     """Write the weights in force and what the votes add up to under them."""
     mix_weights(memory.share_J, memory.played_JN, weight_N)
     _, mean, spread, sure = combine_step(action_N, weight_N, confidence_N, agents)
-    numbers_6[0], numbers_6[1], numbers_6[2] = mean, min(spread, 1.0), sure
+    told_7[0], told_7[1], told_7[2] = mean, min(spread, 1.0), sure

@@ -228,6 +228,18 @@ def test_slow_judgement_takes_no_new_risk_until_a_quick_one() -> None:
     assert len(of(fold(engine, quick), SendOrder)) == 1
 
 
+def test_size_falls_while_bars_are_wilder_than_foretold() -> None:
+    """The decision itself takes less the moment that moves outgrow the deviation known before."""
+    engine = make_engine(ScriptedJudge())
+    warm(engine, 3)
+    calm = [e for n in range(3, 60) for e in fold(engine, second(n, 600_000 + n % 2 * 10))]
+    wild = [e for n in range(60, 70) for e in fold(engine, second(n, 600_000 + n % 2 * 200))]
+    before, after = of(calm, Decided)[-1], of(wild, Decided)[-1]
+    assert before.trust_frac > 0.9
+    assert after.trust_frac < 0.5 * before.trust_frac
+    assert 0.0 < after.exposure < 0.5 * before.exposure
+
+
 def test_same_events_give_the_same_effects() -> None:
     """Two engines fed the same events are indistinguishable, bit for bit."""
     runs = []

@@ -12,9 +12,11 @@ from strategy.quality import (
     calibrated_confidence,
     false_positive_frac,
     fit_strangeness,
+    interval_bound,
     size_factor,
     unseen_false_positive_frac,
 )
+from strategy.shadow_accounts import INTERVAL, ShadowAccounts
 
 
 def correlated_rows(seed: int, bars: int = 4000) -> np.ndarray:
@@ -111,3 +113,42 @@ def test_a_fixed_bound_would_miss() -> None:
     score_T = np.abs(path_T4[:, 0])
     inside_T = score_T <= np.quantile(score_T, 0.9)
     assert np.convolve(inside_T, np.ones(1000) / 1000.0, mode="valid").min() < 0.85
+
+
+def accounts_after(return_T: np.ndarray) -> tuple[ShadowAccounts, np.ndarray]:
+    """Return accounts that saw these bars, and what was left of the size after each."""
+    accounts, left_T = ShadowAccounts(1), np.empty(len(return_T))
+    for t, return_frac in enumerate(return_T):
+        accounts.scale_by(float(return_frac))
+        left_T[t] = accounts.calibration_frac
+    return accounts, left_T
+
+
+def test_size_falls_while_bars_outgrow_their_scale() -> None:
+    """Nearly whole on what was foretold, below half in a burst six times as wild, whole after."""
+    draws = np.random.default_rng(5)
+    calm_T, burst_T = 1e-3 * draws.standard_normal(2_000), 6e-3 * draws.standard_normal(25)
+    accounts, left_T = accounts_after(np.concatenate((calm_T[:1_000], burst_T, calm_T[1_000:])))
+    assert left_T[:20].tolist() == [1.0] * 20  # nothing is known yet
+    assert left_T[200:1_000].mean() > 0.9
+    assert left_T[1_005:1_025].min() < 0.5
+    assert left_T[-200:].mean() > 0.9
+    assert ((left_T >= 0.0) & (left_T <= 1.0)).all()
+    again = ShadowAccounts(1)
+    again.restore(accounts.state)
+    assert again.calibration_frac == accounts.calibration_frac
+
+
+def test_live_bound_holds_nine_in_ten_through_regime_switches() -> None:
+    """S18 on the decision's own interval: 89 to 91 % of bars, at least 85 % of any thousand."""
+    return_T = draw_labelled("misspecified", 20_000, np.random.default_rng(9))[:, 0]
+    accounts, is_inside_T = ShadowAccounts(1), np.ones(len(return_T), np.bool_)
+    for t, return_frac in enumerate(return_T):
+        numbers = accounts.arrays[0]
+        if accounts.scale > 0.0 and numbers[INTERVAL + 1] > 0.0:
+            bound = interval_bound(numbers[INTERVAL:])
+            is_inside_T[t] = abs(return_frac) / accounts.scale <= bound
+        accounts.scale_by(float(return_frac))
+    assert 0.89 < is_inside_T[100:].mean() < 0.91
+    windows = np.lib.stride_tricks.sliding_window_view(is_inside_T[100:], 1_000)
+    assert windows.mean(axis=1).min() >= 0.85

@@ -30,6 +30,7 @@ from strategy.learning.bar_history import History, history_of
 from strategy.learning.forecasts import Forecast
 from strategy.residual_model import ResidualModel
 from strategy.runtime import Runtime
+from strategy.shadow_accounts import ShadowAccounts
 from strategy.shipped_filter import shipped_tables
 from tests.fakes.small_bundle import FEATURE_NAMES, small_recipe
 from tests.strategy.learning.test_training import HOUR_NS, bars_of
@@ -117,6 +118,23 @@ def test_decides_as_the_daemon_does(
     other_TN = followed.action_TN.copy()
     other_TN[17, 2] = (other_TN[17, 2] + 1) % 3
     assert differing_rows(streamed, followed.weight_TN, other_TN) == 1
+
+
+def test_size_is_cut_by_how_well_returns_are_foretold(
+    history: History, listening: Listening, run: Backtest
+) -> None:
+    """The accounts' own interval, fed bar by bar, and the whole of trust is the three factors."""
+    accounts, begin = ShadowAccounts(1), 0
+    for t in range(len(run)):
+        for return_frac in history.bars_M3[begin : history.bar_end_T[t], 0].tolist():
+            accounts.scale_by(return_frac)
+        begin = history.bar_end_T[t]
+        assert run.followed.calibration_T[t] == accounts.calibration_frac
+    rows = slice(0, len(run))
+    agreed_T = 1.0 - run.followed.disagreement_T[rows]
+    trust_T = listening.known_T[rows] * agreed_T * run.followed.calibration_T[rows]
+    np.testing.assert_array_equal(run.trust_T, trust_T)
+    assert run.followed.calibration_T.min() < 0.9
 
 
 def test_residual_network_is_heard_live_and_in_batch(
