@@ -8,7 +8,7 @@ Actions are 0 SELL, 1 HOLD, 2 BUY: the wanted position short, flat, long.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,9 +68,11 @@ class MetaLearningEnsembleManager:
         regime_filter: RegimeFilter | None = None,
         bar_ns: int = HOUR_NS,
         costs: BarCosts | None = None,
+        market_regimes: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Start without evidence; ``meta_lookback`` bars are kept to train on.
 
+        ``market_regimes`` are your own, each a group of the seven of ``kernels.events.REGIMES``.
         ValueError without agents, for bars above six hours, or for a cap that leaves no weights.
         """
         if not agents or meta_lookback < 10:
@@ -80,9 +82,15 @@ class MetaLearningEnsembleManager:
         self.bar_ns = bar_ns
         costs = costs or BarCosts()
         self.cost_frac = costs.fee_frac + costs.half_spread_frac
+        regime_filter = regime_filter or shipped_filter()
+        self.regimes: tuple[str, ...] = REGIMES
+        if market_regimes is not None:
+            regime_filter = regime_filter.merged(market_regimes, REGIMES)
+            self.regimes = tuple(market_regimes)
         self._learner = MetaLearner(
-            tuple(agents), regime_filter or shipped_filter(), self.settings, bar_ns
+            tuple(agents), regime_filter, self.settings, bar_ns, regimes=self.regimes
         )
+        self._given: dict[str, float] = {}
         self._features: FeatureEngine | None = None
         self._mid = self._tick = 0.0
         self._bars = 0
@@ -91,7 +99,7 @@ class MetaLearningEnsembleManager:
         self._earned: deque[float] = deque(maxlen=self.settings.decision_history_size)
         self._position = 0
         self.total_trades = 0
-        self.tracker = MetaLearningTracker()
+        self.tracker = MetaLearningTracker(self.regimes)
         self.training_data: dict[str, deque[Floats]] = {
             "market_features": deque(maxlen=meta_lookback)
         }
@@ -127,10 +135,46 @@ class MetaLearningEnsembleManager:
             self._earned.append(moved)
         self._mid = price
         learned = self._learner.chain.learned_bars
-        self._learner.watch(self._features, price)
+        self._watch(price)
         if self._learner.chain.learned_bars > learned:
             self._remember()
         self.training_data["market_features"].append(self._features.values_F.copy())
+
+    def _watch(self, price: float) -> None:
+        """Close the bar in every account; who was told what it earned has earned just that."""
+        accounts, given, self._given = self._learner.accounts, self._given, {}
+        held_N = accounts.position_N.copy()
+        for name, return_frac in given.items():
+            place = self._learner.names.index(name)
+            accounts.position_N[place], accounts.earned_N[place] = 0, return_frac
+        assert self._features is not None, "made before the first bar"
+        self._learner.watch(self._features, price)
+        for name in given:
+            place = self._learner.names.index(name)
+            accounts.position_N[place] = held_N[place]
+
+    def update_performance(self, returns: Mapping[str, float]) -> None:
+        """Say what agents really earned since the last bar, as shares of a full position, net.
+
+        Before the next bar; it replaces what their shadow accounts make of their actions.
+        ValueError for an unknown agent or no number.
+        """
+        for name, return_frac in returns.items():
+            if name not in self.agents or not np.isfinite(return_frac):
+                raise ValueError(f"return {return_frac!r} of {name!r}")
+        self._given |= {name: float(return_frac) for name, return_frac in returns.items()}
+
+    def _agent_figures(self) -> dict[str, float | None]:
+        """Return every expert's recent annual Sharpe ratio on its own account; None: undefined."""
+        if len(self._log) < 2:
+            return dict.fromkeys(self._learner.names)
+        return_TN = np.array([earned_N for _, earned_N, _ in self._log])
+        spread_N, mean_N = return_TN.std(axis=0), return_TN.mean(axis=0)
+        yearly = float(np.sqrt(self.year_bars))
+        return {
+            name: float(mean / spread * yearly) if spread > 0.0 else None
+            for name, mean, spread in zip(self._learner.names, mean_N, spread_N, strict=True)
+        }
 
     def _remember(self) -> None:
         """Keep what every expert earned in the bar, for the training of the meta-models."""
@@ -328,5 +372,6 @@ class MetaLearningEnsembleManager:
             "total_trades": self.total_trades,
             "decisions": self.tracker.summary(),
             "bars": self._bars,
-            "regimes": list(REGIMES),
+            "regimes": list(self.regimes),
+            "agents": self._agent_figures(),
         }

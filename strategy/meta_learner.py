@@ -90,23 +90,28 @@ class MetaLearner:
         bar_ns: int,
         crisis_level: float = 1.0,
         residual: ResidualModel | None = None,
+        regimes: Sequence[str] = REGIMES,
     ) -> None:
         """Start without evidence; ValueError for bars too long or caps that leave no weights.
 
+        ``regimes`` names what the filter's posterior is over; ValueError for another number.
         ``residual`` adds to what the Kalman filter believes of the agents; None adds nothing.
         """
         self.agent_count = len(agent_names)
         self.names = (*agent_names, *CONTROLLER_NAMES)
+        if len(regimes) != regime_filter.regime_count:
+            raise ValueError(f"{len(regimes)} names of {regime_filter.regime_count} regimes")
         self.filter = regime_filter
         self.tracker = RegimeTracker(
             threshold=settings.regime_stability_threshold,
             window=settings.regime_history_window,
             crisis_level=crisis_level,
+            names=regimes,
         )
         self.chain = MetaChain(
             ChainShape(
                 agent_names=self.names,
-                regime_count=len(REGIMES),
+                regime_count=len(regimes),
                 year_bars=YEAR_NS / bar_ns,
                 weight_cap=settings.max_agent_weight,
                 active_min=settings.min_diversification_agents,
@@ -118,7 +123,7 @@ class MetaLearner:
         self.last_earned_N = np.zeros(len(self.names))
         self._settings = settings
         self._filter_state = regime_filter.opening_state()
-        self._posterior_K = np.full(len(REGIMES), 1.0 / len(REGIMES))
+        self._posterior_K = np.full(len(regimes), 1.0 / len(regimes))
         self._awake_N = np.zeros(len(self.names), np.bool_)
         self._score_N = np.full(len(self.names), NO_SCORE)
         self._seen_K = self._posterior_K.copy()
@@ -157,7 +162,7 @@ class MetaLearner:
         """Begin with this network, which has seen nothing; ValueError for other experts."""
         self.residual = None
         if model is not None:
-            model.check(len(self.names), len(REGIMES))
+            model.check(len(self.names), len(self.tracker.names))
             year_bars = self.chain.shape.year_bars
             self.residual = Residual(model, len(self.names), self.agent_count, year_bars)
 

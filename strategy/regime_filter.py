@@ -21,8 +21,8 @@ Econometrics 31 (1986) for h; Blom and Bar-Shalom, IEEE TAC 33 (1988) for the mi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import lgamma
 
 import numpy as np
@@ -129,6 +129,19 @@ class RegimeFilter:
             posterior_TR,
         )
         return posterior_TR
+
+    def merged(self, groups: Mapping[str, Sequence[str]], names: Sequence[str]) -> RegimeFilter:
+        """Return a filter over these groups of its regimes, in their order.
+
+        ``names`` are its own; ValueError unless each of them is in exactly one group.
+        """
+        members = [name for group in groups.values() for name in group]
+        if sorted(members) != sorted(names) or len(names) != self.regime_count:
+            raise ValueError(f"groups of {members} are not made of {tuple(names)}, each once")
+        place = {name: at for at, group in enumerate(groups.values()) for name in group}
+        state_KP = self.state_KP.copy()
+        state_KP[:, REGIME] = [place[names[int(regime)]] for regime in self.state_KP[:, REGIME]]
+        return replace(self, state_KP=state_KP)
 
     def to_tables(self) -> dict[str, Floats]:
         """Return the tables of a bundle that hold this filter."""

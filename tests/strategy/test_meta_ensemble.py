@@ -135,3 +135,41 @@ def test_nonsense_is_no_market_data(price: float, volume: float) -> None:
     """Prices must be positive, volumes not negative, both finite."""
     with pytest.raises(ValueError, match="no market data"):
         manager_of().update_market_data(price, volume)
+
+
+def test_own_regimes_are_groups_of_the_seven() -> None:
+    """Names, posterior, history and evidence are of the user's list; it must hold every regime."""
+    groups = {"wild": ("crisis", "high_vol_range", "breakout", "reversal"), "calm": REGIMES[:2]}
+    agents: dict[str, Any] = {"right": Follower(1), "wrong": Follower(-1), "flat": Follower(0)}
+    with pytest.raises(ValueError, match="each once"):
+        MetaLearningEnsembleManager(agents, settings=KNOBS, market_regimes=groups)
+    groups["calm"] = (*REGIMES[:2], "low_vol_range")
+    manager = MetaLearningEnsembleManager(agents, settings=KNOBS, market_regimes=groups)
+    seven = MetaLearningEnsembleManager(agents, settings=KNOBS)
+    last, of_seven = play(manager, 60)[-1], play(seven, 60)[-1]["regime_probabilities"]
+    assert list(last["regime_probabilities"]) == ["wild", "calm"]
+    assert last["current_regime"] in groups
+    for name, members in groups.items():
+        whole = sum(of_seven[member] for member in members)
+        assert last["regime_probabilities"][name] == pytest.approx(whole)
+    summary = manager.get_performance_summary()
+    assert summary["regimes"] == ["wild", "calm"]
+    assert set(summary["decisions"]["regime_distribution"]) == set(groups)
+
+
+def test_what_an_agent_really_earned_counts_instead_of_its_account() -> None:
+    """Told of losses bar by bar, the agent that was right on paper loses its weight."""
+    told, untold = manager_of(), manager_of()
+    draws, price = np.random.default_rng(2), 50_000.0
+    for _ in range(200):
+        coming = 1 if draws.random() < 0.5 else -1
+        for manager in (told, untold):
+            manager.get_trading_action(coming, price, 20.0)
+        told.update_performance({"right": -0.006})
+        price *= 1.0 + 0.006 * coming
+    assert untold.get_adaptive_algorithm_weights()["right"] > 0.3
+    assert told.get_adaptive_algorithm_weights()["right"] < 0.1
+    figures = told.get_performance_summary()["agents"]
+    assert figures["right"] < -10.0 < 10.0 < untold.get_performance_summary()["agents"]["right"]
+    with pytest.raises(ValueError, match="'nobody'"):
+        told.update_performance({"nobody": 0.0})
