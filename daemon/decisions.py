@@ -101,9 +101,8 @@ class _Position:
 
     def lots_at(self, exposure: float) -> int:
         """Give the lots of a share of the full position; what is held where it is no number."""
-        if not math.isfinite(exposure):
-            return self.lots
-        return lots_of(exposure, self.full_quote, self.lot_quote)
+        wanted = lots_of(exposure, self.full_quote, self.lot_quote)
+        return self.lots if wanted is None else wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,7 +254,7 @@ class Decider:
         lots = ledger.position_lots(index)
         full_quote = self._full_quote(market, ledger, equity_e8)
         lot_quote = market.mid_ticks * market.instrument.tick_lot_quote_e8 / E8
-        full_lots = lots_of(1.0, full_quote, lot_quote)
+        full_lots = lots_of(1.0, full_quote, lot_quote) or 0
         return _Position(
             lots=lots,
             full_lots=full_lots,

@@ -166,40 +166,15 @@ def full_notional_quote(
     return min(caps.values()) * drawdown_factor(evidence.drawdown_frac, sizing)
 
 
-def target_lots(
-    *,
-    exposure: float,
-    instrument: Instrument,
-    instrument_count: int,
-    mid_ticks: float,
-    equity_quote_e8: int,
-    sizing: SizingSettings,
-    limits: RiskLimits,
-    max_position_risk: float,
-    is_kelly_enabled: bool = True,
-    evidence: SizingEvidence = NO_EVIDENCE,
-) -> int | None:
-    """Give the position to hold, in signed lots rounded toward zero; None when nothing can be said.
+def lots_of(exposure: float, full_quote: float, lot_quote: float) -> int | None:
+    """Give a share of the full position in signed lots, rounded toward zero.
 
-    ``exposure`` is a share of the full position in [-1, 1] and is clipped to it. None (keep what
-    there is, explicitly) for a non-finite exposure or price; 0 without equity.
+    ``exposure`` is clipped to [-1, 1]; ``full_quote`` is what ``full_notional_quote`` gave,
+    ``lot_quote`` a lot's worth. None (keep what there is, explicitly) for an exposure that is no
+    number, and where a lot has no finite worth above 0.
     """
-    if not (math.isfinite(exposure) and math.isfinite(mid_ticks)) or mid_ticks <= 0:
+    if not (math.isfinite(exposure) and math.isfinite(lot_quote) and lot_quote > 0.0):
         return None
-    full_quote = full_notional_quote(
-        equity_quote_e8=equity_quote_e8,
-        instrument_count=instrument_count,
-        sizing=sizing,
-        limits=limits,
-        max_position_risk=max_position_risk,
-        is_kelly_enabled=is_kelly_enabled,
-        evidence=evidence,
-    )
-    return lots_of(exposure, full_quote, mid_ticks * instrument.tick_lot_quote_e8 / E8)
-
-
-def lots_of(exposure: float, full_quote: float, lot_quote: float) -> int:
-    """Give a finite share of the full position in signed lots, rounded toward zero."""
     return math.trunc(min(1.0, max(-1.0, exposure)) * full_quote / lot_quote)
 
 

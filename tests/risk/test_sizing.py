@@ -19,9 +19,9 @@ from risk.sizing import (
     expected_shortfall_frac,
     full_notional_quote,
     kelly_leverage,
+    lots_of,
     order_lots_max,
     size_caps_quote,
-    target_lots,
 )
 from tests.fakes.gate_scene import BTC, BTC_TICKS, INSTRUMENTS
 
@@ -39,16 +39,14 @@ def size(
     risk: float = 0.95,
 ) -> int | None:
     """Size BTC beside one other instrument."""
-    return target_lots(
-        exposure=exposure,
-        instrument=BTC_SPEC,
-        instrument_count=2,
-        mid_ticks=mid_ticks,
+    full_quote = full_notional_quote(
         equity_quote_e8=int(equity_quote * E8),
+        instrument_count=2,
         sizing=sizing,
         limits=limits,
         max_position_risk=risk,
     )
+    return lots_of(exposure, full_quote, mid_ticks * BTC_SPEC.tick_lot_quote_e8 / E8)
 
 
 @given(

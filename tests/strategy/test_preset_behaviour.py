@@ -10,11 +10,10 @@ import pytest
 from config.load import load_settings
 from config.settings import Settings
 from kernels.events import AGENTS
-from risk.sizing import SizingEvidence, target_lots
+from risk.sizing import SizingEvidence, full_notional_quote
 from strategy.chain_memory import SCORES
 from strategy.meta_learner import MetaLearner, Outlook
 from strategy.shipped_filter import shipped_filter
-from tests.fakes.gate_scene import BTC_TICKS, INSTRUMENTS
 from tests.strategy.test_meta_learner import BAR_NS, WELL, Market
 
 PRESETS = ("conservative", "balanced", "aggressive", "research")
@@ -90,12 +89,9 @@ def test_regime_is_reported_sooner_by_the_bolder_preset() -> None:
 def test_full_conviction_is_sized_by_the_preset() -> None:
     """The same target is the smallest position in conservative and the largest in aggressive."""
     evidence = SizingEvidence(drawdown_frac=0.0, volatility_frac=None)
-    lots = {
-        preset: target_lots(
-            exposure=1.0,
-            instrument=INSTRUMENTS[0],
+    quote = {
+        preset: full_notional_quote(
             instrument_count=1,
-            mid_ticks=float(BTC_TICKS),
             equity_quote_e8=100_000 * 10**8,
             sizing=settings_of(preset).sizing,
             limits=settings_of(preset).limits,
@@ -105,8 +101,8 @@ def test_full_conviction_is_sized_by_the_preset() -> None:
         )
         for preset in ("conservative", "balanced", "aggressive")
     }
-    small, middle, large = (lots[name] or 0 for name in ("conservative", "balanced", "aggressive"))
-    assert 0 < small < middle < large
+    small, middle, large = (quote[name] for name in ("conservative", "balanced", "aggressive"))
+    assert 0.0 < small < middle < large
 
 
 def test_research_logs_more_and_remembers_longer() -> None:
