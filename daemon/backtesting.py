@@ -16,7 +16,7 @@ from daemon.evaluation_inputs import Inputs, Opened, open_inputs
 from daemon.exit_codes import EXIT_DONE, EXIT_REFUSED
 from kernels.events import REGIMES
 from strategy.bundle import BundleError
-from strategy.evaluation.backtest import Backtest, listen, trade
+from strategy.evaluation.backtest import Backtest, listen, rebalancing, trade
 from strategy.evaluation.figures import activity, measure
 from strategy.evaluation.inference import sharpe_interval
 from strategy.evaluation.trials import LedgerError, Trial, append_trial
@@ -61,6 +61,7 @@ def summary(opened: Opened, played: Backtest) -> dict[str, Any]:
         "sharpe": None if interval is None else asdict(interval),
         "metrics": asdict(measure(played.net_T, year_bars)),
         "activity": asdict(activity(played.position_T, played.gross_T, played.cost_T, year_bars)),
+        "rebalancing": asdict(rebalancing(played)),
         "weights_mean": dict(
             zip(followed.names, followed.weight_TN[:bars].mean(axis=0).tolist(), strict=True)
         ),
@@ -108,6 +109,7 @@ def _trial(opened: Opened, played: Backtest, now_ns: int, answer: dict[str, Any]
 
 def _lines(answer: dict[str, Any]) -> str:
     found, sharpe, held = answer["metrics"], answer["sharpe"], answer["activity"]
+    moved = answer["rebalancing"]
     lead = (
         "undefined"
         if sharpe is None
@@ -122,7 +124,9 @@ def _lines(answer: dict[str, Any]) -> str:
             f"  return {found['total_return']:+.2%}, deepest fall "
             f"{found['drawdown_frac_max']:.2%}, costs {held['cost_frac']:.2%} of equity",
             f"  exposure {held['exposure_frac']:.3f}, "
-            f"turnover {held['turnover_per_year']:.0f} a year",
+            f"turnover {held['turnover_per_year']:.0f} a year "
+            f"({moved['without_band']:.0f} without the no-trade band; moving weights alone "
+            f"ask {moved['by_weights']:.0f})",
             f"  mean weights: {weights}",
         )
     )

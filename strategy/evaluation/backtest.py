@@ -269,6 +269,34 @@ def settle(listening: Listening, made: Decisions, plan: Plan) -> Backtest:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebalancing:
+    """Turnover a year, in shares of equity, that the no-trade band bears on.
+
+    ``by_weights`` is what moving weights alone would ask for, every vote left as it was;
+    ``without_band`` what would be traded were every small change followed.
+    """
+
+    by_weights: float
+    without_band: float
+
+
+def rebalancing(run: Backtest) -> Rebalancing:
+    """Measure what the changes of weights ask for, and what the band of the execution leaves."""
+    bars, followed = len(run), run.followed
+    years = bars * run.bar_ns / (YEAR_S * 1e9)
+    vote_TN = np.where(followed.action_TN >= 0, followed.action_TN - FLAT, 0)
+    moved_T = (np.diff(followed.weight_TN[:bars], axis=0) * vote_TN[: bars - 1]).sum(axis=1)
+    full_T = run.trust_T * run.size_T
+    most = run.plan.exposure_frac_max
+    wanted_T = np.clip(followed.exposure_T[:bars], -most, most) * full_T
+    free_T = held_positions(wanted_T, run.size_T, 0.0, run.plan.delay_bars)
+    return Rebalancing(
+        by_weights=float(np.abs(moved_T * full_T[1:]).sum() / years),
+        without_band=float(np.abs(np.diff(free_T, prepend=0.0)).sum() / years),
+    )
+
+
 def expert_positions(run: Backtest, name: str) -> Floats:
     """Return the wishes -1, 0, 1 of one expert in each bar; KeyError for an unknown name."""
     names = (*run.agent_names, *CONTROLLER_NAMES)

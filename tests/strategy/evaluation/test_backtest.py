@@ -21,6 +21,7 @@ from strategy.evaluation.backtest import (
     decide,
     expert_positions,
     listen,
+    rebalancing,
     trade,
 )
 from strategy.evaluation.execution import Costs, SizeRule, held_positions
@@ -244,6 +245,26 @@ def test_small_changes_are_left_and_flips_stop_at_flat() -> None:
     np.testing.assert_allclose(held_T, [0.5, 0.5, 0.65, 0.0, -0.4, 0.0, 0.0])
     with pytest.raises(ValueError, match="hysteresis"):
         held_positions(wanted_T, np.ones(7), 2.0)
+
+
+def test_rebalancing_is_what_the_band_bears_on(listening: Listening) -> None:
+    """By hand over the bars; the band saves turnover, and without one nothing is saved."""
+    banded = trade(listening, Plan())
+    size = replace(Plan().size, hysteresis_frac=0.0)
+    free = trade(listening, replace(Plan(), size=size))
+    years = len(free) * free.bar_ns / (365.25 * 86_400e9)
+    traded = float(np.abs(np.diff(free.position_T, prepend=0.0)).sum() / years)
+    found = rebalancing(banded)
+    assert found.without_band == pytest.approx(traded)
+    assert rebalancing(free).without_band == pytest.approx(traded)
+    assert np.abs(np.diff(banded.position_T, prepend=0.0)).sum() / years < 0.95 * traded
+    asked, followed = 0.0, banded.followed
+    for t in range(1, len(banded)):
+        change_N = followed.weight_TN[t] - followed.weight_TN[t - 1]
+        vote_N = np.where(followed.action_TN[t - 1] < 0, 0, followed.action_TN[t - 1] - 1)
+        asked += abs(float(change_N @ vote_N)) * banded.trust_T[t] * banded.size_T[t]
+    assert found.by_weights == pytest.approx(asked / years)
+    assert 0.0 < found.by_weights < found.without_band
 
 
 def test_sizes_shrink_where_the_market_is_wild() -> None:
