@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -106,6 +106,10 @@ async def _build(name: str, options: BenchOptions, stack: AsyncExitStack) -> Sta
         rig = stack.enter_context(TickRig())
         stack.push_async_callback(rig.venue.close)
         return tick_stage(rig)
+    if name == "wire":
+        from daemon.bench.wire_stage import wire_stage
+
+        return wire_stage(stack.enter_context(ExitStack()))
     if name == "capture":
         return _build_capture(options.capture)
     return await _build_market_stage(name, stack)

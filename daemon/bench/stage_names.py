@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-STAGE_NAMES = ("feed", "features", "book", "ensemble", "gate", "journal", "matching", "tick")
+_MARKET = ("feed", "features", "book")
+STAGE_NAMES = (*_MARKET, "ensemble", "gate", "journal", "matching", "tick", "wire")
 """In the order in which they run; ``capture`` comes last and needs a file."""
 
 

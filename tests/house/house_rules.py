@@ -46,9 +46,9 @@ DOORS: dict[str, tuple[str, ...]] = {
     "time": ("daemon/clock.py",),
     "torch": ("strategy/",),
     "trustme": ("daemon/simulated/",),
-    "uvloop": ("daemon/app.py", "daemon/simulated/"),
+    "uvloop": ("daemon/app.py", "daemon/simulated/", "daemon/bench/wire_client.py"),
     "watchfiles": ("daemon/hotswap.py", "daemon/reload.py"),
-    "websockets": ("daemon/simulated/",),
+    "websockets": ("daemon/simulated/", "daemon/bench/wire_stage.py"),
     "yaml": ("config/load.py",),
 }
 
