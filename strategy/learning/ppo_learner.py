@@ -40,7 +40,12 @@ ADAM_EPSILON = 1e-5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PpoOptions:
-    """One iteration: ``walkers`` x ``horizon`` steps, then ``epochs`` passes in minibatches."""
+    """One iteration: ``walkers`` x ``horizon`` steps, then ``epochs`` passes in minibatches.
+
+    An ``entropy`` of 0.02 holds the policy back from learning one path by heart: on the path of the
+    strong world that was hardest it reached 0.959 of the optimum, with 0.002 0.934, with 0.03 0.945
+    (100 iterations; after 200 with 0.002 0.920); on weak worlds the three differ by 0.01 at most.
+    """
 
     walkers: int = 512
     horizon: int = 64
@@ -48,7 +53,7 @@ class PpoOptions:
     minibatch: int = 4_096
     trace: float = 0.9
     clip: float = 0.2
-    entropy: float = 0.002
+    entropy: float = 0.02
     value: float = 0.5
     gradient_norm_max: float = 0.5
     rate: float = 1e-3
