@@ -43,7 +43,7 @@ def _joined_lines(joined: Answer, folds: list[Answer]) -> Iterator[str]:
         )
     for row in joined["rows"]:
         yield (
-            f"  {row['name']:28s}{interval_words(row['sharpe']):24s}"
+            f"  {_name(row):38s}{interval_words(row['sharpe']):24s}"
             f"{interval_words(row['lead']) if row['lead'] else '':24s}"
             f"{row['metrics']['total_return']:>+9.1%}"
         )
@@ -99,7 +99,7 @@ def _joined_table(joined: Answer, folds: list[Answer]) -> Iterator[str]:
     for row in joined["rows"]:
         lead = interval_words(row["lead"]) if row["lead"] else ""
         total = row["metrics"]["total_return"]
-        yield f"| {row['name']} | {interval_words(row['sharpe'])} | {lead} | {total:+.1%} |"
+        yield f"| {_name(row)} | {interval_words(row['sharpe'])} | {lead} | {total:+.1%} |"
     yield ""
     for place, fold in enumerate(folds):
         yield f"- fold {place + 1}, {_span(fold)}: {interval_words(fold['sharpe'])}"
@@ -119,6 +119,10 @@ def _judged_table(judged: list[Answer]) -> Iterator[str]:
             f"{interval_words(row['sharpe'])} | {interval_words(row['lead'])} | "
             f"{verdict if row['is_clean'] else 'no claim: a detector spoke'} | {met} |"
         )
+
+
+def _name(row: Answer) -> str:
+    return f"{row['name']}{'' if row['is_tradable'] else ' (knew the outcome)'}"
 
 
 def _span(row: Answer) -> str:

@@ -42,9 +42,13 @@ class Fold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinedRow:
-    """One strategy over all folds; ``lead`` is the ensemble's over it."""
+    """One strategy over all folds; ``lead`` is the ensemble's over it.
+
+    ``is_tradable`` is false where it knew the outcome.
+    """
 
     name: str
+    is_tradable: bool
     sharpe: Interval | None
     lead: Interval | None
     metrics: Metrics
@@ -86,6 +90,7 @@ def join_folds(
     rows = tuple(
         JoinedRow(
             name=name,
+            is_tradable=name not in folds[0].untradable,
             sharpe=sharpe_interval(net_T, year_bars, generator),
             lead=None
             if name == ENSEMBLE
