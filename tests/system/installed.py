@@ -179,9 +179,25 @@ def start_and_reload(measured: dict[str, Any]) -> None:
     measured["score"] = {unit: exposure(unit) for unit in (MAIN, GUARD)}
 
 
+def lift_what_the_hang_latched() -> bool:
+    """Resume where the process noticed, before it died, how long it had stood still.
+
+    systemd wakes it to end it. Of its threads one prints where each stands, as asked for by
+    PYTHONFAULTHANDLER, and meanwhile the loop may see the standstill and latch REDUCE_ONLY: both
+    ends are right, and after the second an operator has to look.
+    """
+    breaker = ask("status")["breaker"]
+    if breaker["state"] == "NORMAL":
+        return False
+    assert (breaker["state"], breaker["trigger"]) == ("REDUCE_ONLY", "heartbeat"), breaker
+    assert ask("resume", "--reason", "the hang is over")["breaker"]["state"] == "NORMAL"
+    return True
+
+
 def hang_and_kill(measured: dict[str, Any]) -> None:
     """A hang is ended by the watchdog, a kill is survived; both trade again."""
     measured["restart_after_hang_s"] = restarted(MAIN, send(MAIN, signal.SIGSTOP))
+    measured["noticed_its_hang"] = lift_what_the_hang_latched()
     fills = count(MAIN, "order_filled")
     until(lambda: count(MAIN, "order_filled") > fills, "trading after the hang", MAIN)
     measured["restart_after_kill_s"] = restarted(MAIN, send(MAIN, signal.SIGKILL))
