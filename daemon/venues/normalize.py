@@ -44,8 +44,12 @@ from kernels.levels import parse_levels
 from kernels.units import E8, Instrument, to_e8
 
 NS_PER_MS = 1_000_000
-MEMO_TEXTS_MAX = 65_536
-"""Texts remembered per grid before the memo starts afresh; about 8 MB at the worst."""
+MEMO_TEXTS_MAX = 16_384
+"""Texts remembered per grid before the memo starts afresh; 2 MB at the worst.
+
+Four times as many save no conversion on the recorded contract (.9 % of prices and 10.5 % of sizes
+are new either way; 35 % of sizes with a quarter), and took hours to fill: a soak's slope of memory.
+"""
 
 _INTEGER_MAX = 2**62
 _REASON_CHARACTERS_MAX = 200
