@@ -49,6 +49,7 @@ class ShadowAccounts:
         self.position_N = np.zeros(count, np.int64)
         self.earned_N = np.zeros(count)
         self._numbers = np.zeros(NUMBERS)
+        calibration_factor(self._numbers[INTERVAL:NUMBERS])  # compile now: no decision waits for it
 
     @property
     def arrays(self) -> tuple[Floats, Floats, Ints]:
