@@ -22,6 +22,7 @@ from tests.fakes.daemon_process import (
     replay_run,
     rest_of,
     run_daemon,
+    run_until,
     running_daemon,
     wait_for_event,
 )
@@ -75,7 +76,7 @@ NESTED_KEYS = {
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
     """One run on the synthetic market, shared by the tests that look at it."""
     directory = tmp_path_factory.mktemp("synthetic")
-    return run_daemon(directory, "--for", "15s"), directory
+    return run_daemon(directory, "--for", "20s"), directory
 
 
 def summary_of(run: Ended) -> dict[str, Any]:
@@ -210,7 +211,7 @@ def test_run_without_a_time_ends_with_its_recording(tmp_path: Path) -> None:
 @pytest.mark.skipif(not CAPTURE.exists(), reason="needs the shared recordings")
 def test_real_recording_is_traded_at_prices_that_existed(tmp_path: Path) -> None:
     """On recorded BTCUSDT nothing is lost and every fill lies inside the recorded range."""
-    run = run_daemon(tmp_path, "--capture", str(CAPTURE), "--for", "20s")
+    run = run_until(tmp_path, "order_filled", "--capture", str(CAPTURE), "--for", "120s")
     summary = summary_of(run)
     played = summary["exchange"]["frames_played"]
     counts: Counter[str] = Counter()
