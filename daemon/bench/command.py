@@ -25,7 +25,7 @@ FRAMES = 6_000
 
 
 class BenchRefusedError(Exception):
-    """Input that cannot be timed; the text says which and why."""
+    """Input, or a stage, that cannot be timed; the text says which and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +107,12 @@ async def _build(name: str, options: BenchOptions, stack: AsyncExitStack) -> Sta
         stack.push_async_callback(rig.venue.close)
         return tick_stage(rig)
     if name == "wire":
-        from daemon.bench.wire_stage import wire_stage
+        from daemon.bench.wire_stage import WireError, wire_stage
 
-        return wire_stage(stack.enter_context(ExitStack()))
+        try:
+            return wire_stage(stack.enter_context(ExitStack()))
+        except WireError as error:
+            raise BenchRefusedError(f"stage wire: {error}") from None
     if name == "capture":
         return _build_capture(options.capture)
     return await _build_market_stage(name, stack)

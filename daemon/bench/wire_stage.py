@@ -14,9 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
+from contextlib import ExitStack, closing
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -31,7 +29,7 @@ from kernels.events import Quote
 RATIO_MAX = 3.5
 """Tick to order against the echo."""
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S, LOOK_S = 120.0, 0.5
 ANSWER_TIMEOUT_S = 30.0
 HEAD_BYTES, MASK_BYTES = 2, 4
 LENGTH_BITS = 0x7F
@@ -55,31 +53,21 @@ class TradingSide:
         self._pending = bytearray()
         self._socket: socket.socket | None = None
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.settimeout(START_TIMEOUT_S)
+            listener.settimeout(LOOK_S)
             address = f"ws://127.0.0.1:{listener.getsockname()[1]}/public/ws/0"
             command = [sys.executable, "-m", "daemon.bench.wire_client", form, address]
             self._child = subprocess.Popen(command)
-            try:
-                self._socket, _ = listener.accept()
-            except TimeoutError:
-                self.close()
-                raise WireError(f"the trading side {form!r} did not connect") from None
+            self._socket = self._accept(listener)
+        if self._socket is None:
+            self.close()
+            raise WireError(f"the trading side {form!r} did not connect")
         self._socket.settimeout(ANSWER_TIMEOUT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._shake_hands(self._socket)
-
-    def __enter__(self) -> Self:
-        """Hand out the side."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End connection and process."""
-        self.close()
+        try:
+            self._shake_hands(self._socket)
+        except (WireError, OSError):
+            self.close()
+            raise
 
     def place(self, placement: str) -> None:
         """Put both ends on one core, or leave them where the scheduler puts them."""
@@ -119,11 +107,24 @@ class TradingSide:
             self._child.kill()
             self._child.wait()
 
+    def _accept(self, listener: socket.socket) -> socket.socket | None:
+        """Wait for the child's connection; None when it has ended, or takes too long."""
+        for _ in range(round(START_TIMEOUT_S / LOOK_S)):
+            try:
+                return listener.accept()[0]
+            except TimeoutError:
+                if self._child.poll() is not None:
+                    break
+        return None
+
     def _shake_hands(self, connection: socket.socket) -> None:
         """Accept the opening handshake; the library knows its rules."""
         protocol = ServerProtocol()
         while True:
-            protocol.receive_data(connection.recv(65_536))
+            received = connection.recv(65_536)
+            if not received:
+                raise WireError("the trading side went away before it said anything")
+            protocol.receive_data(received)
             for event in protocol.events_received():
                 if isinstance(event, Request):
                     protocol.send_response(protocol.accept(event))
@@ -140,7 +141,7 @@ def wire_stage(stack: ExitStack) -> Stage:
     """Time every form in both placements; WireError unless ticks lead to orders."""
     frames = synthetic_frames(FRAMES, START_NS, symbols=(SYMBOL,), stamp_slowness=1)
     framed = [text_frame(frame.text) for frame in frames.of_kind(Quote)[:TICKS]]
-    sides = {form: stack.enter_context(TradingSide(form)) for form in KINDS}
+    sides = {form: stack.enter_context(closing(TradingSide(form))) for form in KINDS}
     sides[OURS].tell("reset")
     silent_count = 0
     for number, tick in enumerate(framed):

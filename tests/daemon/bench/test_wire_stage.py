@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 
 import pytest
 from hypothesis import given
@@ -36,7 +36,7 @@ def test_a_frame_is_whole_where_the_library_ends_it(text: str, behind: bytes) ->
 def test_the_echo_answers_ticks_and_words_in_both_placements() -> None:
     """A tick comes back as long as an order, the stage's words as a sign; cores are as before."""
     cores = os.sched_getaffinity(0)
-    with TradingSide(ECHO) as side:
+    with closing(TradingSide(ECHO)) as side:
         for placement in (SAME_CORE, FREE):
             side.place(placement)
             side.tell("reset")
@@ -47,6 +47,12 @@ def test_the_echo_answers_ticks_and_words_in_both_placements() -> None:
     assert os.sched_getaffinity(0) == cores
     with pytest.raises(WireError, match="closed"):
         side.ask(b"")
+
+
+def test_a_side_that_never_speaks_is_an_error_and_leaves_nothing() -> None:
+    """A form that does not exist ends its process: that is told, and nobody waits for ever."""
+    with pytest.raises(WireError, match="'mirror' did not connect"):
+        TradingSide("mirror")
 
 
 async def test_an_unknown_form_and_an_order_that_is_none_are_told_apart() -> None:
