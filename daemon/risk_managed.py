@@ -21,6 +21,7 @@ from kernels.events import Action
 from kernels.units import E8
 from risk.breaker import Breaker, BreakerState, Trigger, loss_trigger
 from risk.sizing import EdgeEstimate, SizingEvidence, full_notional_quote
+from strategy.evaluation.figures import drawdown, sharpe
 from strategy.meta_ensemble import MetaLearningEnsembleManager
 
 DAY_NS = 86_400_000_000_000
@@ -129,12 +130,10 @@ class MetaLearningRiskManagedEnsemble:
         """Return the manager's summary with this account's own figures in place of its."""
         equity_T = np.array(self._equity_T)
         return_T = np.diff(equity_T) / equity_T[:-1]
-        spread = float(return_T.std()) if len(return_T) > 1 else 0.0
-        yearly = math.sqrt(self.ensemble.year_bars)
         return {
             **self.ensemble.get_performance_summary(),
-            "recent_sharpe": float(return_T.mean()) / spread * yearly if spread > 0.0 else None,
-            "recent_max_drawdown": float((1.0 - equity_T / np.maximum.accumulate(equity_T)).max()),
+            "recent_sharpe": sharpe(return_T, self.ensemble.year_bars),
+            "recent_max_drawdown": drawdown(return_T)[0],
             "total_trades": self.total_trades,
             "equity_quote": self.equity_quote,
             "overrides": self.overrides,

@@ -21,6 +21,7 @@ from config.settings import MetaLearningSettings
 from kernels.events import REGIMES
 from kernels.features import DEFAULT_FEATURE_NAMES, FeatureEngine
 from strategy.ensemble import combine
+from strategy.evaluation.figures import drawdown, sharpe
 from strategy.learning.residuals import ShadowLog, fit_residuals
 from strategy.meta_learner import MetaLearner, Outlook
 from strategy.meta_tracker import MetaLearningTracker
@@ -169,11 +170,9 @@ class MetaLearningEnsembleManager:
         if len(self._log) < 2:
             return dict.fromkeys(self._learner.names)
         return_TN = np.array([earned_N for _, earned_N, _ in self._log])
-        spread_N, mean_N = return_TN.std(axis=0), return_TN.mean(axis=0)
-        yearly = float(np.sqrt(self.year_bars))
         return {
-            name: float(mean / spread * yearly) if spread > 0.0 else None
-            for name, mean, spread in zip(self._learner.names, mean_N, spread_N, strict=True)
+            name: sharpe(return_T, self.year_bars)
+            for name, return_T in zip(self._learner.names, return_TN.T, strict=True)
         }
 
     def _remember(self) -> None:
@@ -358,16 +357,9 @@ class MetaLearningEnsembleManager:
     def get_performance_summary(self) -> dict[str, Any]:
         """Return recent Sharpe ratio, largest drawdown, regime, trades; None where undefined."""
         earned_T = np.array(self._earned)
-        spread = float(earned_T.std()) if len(earned_T) > 1 else 0.0
-        sharpe = None
-        if spread > 0.0:
-            yearly = np.sqrt(self._learner.chain.shape.year_bars)
-            sharpe = float(earned_T.mean() / spread * yearly)
-        equity_T = np.cumprod(1.0 + earned_T) if len(earned_T) else np.ones(1)
-        drawdown = float((1.0 - equity_T / np.maximum.accumulate(equity_T)).max())
         return {
-            "recent_sharpe": sharpe,
-            "recent_max_drawdown": drawdown,
+            "recent_sharpe": sharpe(earned_T, self.year_bars),
+            "recent_max_drawdown": drawdown(earned_T)[0],
             "regime_info": self._learner.tracker.get_regime_info(),
             "total_trades": self.total_trades,
             "decisions": self.tracker.summary(),
