@@ -39,6 +39,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "plotly": ("strategy/evaluation/tear_sheet.py",),
     "pyarrow": ("daemon/bar_files.py",),
     "pydantic": ("config/", "strategy/manifest.py"),
+    "ray": ("daemon/side_by_side.py",),
     "rich": ("daemon/",),
     "safetensors": ("strategy/",),
     "sqlite3": ("daemon/journal.py", "daemon/journal_reader.py", "daemon/journal_writer.py"),
