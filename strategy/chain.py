@@ -39,6 +39,7 @@ from strategy.chain_memory import (
     SKILL_VARIANCES,
     STEADY_VARIANCES,
     TEMPERATURE,
+    YEARLY_AVERSION,
     empty_row,
     evidence_size,
     open_memory,
@@ -145,7 +146,7 @@ class MetaChain:
         prior = prior or SkillPrior(year_bars=shape.year_bars)
         self.row = empty_row(count, regimes)
         self.row[COUNT], self.row[REGIME_COUNT] = count, regimes
-        self.row[AVERSION] = 2.0 / float(np.sqrt(shape.year_bars))
+        self.row[AVERSION] = YEARLY_AVERSION / float(np.sqrt(shape.year_bars))
         self.row[FORGET_FRAC] = prior.forget_frac
         self.row[NOISE_DECAY] = 0.5 ** (1.0 / prior.noise_half_life_bars)
         self.row[ODDS_DECAY] = 1.0 - 1.0 / shape.year_bars

@@ -31,6 +31,7 @@ from strategy.chain_memory import (
     SKILL_VARIANCES,
     STEADY_VARIANCES,
     TEMPERATURE,
+    YEARLY_AVERSION,
     ChainMemory,
 )
 from strategy.ensemble import DIVERSIFICATION_FLOOR, project_awake
@@ -178,7 +179,7 @@ def _candidates(memory: ChainMemory, score_N: Floats, awake_N: Flags, skill_N: F
         project_awake(point_N, floor_N, cap, awake_N, kinks_2N, memory.kalman_N)
     for i in range(count):
         out_JN[KALMAN, i] = memory.kalman_N[i]
-    yearly = 2.0 / aversion  # the root of the year's bars
+    yearly = YEARLY_AVERSION / aversion  # the root of the year's bars
     for i in range(count):
         risk_NN[0, i] = skill_N[i] * yearly + score_N[i] if awake_N[i] else -1e300
     softmax_weights(risk_NN[0], constants[TEMPERATURE], point_N)

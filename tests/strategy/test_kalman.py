@@ -21,7 +21,7 @@ from strategy.kalman import (
 from tests.naive import naive_kalman
 
 AGENTS, REGIMES = 5, 7
-PRIOR = SkillPrior(year_bars=8_766.0, forget_frac=1e-3, noise_half_life_bars=200.0)
+PRIOR = SkillPrior(year_bars=8_766.0, memory_years=1_000.0 / 8_766.0, noise_half_life_bars=200.0)
 DECAY = 0.5 ** (1.0 / PRIOR.noise_half_life_bars)
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -142,9 +142,9 @@ def test_gradient_steps_reach_the_optimum() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"year_bars": 0.0}, {"regime_sharpe_sd": -1.0}, {"forget_frac": 1.0}],
+    [{"year_bars": 0.0}, {"regime_sharpe_sd": -1.0}, {"memory_years": 1e-5}],
 )
 def test_meaningless_prior_is_refused(wrong: dict[str, float]) -> None:
     """A width that is not positive, or forgetting everything at once, is no prior."""
-    with pytest.raises(ValueError, match=r"positive|forget_frac"):
+    with pytest.raises(ValueError, match=r"positive|memory_years"):
         SkillPrior(**({"year_bars": 8_766.0} | wrong))
