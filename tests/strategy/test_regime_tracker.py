@@ -42,11 +42,15 @@ def test_dwell_holds_a_name_for_five_bars() -> None:
 
 
 def test_regime_that_has_long_been_ruled_out_gives_way_below_the_threshold() -> None:
-    """Six bars likeliest and the reported one under a tenth: that is enough at any threshold."""
+    """Seven bars likeliest and the reported one under a twentieth: enough at any threshold."""
     tracker = RegimeTracker(threshold=0.99, window=50)
     seen = [tracker.update(posterior(0, 0.9))]
-    seen += [tracker.update(posterior(1, 0.6)) for _ in range(7)]
-    assert seen == [0] * 6 + [1, 1]
+    seen += [tracker.update(posterior(1, 0.8)) for _ in range(8)]
+    assert seen == [0] * 7 + [1, 1]
+    tracker = RegimeTracker(threshold=0.99, window=50)
+    seen = [tracker.update(posterior(0, 0.9))]
+    seen += [tracker.update(posterior(1, 0.6)) for _ in range(8)]
+    assert seen == [0] * 9, "what is still possible is not ruled out"
 
 
 def test_crisis_is_quick_in_and_slow_out() -> None:
