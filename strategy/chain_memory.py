@@ -177,3 +177,9 @@ def _open_foretold(part: Floats, count: int, size: int) -> Foretold:
     return Foretold(
         part[:mean].reshape((count, size)), part[mean:cov], part[cov:].reshape((count, count))
     )
+
+
+@njit
+def yearly_root(constants: Floats) -> float:
+    """Return the root of the year's bars: an annual Sharpe ratio over that of one bar."""
+    return float(YEARLY_AVERSION / constants[AVERSION])

@@ -31,8 +31,8 @@ from strategy.chain_memory import (
     SKILL_VARIANCES,
     STEADY_VARIANCES,
     TEMPERATURE,
-    YEARLY_AVERSION,
     ChainMemory,
+    yearly_root,
 )
 from strategy.ensemble import DIVERSIFICATION_FLOOR, project_awake
 from strategy.experts import (
@@ -179,7 +179,7 @@ def _candidates(memory: ChainMemory, score_N: Floats, awake_N: Flags, skill_N: F
         project_awake(point_N, floor_N, cap, awake_N, kinks_2N, memory.kalman_N)
     for i in range(count):
         out_JN[KALMAN, i] = memory.kalman_N[i]
-    yearly = YEARLY_AVERSION / aversion  # the root of the year's bars
+    yearly = yearly_root(constants)
     for i in range(count):
         risk_NN[0, i] = skill_N[i] * yearly + score_N[i] if awake_N[i] else -1e300
     softmax_weights(risk_NN[0], constants[TEMPERATURE], point_N)

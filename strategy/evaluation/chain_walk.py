@@ -20,12 +20,11 @@ from kernels.jit import borrow, njit
 from strategy.chain import ChainShape, MetaChain
 from strategy.chain_memory import (
     ACTIVE_MIN,
-    AVERSION,
     KAPPA,
     LOG_WEALTH,
-    YEARLY_AVERSION,
     ChainMemory,
     open_memory,
+    yearly_root,
 )
 from strategy.chain_steps import weigh_step
 from strategy.controllers import CONTROLLER_NAMES
@@ -208,8 +207,7 @@ def _walk(
     score_N, awake_N, seen_K = np.full(count, NO_SCORE), np.zeros(count, np.bool_), np.ones(regimes)
     confidence_N, begin, is_feasible = np.ones(count, np.float32), 0, False
     memory = open_memory(borrow(row))
-    active_min = int(memory.constants[ACTIVE_MIN])
-    yearly = YEARLY_AVERSION / memory.constants[AVERSION]
+    active_min, yearly = int(memory.constants[ACTIVE_MIN]), yearly_root(memory.constants)
     history = np.zeros(1 + count * (net.decay_L.shape[0] + 1))
     residual_A, asked_A = np.zeros(agents), np.empty(agents)
     for t in range(close_T.shape[0]):
