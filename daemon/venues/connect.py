@@ -9,7 +9,7 @@ mode has a list of the hosts it may talk to, checked before the first request an
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ from daemon.venues.hosts import (
 )
 from daemon.venues.orders import RECV_WINDOW_MS
 from daemon.venues.paper import PaperBinanceUsdm
-from daemon.venues.tap import TapBinanceUsdm, make_trace, refusal_of
+from daemon.venues.tap import Tap, TapBinanceUsdm, make_trace, refusal_of
 from kernels.units import Instrument, to_e8
 
 __all__ = [
@@ -89,8 +89,17 @@ async def connect(
     reached or a host is not allowed.
     """
     exchange = build(settings, credentials, access)
+    await check_and_load(exchange, settings, lambda: check_hosts(exchange))
+    return exchange
+
+
+async def check_and_load(exchange: Tap, settings: Settings, check: Callable[[], None]) -> None:
+    """Check where an exchange object would talk to, then load its markets; closed on a refusal.
+
+    Raises VenueError when the venue cannot be reached or a host is not allowed.
+    """
     try:
-        check_hosts(exchange)
+        check()
         await exchange.load_markets()
     except BaseError as error:
         await exchange.close()
@@ -99,7 +108,6 @@ async def connect(
     except BaseException:
         await exchange.close()
         raise
-    return exchange
 
 
 def build(
@@ -109,13 +117,16 @@ def build(
     config = ccxt_config(settings, access)
     if settings.mode == "paper":
         return PaperBinanceUsdm(config, HOSTS_BY_MODE[settings.mode])
-    keys = credentials if access is None else access
-    if keys is not None:
-        config |= {"apiKey": keys.api_key, "secret": keys.api_secret}
-    exchange = TapBinanceUsdm(config, HOSTS_BY_MODE[settings.mode])
+    exchange = TapBinanceUsdm(config | keys_of(credentials, access), HOSTS_BY_MODE[settings.mode])
     if settings.mode == "testnet":
         exchange.enable_demo_trading(True)
     return exchange
+
+
+def keys_of(credentials: Credentials | None, access: Access | None) -> dict[str, str]:
+    """Name the keys as ccxt does: the simulated exchange's own, or the user's, or none."""
+    keys = credentials if access is None else access
+    return {} if keys is None else {"apiKey": keys.api_key, "secret": keys.api_secret}
 
 
 def ccxt_config(settings: Settings, access: Access | None, kind: str = "linear") -> dict[str, Any]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ccxt.base.errors import BaseError
-
 from config.credentials import Credentials
 from config.settings import Settings
-from daemon.venues.connect import Access, ccxt_config, connect, load_instruments, read_grid
+from daemon.venues.connect import (
+    Access,
+    ccxt_config,
+    check_and_load,
+    connect,
+    keys_of,
+    load_instruments,
+    read_grid,
+)
 from daemon.venues.hosts import SPOT_HOSTS_BY_MODE, VenueError
 from daemon.venues.spot_tap import TapBinanceSpot
-from daemon.venues.tap import Tap, TapBinanceUsdm, refusal_of
+from daemon.venues.tap import Tap, TapBinanceUsdm
 from kernels.units import Instrument
 
 SPOT_VENUE = "binance"
@@ -31,26 +37,19 @@ async def connect_spot(
 
     Raises VenueError when the venue cannot be reached or a host is not allowed.
     """
-    config = ccxt_config(settings, access, kind="spot")
-    keys = credentials if access is None else access
-    if keys is not None:
-        config |= {"apiKey": keys.api_key, "secret": keys.api_secret}
+    config = ccxt_config(settings, access, kind="spot") | keys_of(credentials, access)
     exchange = TapBinanceSpot(config, SPOT_HOSTS_BY_MODE[settings.mode])
     if settings.mode == "testnet":
         exchange.set_sandbox_mode(True)
-    urls = exchange.urls["api"]
-    try:
-        for address in (urls["public"], urls["ws"]["spot"], urls["ws"]["ws-api"]["spot"]):
-            exchange.guard(address)
-        await exchange.load_markets()
-    except BaseError as error:
-        await exchange.close()
-        # not chained: the text of a ccxt error may hold a signed URL
-        raise VenueError(f"{settings.mode}: {refusal_of(error).reason}") from None
-    except BaseException:
-        await exchange.close()
-        raise
+    await check_and_load(exchange, settings, lambda: check_spot_hosts(exchange))
     return exchange
+
+
+def check_spot_hosts(exchange: TapBinanceSpot) -> None:
+    """Refuse an exchange object that would talk to a host outside its list, before it does."""
+    urls = exchange.urls["api"]
+    for address in (urls["public"], urls["ws"]["spot"], urls["ws"]["ws-api"]["spot"]):
+        exchange.guard(address)
 
 
 def load_pairs(exchange: TapBinanceSpot, symbols: Sequence[str]) -> tuple[Instrument, ...]:
