@@ -7,10 +7,12 @@ agents than the standard five have no compiled form: they run as script.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from strategy.answers import answer_rows
 from strategy.compiled_kernel import (
     ACTION_COUNT,
     DUELING_COUNT,
@@ -90,6 +92,7 @@ class CompiledEnsemble:
         values = VALUE_COUNT * widths.hidden + HEAD_NET_COUNT * 2 * widths.head
         atoms = padded(ACTION_COUNT * widths.atoms, PANEL)
         row = padded(self.observation_count, INPUT_BLOCK)
+        self._width_n = np.array(self.widths, np.int64)
         self._scratch = np.zeros(row + first + values + atoms, np.float32)
         self.is_separable = sees_only_itself(self._flat, widths, row)
         self._bench = make_bench(widths, row)
@@ -97,6 +100,20 @@ class CompiledEnsemble:
     def judge(self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]) -> Answer:
         """Return preference_BA3, action_BA, confidence_BA, regime_BK, predicted_BA, new arrays."""
         return self._run(obs_BF, held_BA, is_walk=False)
+
+    def answer(
+        self, obs_BF: NDArray[np.float32], held_BA: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], ...] | None:
+        """Answer as ``judge`` does, then healthy_BA and regime_healthy_B; None for no positions.
+
+        Who is not healthy has no vote.
+        """
+        rows, agents = held_BA.shape
+        answer = (*self._blank(rows), np.empty((rows, agents), np.bool_), np.empty(rows, np.bool_))
+        is_answered = answer_rows(
+            self._flat, self._width_n, obs_BF, held_BA, self._scratch, *answer
+        )
+        return answer if is_answered else None
 
     def walk(self, obs_TF: NDArray[np.float32], held_A: NDArray[np.int64]) -> Answer:
         """Judge rows in the order of time, beginning with what the agents hold now."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.fast_values import positional_maker
-from kernels.jit import njit
+from strategy.answers import UNHEALTHY_ACTION, are_positions, write_health
 from strategy.bundle import Bundle, last_line
 from strategy.compiled import CompiledEnsemble
 from strategy.observation import FLAT
@@ -32,9 +32,6 @@ PROOF_TOLERANCE = 1e-4
 TIMED_CALLS = 200
 
 Form = Literal["auto", "torchscript", "compiled"]
-
-UNHEALTHY_ACTION = -1
-"""The action of an agent whose numbers are not finite: no vote, and none that looks like HOLD."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -132,10 +129,12 @@ class Runtime:
         if held_BA.shape != (rows, self._agents) or held_BA.dtype != np.int64:
             wanted = (rows, self._agents)
             raise ValueError(f"positions {held_BA.dtype} {held_BA.shape}, wanted int64 {wanted}")
-        if not _are_positions(held_BA):
-            raise ValueError(f"positions {held_BA.tolist()}, wanted 0, 1 or 2")
         if self.form == "compiled" and self._compiled is not None:
-            return _judgement(*self._compiled.judge(obs_BF, held_BA))
+            answer = self._compiled.answer(obs_BF, held_BA)
+            if answer is not None:
+                return _new_judgement(*answer, "")
+        if not are_positions(held_BA):
+            raise ValueError(f"positions {held_BA.tolist()}, wanted 0, 1 or 2")
         assert self._script is not None, "a bundle without its script is compiled"
         try:
             return _judgement(*self._script.judge(obs_BF, held_BA))
@@ -204,7 +203,7 @@ def _judgement(
 ) -> Judgement:
     healthy_BA = np.empty(action_BA.shape, np.bool_)
     regime_healthy_B = np.empty(len(action_BA), np.bool_)
-    _write_health(
+    write_health(
         preference_BA3,
         action_BA,
         confidence_BA,
@@ -227,39 +226,3 @@ def _typical_ns(call: Callable[[], object], stopwatch_ns: Callable[[], int]) -> 
         call()
         took_ns.append(stopwatch_ns() - began_ns)
     return median(took_ns)
-
-
-@njit
-def _are_positions(held_BA: NDArray[np.int64]) -> bool:
-    """Say whether every entry is 0, 1 or 2: the compiled form uses it as an address."""
-    for b in range(held_BA.shape[0]):
-        for a in range(held_BA.shape[1]):
-            if not 0 <= held_BA[b, a] <= 2:
-                return False
-    return True
-
-
-@njit
-def _write_health(
-    preference_BA3: NDArray[np.float32],
-    action_BA: NDArray[np.int64],
-    confidence_BA: NDArray[np.float32],
-    regime_BK: NDArray[np.float32],
-    predicted_BA: NDArray[np.float32],
-    healthy_BA: NDArray[np.bool_],
-    regime_healthy_B: NDArray[np.bool_],
-) -> None:
-    """Write who is healthy, and take the vote of who is not."""
-    rows, agents = action_BA.shape
-    for b in range(rows):
-        for a in range(agents):
-            finite = np.isfinite(confidence_BA[b, a]) and np.isfinite(predicted_BA[b, a])
-            for c in range(preference_BA3.shape[2]):
-                finite = finite and np.isfinite(preference_BA3[b, a, c])
-            healthy_BA[b, a] = finite
-            if not finite:
-                action_BA[b, a] = UNHEALTHY_ACTION
-        finite = True
-        for k in range(regime_BK.shape[1]):
-            finite = finite and np.isfinite(regime_BK[b, k])
-        regime_healthy_B[b] = finite

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kernels.events import AGENTS
+from strategy.answers import UNHEALTHY_ACTION
 from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, load
 from strategy.compiled import CompiledEnsemble
 from strategy.compiled_kernel import exponential, hyperbolic_tangent
 from strategy.observation import FLAT
-from strategy.runtime import UNHEALTHY_ACTION, Runtime
+from strategy.runtime import Runtime
 from strategy.sampling import drawn_positions
 from tests.fakes.small_bundle import FEATURE_NAMES, drawn_observations
 

@@ -15,6 +15,7 @@ from kernels.events import AGENTS, REGIMES
 from strategy.agents.d3qn import D3qn
 from strategy.agents.double_dqn import DoubleDqn
 from strategy.agents.ppo import Ppo
+from strategy.answers import UNHEALTHY_ACTION
 from strategy.archive import write_bundle
 from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, load
 from strategy.ensemble import combine, weigh
@@ -23,7 +24,7 @@ from strategy.manifest import parse_manifest
 from strategy.observation import EXTRA_COUNT, HELD_COUNT
 from strategy.predictor import PerformancePredictor
 from strategy.regimes import MarketRegimeClassifier
-from strategy.runtime import UNHEALTHY_ACTION, Judgement, Runtime
+from strategy.runtime import Judgement, Runtime
 from strategy.sampling import drawn_positions
 from tests.fakes.small_bundle import FEATURE_NAMES, drawn_observations, small_recipe
 
