@@ -32,7 +32,7 @@ from strategy.evaluation.figures import YEAR_S
 from strategy.learning.bar_history import History
 from strategy.learning.forecasts import Forecast, apply_forecast
 from strategy.observation import CLIP, EXTRA_COUNT, FLAT, FORECAST_NAMES
-from strategy.quality import STRANGE_FACTOR, StrangenessScale
+from strategy.quality import StrangenessScale
 from strategy.regime_filter import RegimeFilter
 from strategy.residual_model import ResidualModel
 from strategy.runtime import Runtime
@@ -338,20 +338,8 @@ def _rows(bundle: Bundle, history: History, posterior_TK: Floats) -> NDArray[np.
 
 
 def _known(scale: StrangenessScale | None, rows_TF: NDArray[np.float32]) -> Floats:
-    """Return ``StrangenessScale.factor`` of every row, in blocks of one size."""
-    known_T = np.ones(len(rows_TF))
-    if scale is None:
-        return known_T
-    block_BF = np.zeros((ROWS_AT_ONCE, rows_TF.shape[1]))
-    for begin in range(0, len(rows_TF), ROWS_AT_ONCE):
-        part_BF = rows_TF[begin : begin + ROWS_AT_ONCE]
-        block_BF[: len(part_BF)] = part_BF - scale.mean_F
-        square_B = np.einsum("bf,bf->b", block_BF @ scale.precision_FF, block_BF)
-        distance_B = np.sqrt(np.maximum(square_B, 0.0) / rows_TF.shape[1])[: len(part_BF)]
-        beyond_B = distance_B / scale.ordinary - 1.0
-        factor_B = np.clip(1.0 - beyond_B / (STRANGE_FACTOR - 1.0), 0.0, 1.0)
-        known_T[begin : begin + len(part_BF)] = np.nan_to_num(factor_B, nan=0.0)
-    return known_T
+    """Return what every row's strangeness leaves of the size."""
+    return np.ones(len(rows_TF)) if scale is None else scale.factors(rows_TF)
 
 
 def _changed(listening: Listening, plan: Plan) -> Heard:

@@ -64,6 +64,20 @@ def test_a_broken_correlation_is_strange() -> None:
     assert scale.factor(np.array([1.5, -1.5])) < 0.5
 
 
+def test_the_distance_is_that_of_the_matrices() -> None:
+    """The compiled distance is the square form's root, of single rows and of many alike."""
+    rows_TF = correlated_rows(1)
+    scale = fit_strangeness(rows_TF)
+    away_TF = correlated_rows(5, bars=50) - scale.mean_F
+    square_T = np.einsum("ti,ij,tj->t", away_TF, scale.precision_FF, away_TF)
+    seen_TF = away_TF + scale.mean_F
+    distance_T = np.array([scale.distance(row_F) for row_F in seen_TF])
+    np.testing.assert_allclose(distance_T, np.sqrt(square_T / 8.0), rtol=1e-9)
+    assert scale.factors(seen_TF).tolist() == [scale.factor(row_F) for row_F in seen_TF]
+    seen_TF[3, 2] = np.inf
+    assert scale.factors(seen_TF)[3] == 0.0
+
+
 def test_numbers_that_are_not_finite_leave_nothing() -> None:
     """Full distrust, never a masked value."""
     scale = fit_strangeness(correlated_rows(1))
