@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
-from daemon.effects import Decided, ModelMoved, with_outcome
+from daemon.effects import Decided, ModelMoved, make_decided, with_outcome
 from daemon.instrument_state import InstrumentState
 from daemon.meta_memory import expert_names
 from daemon.model_panel import ModelPanel, Notes
@@ -27,6 +27,7 @@ from daemon.rollout import BundleName, Find, RolloutState
 from daemon.rollout import Judge as Judge
 from daemon.rollout import Model as Model
 from kernels.events import REGIMES, OrderIntent, Verdict
+from kernels.fast_values import positional_maker
 from kernels.ledger import Ledger
 from kernels.units import E8
 from risk.breaker import BreakerState
@@ -103,6 +104,9 @@ class _Position:
         """Give the lots of a share of the full position; what is held where it is no number."""
         wanted = lots_of(exposure, self.full_quote, self.lot_quote)
         return self.lots if wanted is None else wanted
+
+
+_make_position = positional_maker(_Position)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,13 +259,8 @@ class Decider:
         full_quote = self._full_quote(market, ledger, equity_e8)
         lot_quote = market.mid_ticks * market.instrument.tick_lot_quote_e8 / E8
         full_lots = lots_of(1.0, full_quote, lot_quote) or 0
-        return _Position(
-            lots=lots,
-            full_lots=full_lots,
-            full_quote=full_quote,
-            lot_quote=lot_quote,
-            exposure=min(max(lots / full_lots, -1.0), 1.0) if full_lots > 0 else 0.0,
-        )
+        exposure = min(max(lots / full_lots, -1.0), 1.0) if full_lots > 0 else 0.0
+        return _make_position(lots, full_lots, full_quote, lot_quote, exposure)
 
     def _full_quote(self, market: InstrumentState, ledger: Ledger, equity_e8: int) -> float:
         """Give a full position from what is known; no edge or tail loss is estimated yet."""
@@ -351,24 +350,24 @@ class Decider:
         side = 1 if wanted > position.lots else -1
         shares_A = attribute(action_N, weights_N, side, position.exposure)
         reasons = learner.weighing
-        entry = Decided(
-            decided_ns=situation.now_ns,
-            instrument=index,
-            regime=regime,
-            regime_K=tuple(judgement.regime_BK[row].tolist()),
-            weights_N=tuple(weights_N.tolist()),
-            action_N=tuple(action_N.tolist()),
-            exposure=exposure,
-            disagreement=disagreement,
-            target_lots=wanted,
-            position_lots=position.lots,
-            mid_ticks=market.mid_ticks,
-            data_age_ns=situation.data_age_ns,
-            outcome=outcome,
-            trust_frac=size_frac,
-            stability=learner.tracker.stability,
-            skill_N=() if reasons is None else learner.skills(reasons),
-            share_J=() if reasons is None else tuple(reasons.share_J.tolist()),
+        entry = make_decided(
+            situation.now_ns,
+            index,
+            regime,
+            tuple(judgement.regime_BK[row].tolist()),
+            tuple(weights_N.tolist()),
+            tuple(action_N.tolist()),
+            exposure,
+            disagreement,
+            wanted,
+            position.lots,
+            market.mid_ticks,
+            situation.data_age_ns,
+            outcome,
+            size_frac,
+            learner.tracker.stability,
+            () if reasons is None else learner.skills(reasons),
+            () if reasons is None else tuple(reasons.share_J.tolist()),
         )
         return entry, shares_A
 

@@ -19,6 +19,7 @@ from daemon.instrument_state import InstrumentState
 from daemon.meta_memory import MetaMemory
 from daemon.rollout import BundleName, Find, Model, Rollout, RolloutState, Seat
 from kernels.events import REGIMES
+from kernels.fast_values import positional_maker
 from kernels.jit import njit
 from strategy.learning.forecasts import step_into_row
 from strategy.meta_learner import LearnerState, MetaLearner, Outlook
@@ -232,4 +233,7 @@ def outlook_of(model: Model, row_F: NDArray[np.float32], market: InstrumentState
         gain = forecast.gain(row_F[-len(FORECAST_NAMES) :])
     half_spread_frac = 0.5 * (market.ask_ticks - market.bid_ticks) / market.mid_ticks
     fee_frac = market.instrument.taker_fee_frac
-    return Outlook(gain=gain, cost_frac=fee_frac + max(half_spread_frac, 0.0))
+    return _make_outlook(gain, fee_frac + max(half_spread_frac, 0.0))
+
+
+_make_outlook = positional_maker(Outlook)

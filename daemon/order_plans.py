@@ -66,12 +66,13 @@ class Planner:
         if breaker >= BreakerState.CANCEL:
             self.campaigns[entry.instrument] = NO_CAMPAIGN
             return Plan(outcome="breaker")  # the desk cancels, and closes what is to be closed
-        working = orders.open_orders(entry.instrument)
-        buys, sells = _at_stake(working, Side.BUY), _at_stake(working, Side.SELL)
-        if _oppose(entry, buys, sells):
-            return Plan(outcome="cancelling", cancels=_resting(working))
-        if any(order.status not in RESTING for order in working):
-            return Plan(outcome="in_flight")  # one order at a time: its answer changes what is left
+        working, buys, sells = orders.open_orders(entry.instrument), 0, 0
+        if working:
+            buys, sells = _at_stake(working, Side.BUY), _at_stake(working, Side.SELL)
+            if _oppose(entry, buys, sells):
+                return Plan(outcome="cancelling", cancels=_resting(working))
+            if any(order.status not in RESTING for order in working):
+                return Plan(outcome="in_flight")  # one at a time: its answer changes what is left
         knobs = settings.execution
         campaign = advance(
             self.campaigns[entry.instrument],
@@ -86,7 +87,7 @@ class Planner:
         style = style_now(campaign, knobs, entry.decided_ns)
         if working and style != "passive":
             return Plan(outcome="crossing", cancels=_resting(working))
-        if moves := self._moves(working, market, settings, entry.decided_ns):
+        if working and (moves := self._moves(working, market, settings, entry.decided_ns)):
             return Plan(outcome="requoting", moves=moves)
         lead_lots = abs(aim(entry.target_lots, entry.position_lots) - entry.position_lots)
         due_lots = slice_lots(campaign, lead_lots, knobs, entry.decided_ns)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from config.settings import ExecutionSettings
+from kernels.fast_values import positional_maker
 from strategy.intents import Style
 
 NS_PER_MS = 1_000_000
@@ -25,6 +26,7 @@ class Campaign:
 
 
 NO_CAMPAIGN = Campaign()
+_make_campaign = positional_maker(Campaign)
 
 
 def aim(target_lots: int, position_lots: int) -> int:
@@ -53,7 +55,7 @@ def advance(
         is_small = abs(lead_lots) < settings.hysteresis_frac * abs(full_lots)
         is_done = is_small and target_lots != 0 and not is_working
         return NO_CAMPAIGN if is_done and not is_under_way(campaign, settings) else campaign
-    return Campaign(side=side, started_ns=now_ns) if side else NO_CAMPAIGN
+    return _make_campaign(side, now_ns, 0) if side else NO_CAMPAIGN
 
 
 def is_under_way(campaign: Campaign, settings: ExecutionSettings) -> bool:

@@ -267,12 +267,29 @@ def attribute(
     ``side`` is +1 or -1, ``exposure`` in [-1, 1] what is held now: an agent wanted the order as far
     as its vote lies beyond that, on the order's side, times its weight.
     """
-    wanted = [
-        weight * max(0.0, side * (action - 1 - exposure)) if weight > 0.0 else 0.0
-        for action, weight in zip(action_A.tolist(), weights_A.tolist(), strict=True)
-    ]
-    total = sum(wanted)
-    return tuple(share / total for share in wanted) if total > 0.0 else ()
+    share_A = np.empty(len(weights_A))
+    return (
+        tuple(share_A.tolist()) if _attribute(action_A, weights_A, side, exposure, share_A) else ()
+    )
+
+
+@njit
+def _attribute(
+    action_A: NDArray[np.int64], weights_A: Floats, side: int, exposure: float, share_A: Floats
+) -> bool:
+    """Write the shares; False where nobody wanted the order."""
+    total = 0.0
+    for i in range(share_A.shape[0]):
+        wanted = 0.0
+        if weights_A[i] > 0.0:
+            wanted = weights_A[i] * max(0.0, side * (action_A[i] - 1 - exposure))
+        share_A[i] = wanted
+        total += wanted
+    if not total > 0.0:
+        return False
+    for i in range(share_A.shape[0]):
+        share_A[i] /= total
+    return True
 
 
 def warm_up(agent_count: int) -> None:
@@ -282,3 +299,4 @@ def warm_up(agent_count: int) -> None:
     action_A = np.ones(agent_count, np.int64)
     combine(action_A, weights_A, np.zeros(agent_count, np.float32))  # as the runtime gives them
     combine(action_A, weights_A, np.zeros(agent_count, np.float64))
+    attribute(action_A, weights_A, 1, 0.0)

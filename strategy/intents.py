@@ -81,17 +81,17 @@ def plan(
     quantity_lots = _quantity_lots(abs(change_lots), slice_lots, instrument, valued_at)
     if quantity_lots == 0:
         return None
-    return OrderIntent(
-        sequence=sequence,
-        instrument=instrument.index,
-        side=side,
-        quantity_lots=quantity_lots,
-        price_ticks=price_ticks,
-        order_type=OrderType.POST_ONLY if style == "passive" else OrderType.IOC,
-        reduce_only=reduce_only,
-        decided_ns=decided_ns,
-        reason=reason,
-        agent_share_A=agent_share_A,
+    return _intent(
+        sequence,
+        instrument.index,
+        side,
+        quantity_lots,
+        price_ticks,
+        OrderType.POST_ONLY if style == "passive" else OrderType.IOC,
+        reduce_only,
+        decided_ns,
+        reason,
+        agent_share_A,
     )
 
 
@@ -155,10 +155,11 @@ def limit_ticks(
     """Return the limit price, or None where the touch itself lies outside the collar."""
     is_passive = style == "passive"
     touch_ticks = bid_ticks if (side is Side.BUY) is is_passive else ask_ticks
-    anchors = [0.5 * (bid_ticks + ask_ticks)] + ([float(mark_ticks)] if mark_ticks > 0 else [])
+    mid_ticks = 0.5 * (bid_ticks + ask_ticks)
+    anchor_ticks = float(mark_ticks) if mark_ticks > 0 else mid_ticks
     collar_frac = price_collar_bps / BPS_PER_UNIT
-    lowest_ticks = _ceil_ticks(max(anchors) * (1.0 - collar_frac))
-    highest_ticks = _floor_ticks(min(anchors) * (1.0 + collar_frac))
+    lowest_ticks = _ceil_ticks(max(mid_ticks, anchor_ticks) * (1.0 - collar_frac))
+    highest_ticks = _floor_ticks(min(mid_ticks, anchor_ticks) * (1.0 + collar_frac))
     if not lowest_ticks <= touch_ticks <= highest_ticks:
         return None
     if is_passive:
