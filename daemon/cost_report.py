@@ -90,6 +90,7 @@ def fit(orders: Sequence[ExecutedOrder], costs: Costs) -> FittedCosts | None:
         costs,
         fee_frac=max(earlier.fee.bps, 0.0) / BPS,
         half_spread_frac=0.0,
+        half_ticks=0.0,
         slippage_frac=max(earlier.price.bps, 0.0) / BPS,
     )
     return FittedCosts(costs=shown, later=cost_figures(orders[half:], shown))
@@ -125,7 +126,8 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
         costs = fitted["costs"]
         yield (
             f"  the earlier half shows --fee-bps {BPS * costs['fee_frac']:.2f} "
-            f"--half-spread-bps 0 --slippage-bps {BPS * costs['slippage_frac']:.2f}; "
+            "--half-spread-bps 0 --half-ticks 0 "
+            f"--slippage-bps {BPS * costs['slippage_frac']:.2f}; "
             f"its error on the later half: {error_words(fitted['later_half'])}"
         )
     yield f"  {met_words(whole['is_met'])} R8 charged within {ERROR_FRAC_MAX:.0%} of what was paid"

@@ -19,7 +19,7 @@ from daemon.identity import RUN_ID_LENGTH
 from daemon.journal_reader import FillRow, IntentRow, JournalUnreadableError, read_orders
 from daemon.shortfall import Execution, measure
 from kernels.units import E8
-from strategy.evaluation.cost_figures import ExecutedOrder
+from strategy.evaluation.cost_figures import BPS, ExecutedOrder
 
 JOURNAL_FILE = "journal.sqlite"
 NS_PER_MS = 1e6
@@ -133,6 +133,7 @@ def _measured(
                 notional_quote=found.filled_lots * lot_quote,
                 price_bps=found.price_bps,
                 fee_bps=found.fee_bps,
+                half_tick_bps=0.5 * BPS / mid_ticks,
             )
         )
         delays_ms.append(found.delay_ns / NS_PER_MS)

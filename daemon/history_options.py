@@ -55,13 +55,21 @@ def add_costs(parser: argparse.ArgumentParser) -> None:
     """Add what trading and holding cost."""
     for name, default, what in (
         ("fee", 5.0, "paid on what is traded"),
-        ("half-spread", 0.5, "paid as well"),
-        ("slippage", 0.5, "beyond the touch, paid as well"),
+        ("half-spread", 0.1, "paid as well, more where the bars' price step is wider"),
+        ("slippage", 0.25, "beyond the touch, paid as well"),
         ("funding", 1.0, "per eight hours, paid by longs and received by shorts"),
     ):
         parser.add_argument(
             f"--{name}-bps", type=float, default=default, help=f"{what} (default {default:g})"
         )
+
+    parser.add_argument(
+        "--half-ticks",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="half a spread is at least N half price steps of the bars (default 1; 0: ignore them)",
+    )
 
 
 def costs_of(options: argparse.Namespace) -> Costs:
@@ -79,6 +87,7 @@ def costs_of(options: argparse.Namespace) -> Costs:
         half_spread_frac=options.half_spread_bps / 1e4,
         slippage_frac=options.slippage_bps / 1e4,
         funding_frac=options.funding_bps / 1e4,
+        half_ticks=options.half_ticks,
     )
 
 

@@ -7,7 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from strategy.evaluation.report_lines import interval_words, met_words, number
+from strategy.evaluation.report_lines import (
+    interval_words,
+    met_words,
+    number,
+    percentile_words,
+    random_words,
+)
 
 BEGIN = "<!-- walk: written by metaensemble walkforward --readme -->"
 END = "<!-- end of walk -->"
@@ -24,6 +30,7 @@ def lines(answer: Answer) -> Iterator[str]:
             f"{interval_words(row['sharpe'])}, lead over equal weight {interval_words(row['lead'])}"
         )
         yield f"    {row['headline']}"
+        yield f"    {percentile_words(row['random'])} paths of its turnover with random timing"
         for each in row["requirements"]:
             yield f"    {met_words(each['is_met'])} {each['name']}: {each['said']}"
     for each in answer["spreads"]:
@@ -47,6 +54,11 @@ def _joined_lines(joined: Answer, folds: list[Answer]) -> Iterator[str]:
             f"{interval_words(row['lead']) if row['lead'] else '':24s}"
             f"{row['metrics']['total_return']:>+9.1%}"
         )
+    drawn = joined["random"]
+    yield (
+        f"  {drawn['name']:38s}{random_words(drawn):24s}{percentile_words(drawn):24s}"
+        f"{drawn['total_return']:>+9.1%}"
+    )
     yield (
         f"  DSR {number(joined['dsr'])} over {joined['trials']} trials, "
         f"PBO {number(joined['pbo'])}, SPA p {number(joined['spa_p'])}"
@@ -73,7 +85,8 @@ def markdown(answer: Answer) -> Iterator[str]:
     )
     yield (
         f"training at effort {made['effort_frac']:g}, seed {made['seed']}; fee, half spread and "
-        f"slippage {1e4 * made['trade_frac']:g} bps in all. Annual Sharpe"
+        f"slippage {1e4 * made['trade_frac']:g} bps in all, more where half a price step is wider "
+        "than the half spread. Annual Sharpe"
     )
     yield "ratios, net of all costs, with 95 % intervals."
     if answer["joined"] is not None:
@@ -100,6 +113,11 @@ def _joined_table(joined: Answer, folds: list[Answer]) -> Iterator[str]:
         lead = interval_words(row["lead"]) if row["lead"] else ""
         total = row["metrics"]["total_return"]
         yield f"| {_name(row)} | {interval_words(row['sharpe'])} | {lead} | {total:+.1%} |"
+    drawn = joined["random"]
+    yield (
+        f"| {drawn['name']}: median, 95 % of the paths | {random_words(drawn)} | "
+        f"{percentile_words(drawn)} | {drawn['total_return']:+.1%} |"
+    )
     yield ""
     for place, fold in enumerate(folds):
         yield f"- fold {place + 1}, {_span(fold)}: {interval_words(fold['sharpe'])}"
@@ -108,7 +126,8 @@ def _joined_table(joined: Answer, folds: list[Answer]) -> Iterator[str]:
 def _judged_table(judged: list[Answer]) -> Iterator[str]:
     asked = [row["name"].split()[0] for row in judged[0]["requirements"]]
     yield ""
-    named = ("judged on", "seed", "ensemble", "lead over equal weight", "verdict", *asked)
+    named = ("judged on", "seed", "ensemble", "lead over equal weight", "random timing")
+    named = (*named, "verdict", *asked)
     yield f"| {' | '.join(named)} |"
     yield "|" + "---|" * len(named)
     for row in judged:
@@ -117,6 +136,7 @@ def _judged_table(judged: list[Answer]) -> Iterator[str]:
         yield (
             f"| {row['bars_file']}, {_span(row)} | {row['training_seed']} | "
             f"{interval_words(row['sharpe'])} | {interval_words(row['lead'])} | "
+            f"{percentile_words(row['random'])} | "
             f"{verdict if row['is_clean'] else 'no claim: a detector spoke'} | {met} |"
         )
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from daemon.bar_files import BarTable, read_bars
 from daemon.clock import SystemClock
-from daemon.evaluation import EVALUATION_ERRORS, EvaluationOptions, evaluate
+from daemon.evaluation import EVALUATION_ERRORS, EvaluationOptions, Judged, evaluate
 from daemon.evaluation_inputs import Inputs
 from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from daemon.progress_lines import progress
@@ -32,11 +32,13 @@ from daemon.walk_words import lines, write_block
 from strategy.evaluation.comparison import EQUAL
 from strategy.evaluation.figures import YEAR_S
 from strategy.evaluation.joined import Fold, Joined, join_folds
+from strategy.evaluation.random_timing import RandomTiming
 from strategy.evaluation.trials import SEALED, TRIALS_FILE, read_trials, sharpe_variance
 from strategy.learning.checkpoints import CheckpointError
 from strategy.learning.training import TrainingPlan, use_one_thread
 
 RESULT_FILE, PATHS_FILE = "walkforward.json", "paths.npz"
+DRAWN = ("sum_D", "square_D", "log_D", "turnover_D")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +219,7 @@ def _make(
             is_tradable=np.array([path.tradable for path in judged.assessment.match.paths]),
             net_TN=np.column_stack(list(paths.values())),
             doubled_T2=judged.assessment.doubled_T2,
+            **{f"drawn_{name}": part for name, part in _drawn_words(judged).items()},
         )
     write_log(folder / LOG_FILE, judged.assessment.match.run, begin_ns)
 
@@ -228,10 +231,18 @@ def _read_paths(folder: Path) -> Fold:
         return Fold(
             net_by_name={name: net_TN[:, n] for n, name in enumerate(names)},
             doubled_T2=arrays["doubled_T2"],
+            drawn=RandomTiming(
+                bars=len(net_TN),
+                **{name: arrays[f"drawn_{name}"] for name in DRAWN},
+            ),
             untradable=frozenset(
                 name for name, is_so in zip(names, tradable, strict=True) if not is_so
             ),
         )
+
+
+def _drawn_words(judged: Judged) -> dict[str, Any]:
+    return {name: getattr(judged.assessment.drawn, name) for name in DRAWN}
 
 
 def _fold_words(report: dict[str, Any]) -> dict[str, Any]:
@@ -255,6 +266,7 @@ def _judged_words(report: dict[str, Any]) -> dict[str, Any]:
         "training_seed": report["training_seed"],
         "is_clean": report["is_clean"],
         "lead": equal["lead"],
+        "random": report["random"],
         "requirements": report["requirements"],
     }
 

@@ -45,6 +45,7 @@ from strategy.evaluation.inference import (
     track_record_bars_min,
 )
 from strategy.evaluation.loss_bound import loss_bounds
+from strategy.evaluation.random_timing import RandomStanding, RandomTiming, random_timing, stand
 from strategy.evaluation.regime_table import RegimeRow, regime_table, reported_labels
 from strategy.evaluation.requirements import Requirement, requirements
 from strategy.evaluation.risk_figures import RiskFigures, risk_figures
@@ -117,7 +118,8 @@ class Claim:
 class Assessment:
     """Everything that a report is made of; ``match`` holds the paths that it draws.
 
-    ``doubled_T2`` are the net returns of ensemble and equal weight at doubled costs. ``band_frac``
+    ``drawn`` are the random paths that ``random`` sums up. ``doubled_T2`` are the net returns of
+    ensemble and equal weight at doubled costs. ``band_frac``
     of the bars ended inside the band around their forecast.
     """
 
@@ -125,6 +127,8 @@ class Assessment:
     missing: tuple[str, ...]
     findings: tuple[Finding, ...]
     standings: tuple[Standing, ...]
+    random: RandomStanding
+    drawn: RandomTiming
     certainty: Certainty
     costs: tuple[Variant, ...]
     delays: tuple[Variant, ...]
@@ -182,6 +186,7 @@ def assess(
     findings = (*check(run), *_path_findings(found, inquiry.seed))
     announce("rivals")
     table = tuple(standing(path, found, inquiry.seed) for path in found.paths)
+    drawn = random_timing(run, found.stage, inquiry.seed)
     varied, nets, doubled_T2 = _varied(listening, plan, found, inquiry.seed, announce)
     claim = _claim(
         findings,
@@ -197,6 +202,8 @@ def assess(
         missing=claim.missing,
         findings=findings,
         standings=table,
+        random=stand(drawn, found.net(ENSEMBLE), run.year_bars),
+        drawn=drawn,
         certainty=claim.certainty,
         costs=tuple(varied["costs"]),
         delays=tuple(varied["delays"]),

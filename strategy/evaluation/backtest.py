@@ -76,7 +76,8 @@ class Plan:
 class Listening:
     """What the models said of a history; ``known_T`` is what strangeness leaves of the size.
 
-    ``foreseen_T`` is the forecast of the coming bar's return, in deviations of a bar.
+    ``foreseen_T`` is the forecast of the coming bar's return, in deviations of a bar;
+    ``half_tick_T`` half a price step, as ``strategy.learning.bar_history.History`` has it.
     """
 
     agent_names: tuple[str, ...]
@@ -85,6 +86,7 @@ class Listening:
     known_T: Floats
     volatility_T: Floats
     return_T: Floats
+    half_tick_T: Floats
     close_ns_T: NDArray[np.int64]
     bar_ns: int
     residual: ResidualModel | None = None
@@ -118,7 +120,8 @@ class Backtest:
     ``return_T`` is what a unit long earns in the bar after the decision, funding included;
     ``position_T`` the share of equity held through it; ``net_T`` = ``gross_T`` - ``cost_T``.
     ``target_TA`` are the agents' own wishes -1, 0, 1, ``size_T`` the share of a full position,
-    ``trust_T`` in [0, 1] what strangeness and disagreement leave of it.
+    ``trust_T`` in [0, 1] what strangeness and disagreement leave of it. ``half_tick_T`` is half a
+    price step at each close.
     """
 
     agent_names: tuple[str, ...]
@@ -126,6 +129,7 @@ class Backtest:
     close_ns_T: NDArray[np.int64]
     bar_ns: int
     return_T: Floats
+    half_tick_T: Floats
     position_T: Floats
     gross_T: Floats
     cost_T: Floats
@@ -144,6 +148,11 @@ class Backtest:
     def equity_T(self) -> Floats:  # noqa: N802 - T is the shape suffix
         """Equity after each bar, from 1."""
         return np.asarray(np.cumprod(1.0 + self.net_T), np.float64)
+
+    @property
+    def trade_frac_T(self) -> Floats:  # noqa: N802 - T is the shape suffix
+        """Cost of a unit of turnover at each bar."""
+        return self.plan.costs.trade_fracs(self.half_tick_T)
 
     @property
     def year_bars(self) -> float:
@@ -208,6 +217,7 @@ def listen(runtime: Runtime, history: History) -> Listening:
         known_T=_known(StrangenessScale.from_tables(bundle.tables), rows_TF[:, : len(names)]),
         volatility_T=volatility_T,
         return_T=np.expm1(history.return_T),
+        half_tick_T=history.half_tick_T,
         close_ns_T=history.close_ns_T,
         bar_ns=history.interval_ns,
         residual=ResidualModel.from_tables(bundle.tables),
@@ -222,7 +232,7 @@ def decide(listening: Listening, plan: Plan) -> Decisions:
         listening.agent_names,
         plan.meta,
         bar_ns=listening.bar_ns,
-        cost_frac=plan.costs.trade_frac,
+        cost_frac_T=plan.costs.trade_fracs(listening.half_tick_T),
         residual=listening.residual,
     )
     most = plan.exposure_frac_max
@@ -249,7 +259,8 @@ def settle(listening: Listening, made: Decisions, plan: Plan) -> Backtest:
     return_T = holding_returns(listening.return_T[:bars], bar_s, plan.costs.funding_frac)
     position_T = made.positions(plan)[:bars]
     gross_T = position_T * return_T
-    cost_T = trading_costs(position_T, plan.costs.trade_frac)
+    half_tick_T = listening.half_tick_T[:bars]
+    cost_T = trading_costs(position_T, plan.costs.trade_fracs(half_tick_T))
     may_ask_TA, action_TA = made.heard.may_ask_TA[:bars], made.heard.action_TA[:bars]
     return Backtest(
         agent_names=listening.agent_names,
@@ -257,6 +268,7 @@ def settle(listening: Listening, made: Decisions, plan: Plan) -> Backtest:
         close_ns_T=listening.close_ns_T[:bars],
         bar_ns=listening.bar_ns,
         return_T=return_T,
+        half_tick_T=half_tick_T,
         position_T=position_T,
         gross_T=gross_T,
         cost_T=cost_T,

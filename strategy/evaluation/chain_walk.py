@@ -119,10 +119,10 @@ def follow_experts(
     meta: MetaLearningSettings,
     *,
     bar_ns: int,
-    cost_frac: float,
+    cost_frac_T: Floats,
     residual: ResidualModel | None = None,
 ) -> Followed:
-    """Walk a fresh meta-learner through all rows; ``cost_frac`` is paid per unit that changes.
+    """Walk a fresh meta-learner through all rows; ``cost_frac_T`` is paid per unit that changes.
 
     Raises ValueError for bars too long and caps that leave no weights, as the live one does.
     """
@@ -158,7 +158,7 @@ def follow_experts(
         heard.may_ask_TA,
         heard.gain_T,
         meta.performance_prediction_enabled,
-        cost_frac,
+        cost_frac_T,
         Rows(weight_TN, action_TN, share_TJ, skill_TN, paid_TN, numbers_T7),
     )
     return Followed(
@@ -197,7 +197,7 @@ def _walk(
     may_ask_TA: Flags,
     gain_T: Floats,
     is_scored: bool,
-    cost_frac: float,
+    cost_frac_T: Floats,
     out: Rows,
 ) -> None:
     weight_TN, action_TN, share_TJ = borrow(out.weight_TN), borrow(out.action_TN), out.share_TJ
@@ -244,7 +244,7 @@ def _walk(
             action_TA[t],
             may_ask_TA[t],
             gain_T[t],
-            cost_frac,
+            cost_frac_T[t],
             action_TN[t],
         )
         numbers_T7[t, 1] = 1.0

@@ -105,7 +105,7 @@ def stage_of(run: Backtest, training_bars: int) -> Stage:
         target_TN=run.target_TA,
         size_T=run.size_T,
         deviation_T=np.where(scale_T > 0.0, scale_T, 1.0),
-        cost_frac=run.plan.costs.trade_frac,
+        cost_frac_T=run.trade_frac_T,
         bar_s=run.bar_ns / 1e9,
         training_bars=training_bars,
         hysteresis_frac=run.plan.size.hysteresis_frac,

@@ -1,7 +1,8 @@
 """Is what a back-test charges what orders really cost? Implementation shortfalls against the model.
 
 Realised cost is what orders paid beyond the mid of their decision, fee included, as a share of
-what was traded; the model's is fee, half spread and slippage. Orders count by their size. The
+what was traded; the model's is fee, half spread (at least half a tick of the book that the order
+met) and slippage. Orders count by their size. The
 interval is that of a ratio of sums over independent orders (Cochran 1977, 6.5), so delays, drift
 and luck of single orders widen it instead of being taken for cost.
 """
@@ -31,12 +32,14 @@ class ExecutedOrder:
     """One order that filled at least in part; costs in bps of the mid at its decision.
 
     ``price_bps`` is paid beyond that mid, ``fee_bps`` to the venue; a negative number was earned.
+    ``half_tick_bps`` is half the instrument's price step.
     """
 
     symbol: str
     notional_quote: float
     price_bps: float
     fee_bps: float
+    half_tick_bps: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,10 @@ def cost_figures(orders: Sequence[ExecutedOrder], costs: Costs) -> CostFigures:
     size_n = np.array([order.notional_quote for order in orders])
     price_n = np.array([order.price_bps for order in orders])
     fee_n = np.array([order.fee_bps for order in orders])
-    modelled = BPS * costs.trade_frac
+    half_n = np.array([order.half_tick_bps for order in orders]) / BPS
+    charged_n = BPS * costs.trade_fracs(half_n)
+    whole = float(size_n.sum())
+    modelled = float(charged_n @ size_n) / whole if whole > 0.0 else BPS * costs.trade_frac
     total = fee = price = error = low = high = None
     if len(orders) >= ORDERS_MIN:
         total, fee, price = (mean_cost(x_n, size_n) for x_n in (price_n + fee_n, fee_n, price_n))
@@ -93,7 +99,7 @@ def cost_figures(orders: Sequence[ExecutedOrder], costs: Costs) -> CostFigures:
             low, high = modelled / total.high_bps - 1.0, modelled / total.low_bps - 1.0
     return CostFigures(
         orders=len(orders),
-        notional_quote=float(size_n.sum()),
+        notional_quote=whole,
         total=total,
         fee=fee,
         price=price,

@@ -103,7 +103,7 @@ def check_streaming(
     """Ask the live classes about the first closes."""
     rows = min(rows, len(played))
     followed = played.followed
-    streamed = stream(runtime, history, played.plan.meta, played.plan.costs.trade_frac, rows)
+    streamed = stream(runtime, history, played.plan.meta, played.trade_frac_T, rows)
     apart = differing_rows(streamed, followed.weight_TN, followed.action_TN)
     said = f"{rows:,} decisions one by one through the live classes: {apart} differ"
     return Finding(name="streaming", is_clean=apart == 0, said=said)
@@ -115,7 +115,8 @@ def check_ledger(played: Backtest, close_T: Floats) -> Finding:
     price_T = close_T[: bars + 1]
     held_T = np.concatenate(([0.0], played.position_T))
     moved_T = np.array([abs(now - then) for then, now in pairwise(held_T.tolist())])
-    paid_T = (costs.fee_frac + costs.half_spread_frac + costs.slippage_frac) * moved_T
+    spread_T = [max(costs.half_spread_frac, costs.half_ticks * half) for half in played.half_tick_T]
+    paid_T = (costs.fee_frac + np.array(spread_T) + costs.slippage_frac) * moved_T
     funding_frac = costs.funding_frac * (played.bar_ns / 1e9) / FUNDING_S
     earned_T = played.position_T * ((price_T[1:] - price_T[:-1]) / price_T[:-1] - funding_frac)
     net_T = np.maximum(earned_T - paid_T, -1.0)
@@ -169,7 +170,7 @@ def check_placebo(position_T: Floats, stage: Stage, year_bars: float, seed: int)
             position_T / np.maximum(stage.size_T[stage.training_bars :], 1e-12),
             stage,
             PLACEBO_DRAWS,
-            seed,
+            np.random.default_rng(seed),
         )
     ]
     middle, spread = float(np.mean(drawn)), float(np.std(drawn))

@@ -1,8 +1,9 @@
 """From wanted positions to returns: one rule of trading and one bill for ensemble and rivals alike.
 
 Row t is the decision at a close and the bar that follows it. Costs are paid on the share of equity
-that changes hands: fee, half the spread, slippage. Funding is part of what holding one unit long
-earns, so that a short receives it. Sizes are shares of equity.
+that changes hands: fee, half the spread, slippage. A spread is never narrower than the step of the
+prices, so a coin of 20 USDT that moves in cents pays what it must. Funding is part of what holding
+one unit long earns, so that a short receives it. Sizes are shares of equity.
 """
 
 from __future__ import annotations
@@ -25,14 +26,20 @@ FUNDING_S = 28_800.0
 class Costs:
     """What trading and holding cost; fractions of what is traded, and a rate per eight hours.
 
+    ``half_spread_frac`` is the least: where the bars' own price step is wider, half a spread is
+    ``half_ticks`` of half a step (1: the narrowest that a book can have; 0: steps are ignored).
     ``funding_frac`` is paid by longs and received by shorts; it may be negative. ValueError for
     other numbers outside [0, 0.1).
+
+    The defaults are those of liquid perpetuals, at the dearer side of what recorded books and
+    executed orders showed (README, Evaluation, R8).
     """
 
     fee_frac: float = 5e-4
-    half_spread_frac: float = 5e-5
-    slippage_frac: float = 5e-5
+    half_spread_frac: float = 1e-5
+    slippage_frac: float = 2.5e-5
     funding_frac: float = 1e-4
+    half_ticks: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what is no cost."""
@@ -40,17 +47,24 @@ class Costs:
             value = getattr(self, name)
             if not 0.0 <= value < 0.1:
                 raise ValueError(f"{name} {value} is not in [0, 0.1)")
+        if not 0.0 <= self.half_ticks <= 100.0:
+            raise ValueError(f"half_ticks {self.half_ticks} is not in [0, 100]")
         if not abs(self.funding_frac) < 0.1:
             raise ValueError(f"funding_frac {self.funding_frac} is not in (-0.1, 0.1)")
 
     @property
     def trade_frac(self) -> float:
-        """Cost of a unit of turnover."""
+        """Cost of a unit of turnover where prices move in small steps."""
         return self.fee_frac + self.half_spread_frac + self.slippage_frac
+
+    def trade_fracs(self, half_tick_T: Floats) -> Floats:
+        """Return the cost of a unit of turnover at each bar; half a price step as a fraction."""
+        half_T = np.maximum(self.half_spread_frac, self.half_ticks * half_tick_T)
+        return np.asarray(self.fee_frac + self.slippage_frac + half_T, np.float64)
 
     def times(self, factor: float) -> Costs:
         """Return all costs, funding too, multiplied; ValueError where that leaves the range."""
-        names = ("fee_frac", "half_spread_frac", "slippage_frac", "funding_frac")
+        names = ("fee_frac", "half_spread_frac", "slippage_frac", "funding_frac", "half_ticks")
         return replace(self, **{name: factor * getattr(self, name) for name in names})
 
 
@@ -98,9 +112,9 @@ def held_positions(
     return held_T
 
 
-def trading_costs(position_T: Floats, trade_frac: float) -> Floats:
+def trading_costs(position_T: Floats, trade_frac_T: Floats) -> Floats:
     """Return what the changes of position cost, the first from flat."""
-    return np.asarray(trade_frac * np.abs(np.diff(position_T, prepend=0.0)), np.float64)
+    return np.asarray(trade_frac_T * np.abs(np.diff(position_T, prepend=0.0)), np.float64)
 
 
 def annual_volatility(bar_bps_T: Floats, year_bars: float) -> Floats:

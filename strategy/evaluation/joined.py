@@ -23,6 +23,7 @@ from strategy.evaluation.inference import (
     moments,
     sharpe_interval,
 )
+from strategy.evaluation.random_timing import RandomStanding, RandomTiming, joined, stand
 from strategy.evaluation.splits import overfitting_probability
 
 Floats = NDArray[np.float64]
@@ -32,11 +33,13 @@ Floats = NDArray[np.float64]
 class Fold:
     """The test of one fold: net returns by strategy, ensemble and equal weight at doubled costs.
 
-    ``untradable`` names those that knew the outcome: nobody could have chosen them.
+    ``untradable`` names those that knew the outcome: nobody could have chosen them. ``drawn`` are
+    the random paths of the test.
     """
 
     net_by_name: Mapping[str, Floats]
     doubled_T2: Floats
+    drawn: RandomTiming
     untradable: frozenset[str] = frozenset()
 
 
@@ -61,6 +64,7 @@ class Joined:
     headline: str
     missing: tuple[str, ...]
     rows: tuple[JoinedRow, ...]
+    random: RandomStanding
     dsr: float | None
     pbo: float | None
     spa_p: float | None
@@ -122,6 +126,7 @@ def join_folds(
         headline=f"No claim: a detector found {faults[0]}." if faults else headline(evidence),
         missing=(*faults, *missing(evidence)),
         rows=rows,
+        random=stand(joined([fold.drawn for fold in folds]), own_T, year_bars),
         dsr=dsr,
         pbo=evidence.pbo,
         spa_p=evidence.spa_p,

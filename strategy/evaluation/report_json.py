@@ -41,6 +41,7 @@ def report_of(found: Assessment, facts: Mapping[str, Any]) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in found.findings],
         "certainty": asdict(found.certainty),
         "standings": [asdict(row) for row in found.standings],
+        "random": asdict(found.random),
         "cost_sensitivity": [asdict(row) for row in found.costs],
         "latency": [asdict(row) for row in found.delays],
         "starts": [asdict(row) for row in found.starts],

@@ -28,6 +28,10 @@ def report_lines(report: Row) -> Iterator[str]:
             f"{interval_words(row['lead']) if row['lead'] else '':24s}"
             f"{row['metrics']['total_return']:>+9.1%}{row['metrics']['drawdown_frac_max']:>8.1%}"
         )
+    yield (
+        f"  {report['random']['name']:36s}{random_words(report['random']):24s}"
+        f"{percentile_words(report['random']):24s}{report['random']['total_return']:>+9.1%}"
+    )
     for key in ("cost_sensitivity", "latency"):
         for row in report[key]:
             yield (
@@ -55,6 +59,20 @@ def interval_words(interval: Row | None) -> str:
     if interval is None:
         return UNDEFINED
     return f"{interval['estimate']:+.2f} [{interval['low']:+.2f}, {interval['high']:+.2f}]"
+
+
+def random_words(row: Row) -> str:
+    """Write the median of the random paths' Sharpe ratios and what holds 95 % of them."""
+    if row["median"] is None:
+        return UNDEFINED
+    return f"{row['median']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+
+
+def percentile_words(row: Row) -> str:
+    """Write how many of the random paths the ensemble is above."""
+    if row["percentile_frac"] is None:
+        return UNDEFINED
+    return f"above {row['percentile_frac']:.1%} of {row['draws']:,}"
 
 
 def met_words(is_met: bool | None) -> str:

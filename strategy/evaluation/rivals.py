@@ -33,7 +33,7 @@ class Stage:
 
     ``return_T``: simple return of the price in each bar. ``target_TN``: each agent's target, in
     [-1, 1]. ``size_T``: position as a share of equity at a full target, the ensemble's own sizing,
-    in [0, inf). ``deviation_T``: forecast deviation of the bar's return, above 0. ``cost_frac``:
+    in [0, inf). ``deviation_T``: forecast deviation of the bar's return, above 0. ``cost_frac_T``:
     cost of a unit of turnover. ``hysteresis_frac``: smaller changes are left, as
     ``strategy.evaluation.execution`` has it; 0: every change is made. Raises StageError where
     shapes or ranges differ.
@@ -44,7 +44,7 @@ class Stage:
     target_TN: Floats
     size_T: Floats
     deviation_T: Floats
-    cost_frac: float
+    cost_frac_T: Floats
     bar_s: float
     training_bars: int
     hysteresis_frac: float = 0.0
@@ -54,8 +54,8 @@ class Stage:
         bars = len(self.return_T)
         if self.target_TN.shape != (bars, len(self.names)) or not self.names:
             raise StageError(f"targets {self.target_TN.shape}, not {(bars, len(self.names))}")
-        if self.size_T.shape != (bars,) or self.deviation_T.shape != (bars,):
-            raise StageError("sizes and deviations need one value a bar")
+        if {self.size_T.shape, self.deviation_T.shape, self.cost_frac_T.shape} != {(bars,)}:
+            raise StageError("sizes, deviations and costs need one value a bar")
         if not 2 <= self.training_bars <= bars - 2:
             raise StageError(f"{self.training_bars} training bars of {bars}")
         if not (np.isfinite(self.return_T).all() and (self.return_T > -1.0).all()):
@@ -66,8 +66,8 @@ class Stage:
             raise StageError("sizes must be finite and not negative")
         if not (np.isfinite(self.deviation_T).all() and (self.deviation_T > 0.0).all()):
             raise StageError("deviations must be finite and above zero")
-        if not (0.0 <= self.cost_frac < 1.0 and self.bar_s > 0.0):
-            raise StageError("the cost must lie in [0, 1), the bar must last")
+        if not ((self.cost_frac_T >= 0.0) & (self.cost_frac_T < 1.0)).all() or self.bar_s <= 0.0:
+            raise StageError("costs must lie in [0, 1), the bar must last")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ def follow(name: str, position_T: Floats, stage: Stage, *, tradable: bool = True
     if stage.hysteresis_frac > 0.0:
         position_T = held_positions(position_T, stage.size_T[test], stage.hysteresis_frac)
     gross_T = position_T * return_T
-    cost_T = stage.cost_frac * np.abs(np.diff(position_T, prepend=0.0))
+    cost_T = stage.cost_frac_T[test] * np.abs(np.diff(position_T, prepend=0.0))
     return RivalPath(
         name=name,
         position_T=position_T,
@@ -134,7 +134,8 @@ def follow(name: str, position_T: Floats, stage: Stage, *, tradable: bool = True
 def agent_returns(stage: Stage) -> Floats:
     """Return each agent's own net return [T, N] at a full unit, from flat at the first bar."""
     change_TN = np.abs(np.diff(stage.target_TN, axis=0, prepend=np.zeros((1, len(stage.names)))))
-    own_TN: Floats = stage.target_TN * stage.return_T[:, None] - stage.cost_frac * change_TN
+    cost_TN = stage.cost_frac_T[:, None] * change_TN
+    own_TN: Floats = stage.target_TN * stage.return_T[:, None] - cost_TN
     return own_TN
 
 
@@ -159,7 +160,9 @@ def momentum_target(stage: Stage) -> Floats:
     return target_T
 
 
-def random_paths(target_T: Floats, stage: Stage, draws: int, seed: int) -> Iterator[RivalPath]:
+def random_paths(
+    target_T: Floats, stage: Stage, draws: int, chance: np.random.Generator
+) -> Iterator[RivalPath]:
     """Yield paths that hold the test targets shifted round by a random number of bars.
 
     Every draw trades as often, is as long and as short as ``target_T``, apart from the one seam,
@@ -168,7 +171,6 @@ def random_paths(target_T: Floats, stage: Stage, draws: int, seed: int) -> Itera
     size_T = stage.size_T[stage.training_bars :]
     if target_T.shape != size_T.shape:
         raise StageError(f"{len(target_T)} targets for {len(size_T)} test bars")
-    chance = np.random.default_rng(seed)
     for n in range(draws):
         shift = int(chance.integers(1, len(target_T)))
         yield follow(f"random {n}", size_T * np.roll(target_T, shift), stage)

@@ -56,7 +56,7 @@ class _Closed:
 
 
 def stream(
-    runtime: Runtime, history: History, meta: MetaLearningSettings, cost_frac: float, rows: int
+    runtime: Runtime, history: History, meta: MetaLearningSettings, cost_frac_T: Floats, rows: int
 ) -> Streamed:
     """Decide at the first ``rows`` closes as the daemon does, one after the other."""
     bundle = runtime.bundle
@@ -92,7 +92,7 @@ def stream(
         judged = runtime.decide(obs_BF, held_BA)
         healthy_A = judged.healthy_BA[0]
         weight_N = learner.weigh(judged.regime_BK[0], judged.predicted_BA[0], healthy_A)
-        outlook = Outlook(gain=forecast.gain(obs_BF[0, -2:]), cost_frac=cost_frac)
+        outlook = Outlook(gain=forecast.gain(obs_BF[0, -2:]), cost_frac=float(cost_frac_T[t]))
         actions.append(learner.book(judged.action_BA[0], healthy_A, outlook))
         weights.append(np.zeros(len(learner.names)) if weight_N is None else weight_N.copy())
         held_BA = np.where(judged.healthy_BA, judged.action_BA, FLAT)

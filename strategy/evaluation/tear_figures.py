@@ -24,7 +24,7 @@ def figures_of(report: Report) -> dict[str, Figure]:
         "equity": _equity(curves),
         "weights": _stacked(curves, curves["weights"], COLOURS),
         "posterior": _stacked(curves, curves["posterior"], REGIME_COLOURS),
-        "rivals": _forest(report["standings"], "sharpe"),
+        "rivals": _forest([*report["standings"], _random_row(report["random"])], "sharpe"),
         "costs": _forest([*report["cost_sensitivity"], *report["latency"]], "lead"),
         "ablations": _forest(report["ablations"], "change"),
     }
@@ -133,6 +133,12 @@ def _forest(rows: Sequence[Mapping[str, Any]], key: str) -> Figure:
         ],
         "layout": layout,
     }
+
+
+def _random_row(drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the random paths as a row of their own: median and what holds 95 % of them."""
+    known = {"estimate": drawn["median"], "low": drawn["low"], "high": drawn["high"]}
+    return {"name": drawn["name"], "sharpe": None if drawn["median"] is None else known}
 
 
 def _layout(height: int) -> dict[str, Any]:

@@ -7,7 +7,13 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from strategy.evaluation.report_lines import interval_words, met_words, number
+from strategy.evaluation.report_lines import (
+    interval_words,
+    met_words,
+    number,
+    percentile_words,
+    random_words,
+)
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -35,6 +41,7 @@ def facts_table(report: Report) -> str:
     cost = ", ".join(
         f"{name.removesuffix('_frac').replace('_', ' ')} {1e4 * value:g} bps"
         for name, value in costs.items()
+        if name.endswith("_frac")
     )
     rows = [
         ("bundle", f"{report['bundle']} ({report['status']})"),
@@ -43,7 +50,11 @@ def facts_table(report: Report) -> str:
         ("before the test", f"{bars['training']:,} bars that only teach"),
         ("bars sha256", report["bars_sha256"]),
         ("settings sha256", report["config_sha256"]),
-        ("costs", f"{cost} (funding per 8 h)"),
+        (
+            "costs",
+            f"{cost} (funding per 8 h); half a spread is at least {costs['half_ticks']:g} half "
+            "price steps",
+        ),
         ("trials counted", str(report["certainty"]["trials"])),
         ("resampling seed", str(report["resampling_seed"])),
         ("commit", report["commit"] or "unknown"),
@@ -74,6 +85,19 @@ def standings_table(report: Report) -> str:
                 number(held["shortfall_bps"]),
             )
         )
+    drawn = report["random"]
+    rows.append(
+        (
+            f"{drawn['name']} (median; 95 % of {drawn['draws']:,} paths)",
+            random_words(drawn),
+            percentile_words(drawn),
+            "",
+            _percent(drawn["total_return"]),
+            *("",) * 4,
+            f"{drawn['turnover_per_year']:.0f}",
+            *("",) * 2,
+        )
+    )
     heads = (
         *("strategy", "annual Sharpe [95 %]", "ensemble's lead [95 %]", "SPA p", "return"),
         *("deepest fall", "Sortino", "Calmar", "bars won", "turnover a year", "costs", "bps/trade"),

@@ -29,6 +29,12 @@ LOTS_PER_BAR = 10_000.0
 GRID_BARS = 100
 MOMENTS = 4
 
+STEP_BARS = 512
+"""Bars after which a price step may be forgotten."""
+
+STEP_FRAC_MIN = 1e-9
+"""Smaller distances, as a fraction of the price, are the error of binary fractions."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class History:
@@ -36,9 +42,10 @@ class History:
 
     ``features_TF`` at each close; ``return_T`` the logarithmic return of the bar that follows, 0 at
     the end; ``close_ns_T`` UNIX time of the close; ``half_spread_frac`` what crossing costs beside
-    the fee. ``close_T`` in quote currency. ``bars_M3`` are all bars closed from the first on as
-    the regime filter reads them (``kernels.feature_bars.read_closed_bar``), warm-up and missing
-    ones too; those known at row t end before ``bar_end_T[t]``.
+    the fee; ``half_tick_T`` half the step that prices moved in lately, as a fraction of the close:
+    no spread is narrower. ``close_T`` in quote currency. ``bars_M3`` are all bars closed from the
+    first on as the regime filter reads them (``kernels.feature_bars.read_closed_bar``), warm-up and
+    missing ones too; those known at row t end before ``bar_end_T[t]``.
     """
 
     feature_names: tuple[str, ...]
@@ -47,6 +54,7 @@ class History:
     close_ns_T: NDArray[np.int64]
     interval_ns: int
     half_spread_frac: float
+    half_tick_T: Floats
     close_T: Floats
     bars_M3: Floats
     bar_end_T: NDArray[np.int64]
@@ -64,6 +72,7 @@ class History:
             close_ns_T=self.close_ns_T[first:last],
             interval_ns=self.interval_ns,
             half_spread_frac=self.half_spread_frac,
+            half_tick_T=self.half_tick_T[first:last],
             close_T=self.close_T[first:last],
             bars_M3=self.bars_M3,
             bar_end_T=self.bar_end_T[first:last],
@@ -143,10 +152,39 @@ def history_of(
         close_ns_T=open_ns_T[warm:] + interval_ns,
         interval_ns=interval_ns,
         half_spread_frac=half_spread_frac,
+        half_tick_T=half_ticks(prices_T4)[warm:],
         close_T=prices_T4[warm:, 3],
         bars_M3=bars_M3[: bar_end_T[-1]],
         bar_end_T=bar_end_T[warm:],
     )
+
+
+def half_ticks(prices_T4: Floats) -> Floats:
+    """Return half the price step over the close of each bar, read off that bar and earlier ones.
+
+    The step is the smallest distance between neighbours of the prices open, high, low, close in the
+    last ``STEP_BARS`` bars and at most as many before: exchanges change their steps. 0 where
+    nothing has moved yet.
+    """
+    half_T = np.empty(len(prices_T4))
+    _steps(prices_T4, half_T)
+    return half_T
+
+
+@njit
+def _steps(prices_T4: Floats, half_T: Floats) -> None:
+    earlier = lately = 0.0  # 0: nothing has moved
+    before = prices_T4[0, 0]
+    for t in range(prices_T4.shape[0]):
+        if t % STEP_BARS == 0:
+            earlier, lately = lately, 0.0
+        for k in range(4):
+            step = abs(prices_T4[t, k] - before)
+            if step > STEP_FRAC_MIN * before and (step < lately or lately == 0.0):
+                lately = step
+            before = prices_T4[t, k]
+        step = earlier if lately == 0.0 or 0.0 < earlier < lately else lately
+        half_T[t] = 0.5 * step / prices_T4[t, 3]
 
 
 @njit

@@ -59,7 +59,9 @@ EFFORT_FRAC = 0.05
 """A twentieth of the full training: longer ones only learn the same forecast to the end."""
 
 TRIALS = len(AGENTS) + 1
-FREE = Costs(fee_frac=0.0, half_spread_frac=0.0, slippage_frac=0.0, funding_frac=0.0)
+FREE = Costs(
+    fee_frac=0.0, half_spread_frac=0.0, slippage_frac=0.0, funding_frac=0.0, half_ticks=0.0
+)
 PLANTS = ("tomorrow",)
 
 

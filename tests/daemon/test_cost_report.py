@@ -110,14 +110,16 @@ def test_orders_without_a_value_are_not_priced(tmp_path: Path) -> None:
 
 
 def test_the_command_says_met_or_missed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """6 bps charged for 5.2 paid are met; twice as much is missed, with exit code 1."""
+    """5.35 bps charged for 5.2 paid are met; twice as much is missed, with exit code 1."""
     write_run(tmp_path / "sim")
     assert main(["costs", str(tmp_path), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["all"]["total"]["bps"] == pytest.approx(5.2)
-    assert answer["all"]["error_frac"] == pytest.approx(6.0 / 5.2 - 1.0)
+    assert answer["all"]["error_frac"] == pytest.approx(5.35 / 5.2 - 1.0)
     assert main(["costs", str(tmp_path / "sim"), "--slippage-bps", "6"]) == 1
     assert "MISSED R8" in capsys.readouterr().out
+    assert main(["costs", str(tmp_path / "sim"), "--half-ticks", "40"]) == 1  # a half one: 0.05 bps
+    assert "7.25" in capsys.readouterr().out
 
 
 def test_what_cannot_be_read_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +144,7 @@ def test_the_fit_is_judged_on_later_orders() -> None:
             notional_quote=100.0,
             price_bps=0.5 if n < 40 else 2.0,
             fee_bps=4.0,
+            half_tick_bps=0.05,
         )
         for n in range(80)
     )

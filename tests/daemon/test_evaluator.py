@@ -154,7 +154,7 @@ def test_a_hundred_thousand_decisions_are_those_of_live() -> None:
     )
     plan = Plan()
     followed = decide(listen(runtime, history), plan).followed
-    cost_frac = plan.costs.trade_frac
-    streamed = stream(runtime, history, plan.meta, cost_frac, len(history))
+    cost_frac_T = plan.costs.trade_fracs(history.half_tick_T)
+    streamed = stream(runtime, history, plan.meta, cost_frac_T, len(history))
     assert len(history) >= 100_000
     assert differing_rows(streamed, followed.weight_TN, followed.action_TN) == 0

@@ -69,6 +69,10 @@ def test_everything_is_there_and_has_its_interval(found: Assessment) -> None:
         assert (row["sharpe"] is None) == (row["metrics"]["sharpe"] is None)
         if row["sharpe"] is not None:
             assert row["sharpe"]["estimate"] == pytest.approx(row["metrics"]["sharpe"], rel=1e-3)
+    drawn, own = again["random"], again["standings"][0]["activity"]
+    assert (drawn["draws"], drawn["low"] < drawn["median"] < drawn["high"]) == (1_000, True)
+    assert 0.0 <= drawn["percentile_frac"] <= 1.0
+    assert drawn["turnover_per_year"] == pytest.approx(own["turnover_per_year"], rel=0.15)
     assert again["certainty"]["trials"] == 4
     assert len(again["curves"]["ms"]) == len(again["curves"]["weights"]["cash"])
     assert "not distinguishable from equal weight" in again["headline"]
@@ -81,7 +85,7 @@ def test_the_ensemble_pays_its_first_entry(found: Assessment) -> None:
     """Judged from flat: net is gross less costs, and what was held at the start was bought."""
     own = found.match.paths[0]
     np.testing.assert_allclose(own.net_T, own.gross_T - own.cost_T, atol=1e-15)
-    fee = found.match.run.plan.costs.trade_frac
+    fee = found.match.run.trade_frac_T[found.match.stage.training_bars]
     assert own.cost_T[0] == pytest.approx(fee * abs(own.position_T[0]))
     doubled = {row.name: row for row in found.costs}
     assert doubled["costs x 1"].change is not None

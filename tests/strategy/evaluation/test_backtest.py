@@ -37,7 +37,9 @@ from tests.fakes.small_bundle import FEATURE_NAMES, small_recipe
 from tests.strategy.learning.test_training import HOUR_NS, bars_of
 
 BARS = 700
-NO_COSTS = Costs(fee_frac=0.0, half_spread_frac=0.0, slippage_frac=0.0, funding_frac=0.0)
+NO_COSTS = Costs(
+    fee_frac=0.0, half_spread_frac=0.0, slippage_frac=0.0, funding_frac=0.0, half_ticks=0.0
+)
 
 
 def forecast_tables() -> dict[str, np.ndarray]:
@@ -104,8 +106,7 @@ def test_decides_as_the_daemon_does(
 ) -> None:
     """The live classes, asked bar by bar, give the same votes, weights, and exposure."""
     followed, rows = run.followed, len(run)
-    cost_frac = run.plan.costs.trade_frac
-    streamed = stream(runtime, history, MetaLearningSettings(), cost_frac, rows)
+    streamed = stream(runtime, history, MetaLearningSettings(), run.trade_frac_T, rows)
     assert differing_rows(streamed, followed.weight_TN, followed.action_TN) == 0
     for t in range(0, rows, 20):
         sure_N = np.concatenate((listening.heard.confidence_TA[t], np.ones(3, np.float32)))
@@ -157,7 +158,7 @@ def test_residual_network_is_heard_live_and_in_batch(
     other = copy(runtime)
     tables = {**runtime.bundle.tables, **model.to_tables()}
     other.bundle = replace(runtime.bundle, tables=tables)
-    streamed = stream(other, history, MetaLearningSettings(), run.plan.costs.trade_frac, 300)
+    streamed = stream(other, history, MetaLearningSettings(), run.trade_frac_T, 300)
     assert differing_rows(streamed, heard.weight_TN, heard.action_TN) == 0
     assert differing_rows(streamed, run.followed.weight_TN, heard.action_TN) > 200
 
@@ -168,7 +169,8 @@ def test_money_adds_up_in_a_loop_by_hand(run: Backtest, history: History) -> Non
     for t, position in enumerate(run.position_T.tolist()):
         price_return = history.close_T[t + 1] / history.close_T[t] - 1.0
         earned = position * (price_return - costs.funding_frac / 8.0)
-        paid = 6e-4 * abs(position - held)
+        half = max(costs.half_spread_frac, history.half_tick_T[t])
+        paid = (costs.fee_frac + half + costs.slippage_frac) * abs(position - held)
         held, equity = position, equity * (1.0 + earned - paid)
         assert run.net_T[t] == pytest.approx(earned - paid, abs=1e-15)
         assert run.equity_T[t] == pytest.approx(equity, rel=1e-12)
@@ -224,6 +226,25 @@ def test_what_is_left_out_carries_nothing(listening: Listening, run: Backtest) -
         expert_positions(run, "nobody")
 
 
+def test_no_spread_is_narrower_than_the_price_step(runtime: Runtime) -> None:
+    """In cents at 4 quote a trade costs half a cent more; live and batch know it alike."""
+    open_ns_T, prices_T4, volume_T = bars_of(seed=6, bars=500)
+    cents_T4 = np.round(prices_T4 / np.median(prices_T4) * 4.0, 2)
+    coarse = history_with(open_ns_T, cents_T4, volume_T)
+    listening = listen(runtime, coarse)
+    run = trade(listening, Plan())
+    fine = Costs().trade_frac - Costs().half_spread_frac
+    np.testing.assert_allclose(run.trade_frac_T, fine + 0.005 / coarse.close_T[:-1], rtol=1e-9)
+    moved_T = np.abs(np.diff(run.position_T, prepend=0.0))
+    np.testing.assert_array_equal(run.cost_T, run.trade_frac_T * moved_T)
+    streamed = stream(runtime, coarse, MetaLearningSettings(), run.trade_frac_T, 100)
+    assert differing_rows(streamed, run.followed.weight_TN, run.followed.action_TN) == 0
+    deaf = trade(listening, Plan(costs=Costs(half_ticks=0.0)))
+    np.testing.assert_array_equal(deaf.trade_frac_T, Costs().trade_frac)
+    doubled_T = Costs().times(2.0).trade_fracs(listening.half_tick_T[:-1])
+    np.testing.assert_allclose(doubled_T, 2.0 * run.trade_frac_T)
+
+
 def test_costs_cost_and_delay_delays(listening: Listening, run: Backtest) -> None:
     """Without costs nothing is paid; a delay of one bar shifts positions by one."""
     free = trade(listening, Plan(costs=NO_COSTS))
@@ -234,6 +255,8 @@ def test_costs_cost_and_delay_delays(listening: Listening, run: Backtest) -> Non
     assert Costs().times(2.0).trade_frac == pytest.approx(2.0 * Costs().trade_frac)
     with pytest.raises(ValueError, match="fee_frac"):
         Costs(fee_frac=-1e-4)
+    with pytest.raises(ValueError, match="half_ticks"):
+        Costs(half_ticks=-1.0)
     with pytest.raises(ValueError, match="funding_frac"):
         Costs(funding_frac=0.5)
 

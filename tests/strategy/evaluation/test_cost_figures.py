@@ -12,7 +12,9 @@ MODEL = Costs(fee_frac=5e-4, half_spread_frac=5e-5, slippage_frac=5e-5)
 """6 bps a unit of turnover."""
 
 
-def orders(price_bps: float, *, fee_bps: float = 5.0, count: int = 40) -> list[ExecutedOrder]:
+def orders(
+    price_bps: float, *, fee_bps: float = 5.0, half_tick_bps: float = 0.01, count: int = 40
+) -> list[ExecutedOrder]:
     """Return orders of different sizes that all cost the same."""
     return [
         ExecutedOrder(
@@ -20,6 +22,7 @@ def orders(price_bps: float, *, fee_bps: float = 5.0, count: int = 40) -> list[E
             notional_quote=100.0 + n,
             price_bps=price_bps,
             fee_bps=fee_bps,
+            half_tick_bps=half_tick_bps,
         )
         for n in range(count)
     ]
@@ -40,6 +43,20 @@ def test_both_sides_are_missed(price_bps: float, is_met: bool) -> None:
     found = cost_figures(orders(price_bps), MODEL)
     assert found.error_frac == pytest.approx(6.0 / (5.0 + price_bps) - 1.0)
     assert found.is_met is is_met
+
+
+def test_an_order_is_charged_the_step_of_its_own_book() -> None:
+    """Half a tick of 2 bps is charged instead of the narrower default, each order its own."""
+    wide = orders(2.3, half_tick_bps=2.0)
+    assert cost_figures(wide, MODEL).modelled_bps == pytest.approx(5.0 + 2.0 + 0.5)
+    assert cost_figures(orders(2.3), MODEL).modelled_bps == pytest.approx(6.0)
+
+
+def test_the_default_is_near_what_recorded_streams_charged() -> None:
+    """On BTC at 60,000, a tick of 0.1: 5.01 bps were paid; the excess is far below the bar."""
+    found = cost_figures(orders(0.01, half_tick_bps=0.0083), Costs())
+    assert found.error_frac is not None
+    assert 0.0 < found.error_frac < 0.1
 
 
 def test_luck_is_no_accuracy() -> None:

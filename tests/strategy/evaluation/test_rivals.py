@@ -22,6 +22,7 @@ from strategy.evaluation.rivals import (
 )
 
 DAY_S = 86_400.0
+COST = 0.001
 
 
 def _stage(seed: int = 1, bars: int = 300, agents: int = 4) -> Stage:
@@ -32,7 +33,7 @@ def _stage(seed: int = 1, bars: int = 300, agents: int = 4) -> Stage:
         target_TN=chance.integers(-1, 2, (bars, agents)).astype(float),
         size_T=chance.uniform(0.2, 0.9, bars),
         deviation_T=np.full(bars, 0.02),
-        cost_frac=0.001,
+        cost_frac_T=np.full(bars, COST),
         bar_s=DAY_S,
         training_bars=100,
     )
@@ -49,7 +50,7 @@ def test_paths_of_the_simple_ones() -> None:
     market_T = stage.return_T[100:]
     assert not found["cash"].net_T.any()
     held_T = market_T.copy()
-    held_T[0] -= stage.cost_frac
+    held_T[0] -= COST
     np.testing.assert_allclose(found["buy and hold"].net_T, held_T, atol=1e-15)
     sized = found["vol-targeted buy and hold"]
     np.testing.assert_array_equal(sized.position_T, stage.size_T[100:])
@@ -58,13 +59,13 @@ def test_paths_of_the_simple_ones() -> None:
 def test_every_rival_pays_for_all_it_trades() -> None:
     """Doubled costs take exactly the turnover once more: a rival with a cost dropped is caught."""
     stage = _stage()
-    doubled = replace(stage, cost_frac=2.0 * stage.cost_frac)
+    doubled = replace(stage, cost_frac_T=2.0 * stage.cost_frac_T)
     for name in ("buy and hold", "equal weight", "majority vote", "vol-targeted momentum"):
         once, twice = _named(stage)[name], _named(doubled)[name]
         turnover = float(np.abs(np.diff(once.position_T, prepend=0.0)).sum())
         lost = float((once.net_T - twice.net_T).sum())
         assert turnover > 0.0
-        assert lost == pytest.approx(stage.cost_frac * turnover)
+        assert lost == pytest.approx(COST * turnover)
 
 
 def test_majority_by_hand() -> None:
@@ -122,13 +123,13 @@ def test_random_paths_trade_alike() -> None:
     stage = replace(_stage(), size_T=np.full(300, 0.5))
     model_T = majority_target(stage.target_TN)[100:]
     model = follow("model", 0.5 * model_T, stage)
-    draws = list(random_paths(model_T, stage, 50, seed=7))
+    draws = list(random_paths(model_T, stage, 50, np.random.default_rng(7)))
     assert len({draw.net_T.sum() for draw in draws}) > 20
     for draw in draws:
         assert draw.position_T.sum() == pytest.approx(model.position_T.sum())
         # the seam and the entry from flat: two changes of at most two halves
-        assert abs(draw.cost_T.sum() - model.cost_T.sum()) <= 2.0 * stage.cost_frac + 1e-12
-    again = list(random_paths(model_T, stage, 50, seed=7))
+        assert abs(draw.cost_T.sum() - model.cost_T.sum()) <= 2.0 * COST + 1e-12
+    again = list(random_paths(model_T, stage, 50, np.random.default_rng(7)))
     np.testing.assert_array_equal(draws[3].position_T, again[3].position_T)
 
 
@@ -171,7 +172,7 @@ def test_agents_own_returns() -> None:
     """An agent's own account pays for each change of its target."""
     stage = replace(_stage(), target_TN=np.tile([[1.0, 0.0, -1.0, 0.5]], (300, 1)))
     own_TN = agent_returns(stage)
-    assert own_TN[0, 2] == pytest.approx(-stage.return_T[0] - stage.cost_frac)
+    assert own_TN[0, 2] == pytest.approx(-stage.return_T[0] - COST)
     np.testing.assert_allclose(own_TN[1:, 3], 0.5 * stage.return_T[1:])
 
 
@@ -185,7 +186,7 @@ def test_agents_own_returns() -> None:
         ({"size_T": np.full(300, np.nan)}, "sizes must be"),
         ({"size_T": np.ones(299)}, "one value a bar"),
         ({"deviation_T": np.zeros(300)}, "deviations must"),
-        ({"cost_frac": 1.0}, "the cost must"),
+        ({"cost_frac_T": np.full(300, 1.0)}, "costs must"),
     ],
 )
 def test_bad_stage_is_refused(change: dict[str, object], reason: str) -> None:
@@ -201,4 +202,4 @@ def test_bad_scores_are_refused() -> None:
     with pytest.raises(StageError, match="positions for"):
         follow("short", np.zeros(3), _stage())
     with pytest.raises(StageError, match="targets for"):
-        next(random_paths(np.zeros(3), _stage(), 1, 0))
+        next(random_paths(np.zeros(3), _stage(), 1, np.random.default_rng(0)))

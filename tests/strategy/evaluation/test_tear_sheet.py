@@ -27,6 +27,10 @@ def small_report() -> dict[str, Any]:
     }
     activity = {"turnover_per_year": 80.0, "cost_frac": 0.01, "shortfall_bps": 6.0}
     standing = {"is_tradable": True, "metrics": metrics, "activity": activity, "spa_p": 0.4}
+    random = {
+        **{"name": "turnover-matched random", "draws": 1000, "median": 0.1, "low": -1.0},
+        **{"high": 1.2, "percentile_frac": 0.42, "total_return": 0.02, "turnover_per_year": 81.0},
+    }
     variant = {
         **{"sharpe": interval(0.2), "lead": interval(0.1), "change": None},
         **{"total_return": 0.1, "cost_frac": 0.01},
@@ -44,8 +48,9 @@ def small_report() -> dict[str, Any]:
         **{"commit": "", "resampling_seed": 7, "created": "2026-01-01T00:00:00+00:00"},
         "bars": {"training": 100, "test": 900, "length_s": 3600.0},
         **{"test_from_ns": 1_600_000_000 * 10**9, "test_to_ns": 1_603_240_000 * 10**9},
-        "costs": {"fee_frac": 5e-4, "funding_frac": 1e-4},
+        "costs": {"fee_frac": 5e-4, "funding_frac": 1e-4, "half_ticks": 1.0},
         "seal": ["opened once, 2026-01-01"],
+        "random": random,
         "standings": [
             {**standing, "name": "ensemble", "sharpe": interval(0.2), "lead": None, "spa_p": None},
             {**standing, "name": "equal weight", "sharpe": interval(0.1), "lead": interval(0.1)},
@@ -121,6 +126,8 @@ def test_the_sheet_says_what_the_report_says(page: str) -> None:
             "opened once, 2026-01-01",
             "without ppo",
             "costs x 2",
+            "above 42.0% of 1,000",
+            "at least 1 half price steps",
             "models/<x>",
             "</script><i>",
             "MISSED",
@@ -147,8 +154,8 @@ def test_figures_leave_out_what_is_undefined() -> None:
     """A rival without a Sharpe has no point; intervals are drawn from the report's ends."""
     figures = figures_of(small_report())
     (trace,) = figures["rivals"]["data"]
-    assert trace["y"] == ["equal weight", "ensemble"]
-    assert trace["error_x"]["array"] == pytest.approx([1.0, 1.0])
+    assert trace["y"] == ["turnover-matched random", "equal weight", "ensemble"]
+    assert trace["error_x"]["array"] == pytest.approx([1.1, 1.0, 1.0])
     stacked = figures["weights"]["data"]
     assert [line["name"] for line in stacked] == ["ppo", "cash"]
     kinds = [part["type"] for part in figures["equity"]["data"]]

@@ -93,14 +93,15 @@ def test_the_bill_is_that_of_the_evaluation() -> None:
     position_T = np.asarray((action_T - 1) * rules.position_frac, np.float64)
     price_T = np.diff(tape.price_ticks_T) / tape.price_ticks_T[:-1]
     gross_T = position_T * holding_returns(price_T, 3_600.0, costs.funding_frac)
-    wanted_T = gross_T - trading_costs(position_T, costs.trade_frac)
+    trade_frac_T = np.full(399, costs.trade_frac)
+    wanted_T = gross_T - trading_costs(position_T, trade_frac_T)
     # a position bought once drifts with the price, which a share of equity does not
     assert reward_T.sum() == pytest.approx(wanted_T.sum(), rel=0.01)
     paid = WorldRules(costs=FREE, episode_bars=10_000, position_frac=0.01)
     free = TradingWorlds(tape, 1, paid)
     free.reset()
     free_T = np.array([free.step(action_T[t : t + 1]).reward_W[0] for t in range(399)])
-    crossed = trading_costs(position_T, costs.trade_frac).sum()
+    crossed = trading_costs(position_T, trade_frac_T).sum()
     funded = (tape.crossings_T[:-1] * position_T * costs.funding_frac).sum()
     assert (free_T - reward_T).sum() == pytest.approx(crossed + funded, rel=0.01)
 
