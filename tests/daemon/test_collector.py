@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ import pytest
 
 from daemon.clock import ManualClock
 from daemon.collector import FULL_AFTER_LOSS_NS, FULL_NS, PATIENCE_NS, YOUNG_NS, Collector
+from tests.fakes.memory_series import resident_mb
 
 
 class Ring:
@@ -63,6 +65,19 @@ def test_garbage_goes_once_a_second_at_rest(
     assert alive() is None
     assert gc.get_stats()[2]["collections"] == full_before
     assert took_ns == [0]
+
+
+def test_full_collection_gives_free_pages_back(collector: Collector, clock: ManualClock) -> None:
+    """Memory set free between blocks that live on leaves the process, not only the heap's end."""
+    blocks = [bytes([number % 251]) * 20_000 for number in range(4_000)]
+    full_mb = resident_mb(os.getpid())
+    kept = blocks[::50]
+    del blocks
+    clock.advance(FULL_NS)
+    collector.tend(is_idle=True)
+    assert collector.full_count == 1
+    assert full_mb - resident_mb(os.getpid()) > 60.0, "eighty were held, two live on"
+    assert len(kept) == 80
 
 
 def test_news_goes_first_but_not_for_ever(collector: Collector, clock: ManualClock) -> None:
