@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
             lambda options: _settings(options, ()),
         )
     cli_models.register(lambda *words: _add(commands, *words))
-    cli_train.register(lambda *words: _add(commands, *words), _duration)
+    cli_train.register(lambda *words: _add(commands, *words), _duration, MARKETS)
     cli_backtest.register(
         HistoryTools(
             lambda *words: _add(commands, *words),

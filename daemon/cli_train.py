@@ -13,12 +13,15 @@ from pathlib import Path
 
 from daemon import cli_export
 from daemon.exit_codes import EXIT_REFUSED
+from daemon.side_by_side import HERE, add_workers, workers_of
 
 END_NS = 2**63 - 1
 
 
 def register(
-    add: Callable[[str, str, str], argparse.ArgumentParser], duration: Callable[[str], int]
+    add: Callable[[str, str, str], argparse.ArgumentParser],
+    duration: Callable[[str], int],
+    markets: tuple[str, ...],
 ) -> None:
     """Add both commands."""
     cli_export.register(add)
@@ -27,8 +30,16 @@ def register(
         "train the five agents on bars and write a bundle; an interrupted training goes on",
         "metaensemble train --data btc.parquet --bar 1h --out models/btc-1h",
     )
+    bars = parser.add_mutually_exclusive_group(required=True)
+    bars.add_argument("--data", type=Path, metavar="FILE", help="parquet: ts open high low close")
+    bars.add_argument(
+        "--market", choices=markets, metavar="NAME", help=f"drawn bars: {', '.join(markets)}"
+    )
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="FILE", help="parquet: ts open high low close"
+        "--market-bars", type=int, default=20_000, metavar="N", help="of a --market (20000)"
+    )
+    parser.add_argument(
+        "--market-seed", type=int, default=1, metavar="N", help="a --market is drawn with (1)"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="bundle to write")
     parser.add_argument(
@@ -37,6 +48,10 @@ def register(
     parser.add_argument("--from", dest="from_ns", type=day_ns, default=0, metavar="2020-01-01")
     parser.add_argument("--to", dest="to_ns", type=day_ns, default=END_NS, metavar="2021-01-01")
     parser.add_argument("--seed", type=int, default=7, help="of all five trainings (default 7)")
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="bundles to make, from --seed on, each in DIR/seed-N"
+    )
+    add_workers(parser)
     parser.add_argument(
         "--fee-bps", type=float, default=5.0, help="paid on what is traded (default 5)"
     )
@@ -54,10 +69,13 @@ def register(
 
 
 def _command(options: argparse.Namespace) -> int:
-    from daemon import train
+    from daemon import train, train_seeds
     from strategy.learning.training import TrainingPlan
 
     try:
+        workers = workers_of(options)
+        if options.market is not None and (options.from_ns, options.to_ns) != (0, END_NS):
+            raise ValueError("--from and --to belong to --data, a market begins anew")
         plan = TrainingPlan(
             seed=options.seed,
             fee_frac=options.fee_bps / 1e4,
@@ -66,19 +84,23 @@ def _command(options: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"metaensemble: train: {error}", file=sys.stderr)
         return EXIT_REFUSED
-    return train.run(
-        train.TrainOptions(
-            bars_path=options.data,
-            out=options.out,
-            bar_ns=options.bar_ns,
-            from_ns=options.from_ns,
-            to_ns=options.to_ns,
-            half_spread_frac=options.half_spread_bps / 1e4,
-            expires_days=options.expires_days,
-            plan=plan,
-            as_json=options.json,
-        )
+    asked = train.TrainOptions(
+        bars_path=options.data,
+        out=options.out,
+        bar_ns=options.bar_ns,
+        from_ns=options.from_ns,
+        to_ns=options.to_ns,
+        half_spread_frac=options.half_spread_bps / 1e4,
+        expires_days=options.expires_days,
+        plan=plan,
+        as_json=options.json,
+        market=options.market or "",
+        market_bars=options.market_bars,
+        market_seed=options.market_seed,
     )
+    if options.seeds == 1 and workers == HERE:
+        return train.run(asked)
+    return train_seeds.run(asked, options.seeds, workers)
 
 
 def day_ns(text: str) -> int:

@@ -27,6 +27,7 @@ from strategy.evaluation.trials import TRIALS_FILE, Trial, append_trial
 from strategy.learning.bar_history import History, history_of, merge_bars
 from strategy.learning.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from strategy.learning.learner import Learner
+from strategy.learning.market_history import market_history
 from strategy.learning.training import (
     Prepared,
     TrainingPlan,
@@ -45,14 +46,21 @@ CHECKPOINT_FOLDER = ".training"
 SLICES = 40
 """A training is cut into so many parts; after each one progress is shown and state is saved."""
 
+MARKET_BAR_NS = 1_000_000_000
+"""Of a synthetic market, where no other length is asked for: what the daemon decides on."""
+
 NS_PER_DAY = 86_400_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """What the command line asks for; times in ns, costs as shares."""
+    """What the command line asks for; times in ns, costs as shares.
 
-    bars_path: Path
+    Bars come from a file, or from a ``market`` that is drawn with ``market_seed`` where one is
+    named; then there is no file, and no span.
+    """
+
+    bars_path: Path | None
     out: Path
     bar_ns: int
     from_ns: int
@@ -61,6 +69,16 @@ class TrainOptions:
     expires_days: int
     plan: TrainingPlan
     as_json: bool
+    market: str = ""
+    market_bars: int = 20_000
+    market_seed: int = 1
+
+    @property
+    def source(self) -> str:
+        """Name what is learnt from, for people."""
+        if self.bars_path is not None:
+            return self.bars_path.name
+        return f"the synthetic market {self.market}, seed {self.market_seed}"
 
 
 class Announce(Protocol):
@@ -98,7 +116,7 @@ def train_bundle(
     began_ns = clock.monotonic_ns()
     history = read_history(options)
     prepared = prepare(history, options.plan)
-    facts = _facts(options)
+    facts = _facts(options, history)
     learners, verdicts = _train_all(options, prepared, facts, announce)
     now_ns = clock.now_ns()
     expires_ns = now_ns + options.expires_days * NS_PER_DAY if options.expires_days else None
@@ -107,7 +125,7 @@ def train_bundle(
         history,
         widen_team(learners, len(history.feature_names)),
         name=options.out.name,
-        status=f"trained on {len(history)} bars of {options.bars_path.name}",
+        status=f"trained on {len(history)} bars of {options.source}",
         created_ns=now_ns,
         expires_ns=expires_ns,
         provenance={name: str(value) for name, value in {**facts, **_seen(history)}.items()},
@@ -134,7 +152,16 @@ def train_bundle(
 
 
 def read_history(options: TrainOptions) -> History:
-    """Read the bars, make longer ones where asked, and compute the features."""
+    """Read the bars or draw the market, make longer ones where asked, and compute the features."""
+    if options.bars_path is None:
+        return market_history(
+            options.market,
+            bars=options.market_bars,
+            interval_ns=options.bar_ns or MARKET_BAR_NS,
+            seed=options.market_seed,
+            feature_names=DEFAULT_FEATURE_NAMES,
+            half_spread_frac=options.half_spread_frac,
+        )
     table = read_bars(options.bars_path, options.from_ns, options.to_ns)
     interval_ns = options.bar_ns or table.interval_ns
     if interval_ns % table.interval_ns:
@@ -174,12 +201,16 @@ def _train_all(
     return learners, verdicts
 
 
-def _facts(options: TrainOptions) -> dict[str, Any]:
+def _facts(options: TrainOptions, history: History) -> dict[str, Any]:
     """Name everything that the result is a function of."""
     plan = json.dumps(asdict(options.plan), sort_keys=True)
+    if options.bars_path is None:
+        content = history.close_T.tobytes() + history.features_TF.tobytes()
+    else:
+        content = options.bars_path.read_bytes()
     return {
-        "data": options.bars_path.name,
-        "data_sha256": hashlib.sha256(options.bars_path.read_bytes()).hexdigest(),
+        "data": options.source,
+        "data_sha256": hashlib.sha256(content).hexdigest(),
         "span_ns": f"{options.from_ns}..{options.to_ns}",
         "bar_ns": options.bar_ns,
         "half_spread_frac": options.half_spread_frac,

@@ -111,15 +111,16 @@ def _run_episode(
                 bid_ticks, _, ask_ticks, _ = books[index].best()
                 mark_ticks = round(0.5 * (bid_ticks + ask_ticks) * (1.0 + basis_I[index]))
                 engine.on_mark(mark_ticks, float(funding_I[index]))
-        _feed(engines[event.instrument], books[event.instrument], event, now_ns)
+        feed(engines[event.instrument], books[event.instrument], event, now_ns)
         if min(taken) >= rows_wanted:
             break
     return rows
 
 
-def _feed(
+def feed(
     engine: FeatureEngine, book: Book, event: Quote | Trade | DepthDiff | DepthSnapshot, now_ns: int
 ) -> None:
+    """Hand one event of a market to an engine and the book that it reads."""
     if isinstance(event, Quote):
         engine.on_quote(now_ns, event.bid_ticks, event.bid_lots, event.ask_ticks, event.ask_lots)
     elif isinstance(event, Trade):

@@ -174,7 +174,7 @@ class RainbowLearner(ValueLearner):
         if isinstance(self.sampler, PrioritisedSampler | PrioritisedReplaySampler):
             tensors["priorities"] = torch.from_numpy(self.sampler.tree.nodes.copy())
         facts: dict[str, Any] = {**plain.facts, "noise": generator_facts(self.chance)}
-        if isinstance(self.sampler, PrioritisedReplaySampler):
+        if isinstance(self.sampler, PrioritisedSampler | PrioritisedReplaySampler):
             facts["largest_priority"] = self.sampler.largest
         return Snapshot(tensors=tensors, facts=facts)
 
@@ -184,7 +184,6 @@ class RainbowLearner(ValueLearner):
         self.chance.bit_generator.state = snapshot.facts["noise"]
         if isinstance(self.sampler, PrioritisedSampler | PrioritisedReplaySampler):
             self.sampler.tree.nodes[:] = snapshot.tensors["priorities"].numpy()
-        if isinstance(self.sampler, PrioritisedReplaySampler):
             self.sampler.largest = float(snapshot.facts["largest_priority"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -58,7 +59,8 @@ class PrioritisedSampler:
         """Start with all places alike."""
         self.alpha, self.beta = alpha, beta
         self.tree = SumTree(_place_count(bars, steps))
-        self.tree.fill(1.0)
+        self.largest = 1.0
+        self.tree.fill(self.largest)
 
     def draw(self, count: int, generator: np.random.Generator) -> Integers:
         """Return places, one from each equal share of the whole priority."""
@@ -72,8 +74,20 @@ class PrioritisedSampler:
         return np.asarray(weight_B / weight_B.max(), np.float32)
 
     def learn(self, place_B: Integers, error_B: NDArray[np.float64]) -> None:
-        """Give these places the priority of their error."""
-        self.tree.set(place_B, (np.abs(error_B) + PRIORITY_MIN) ** self.alpha)
+        """Give these places the priority of their error, and those not yet seen the largest.
+
+        Were they left behind, places seen once would be drawn again and again and learnt by heart:
+        on the hardest of five paths of the strong world that cost 0.02 of the optimum.
+        """
+        priority_B = (np.abs(error_B) + PRIORITY_MIN) ** self.alpha
+        largest = float(priority_B.max())
+        if largest >= self.largest:
+            largest = math.nextafter(largest, math.inf)  # by which the unseen are known
+            leaf_P = self.tree.get(np.arange(self.tree.capacity))
+            unseen_P = np.flatnonzero(leaf_P == self.largest)
+            self.tree.set(unseen_P, np.full(len(unseen_P), largest))
+            self.largest = largest
+        self.tree.set(place_B, priority_B)
 
 
 def _place_count(bars: int, steps: int) -> int:

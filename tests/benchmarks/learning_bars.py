@@ -132,7 +132,7 @@ def run_table(
     return found
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Print the tables asked for; 1 when a bar is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -143,7 +143,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="repeat a run by its first seed")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
     parser.add_argument("--plant", choices=PLANTS, default="", help="break the learning")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     bars = tomllib.loads(BARS_FILE.read_text())
     first = options.seed if options.seed is not None else secrets.randbelow(2**31)
     failed: list[str] = []

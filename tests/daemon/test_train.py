@@ -67,6 +67,30 @@ def test_bars_become_a_bundle_that_decides(
     assert model.forecast.weight_F.shape == (len(DEFAULT_FEATURE_NAMES),)
 
 
+def test_a_drawn_market_becomes_a_bundle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Provenance names market, seed and bars; another market is other data."""
+    command = ["train", "--market", "trending", "--market-bars", "1000", "--effort", "0.001"]
+    out = tmp_path / "drawn"
+    assert main([*command, "--out", str(out), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    bundle = load(out, DEFAULT_FEATURE_NAMES, now_ns=1)
+    assert answer["bars"] == 1_000
+    assert bundle.manifest.provenance["data"] == "the synthetic market trending, seed 1"
+    assert bundle.manifest.status == "trained on 1000 bars of the synthetic market trending, seed 1"
+    assert bundle.manifest.observation.bar_interval_ms == 1_000
+    assert main([*command, "--market-seed", "2", "--out", str(tmp_path / "b"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data_sha256"] != answer["data_sha256"]
+
+
+def test_a_span_belongs_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A market has no dates; asking for some is refused, not ignored."""
+    command = ["train", "--market", "calm", "--from", "2021-01-01", "--out", str(tmp_path / "f")]
+    assert main(command) == 2
+    assert "--from and --to belong to --data" in capsys.readouterr().err
+
+
 def test_an_interrupted_training_goes_on(
     tmp_path: Path,
     bars_path: Path,

@@ -77,6 +77,19 @@ def test_errors_become_priorities() -> None:
     assert low > 0.0
 
 
+def test_places_not_yet_seen_are_never_behind() -> None:
+    """A new largest error lifts them all; those that were seen keep their own."""
+    sampler = PrioritisedSampler(bars=3, steps=1)
+    sampler.learn(np.array([0, 1]), np.array([4.0, 1.0]))
+    sampler.learn(np.array([2]), np.array([9.0]))
+    sampler.learn(np.array([3, 3]), np.array([9.0, 0.25]))
+    found = sampler.tree.get(np.arange(18))
+    np.testing.assert_allclose(found[:4], [2.0, 1.0, 3.0, 0.5], rtol=2e-3)
+    assert (found[4:] == sampler.largest).all()
+    assert found[:4].max() < sampler.largest < found[:4].max() + 1e-9
+    assert sampler.tree.total == pytest.approx(found.sum())
+
+
 def test_short_paths_are_refused() -> None:
     """A path must hold one place more than the steps of a return."""
     assert UniformSampler(4, 3).draw(100, np.random.default_rng(1)).max() < 9
