@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from daemon.history_options import HistoryTools, add_bars, inputs_of, refuse
+from daemon.side_by_side import add_workers, workers_of
 
 
 def register(tools: HistoryTools) -> None:
@@ -41,6 +42,7 @@ def register(tools: HistoryTools) -> None:
         "--readme", type=Path, metavar="FILE", help="write the results between its marks"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of all folds")
+    add_workers(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.set_defaults(command=lambda options: _walk(options, tools))
 
@@ -66,6 +68,7 @@ def _walk(options: argparse.Namespace, tools: HistoryTools) -> int:
             judges=tuple(options.judge),
             seeds=options.seeds,
             readme=options.readme,
+            workers=workers_of(options),
         )
     except ValueError as error:
         return refuse(error)

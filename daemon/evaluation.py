@@ -70,7 +70,8 @@ class EvaluationOptions:
 
     ``out`` None: nothing is written but the trial. ``is_again`` allows a second look at sealed
     bars; ``is_thorough`` looks for leaks in ``THOROUGH_ROWS`` decisions. ``journal_path`` holds
-    orders of past runs, which the costs are held against.
+    orders of past runs, which the costs are held against. ``others`` are trials that stand on other
+    ledgers and count as well, ``planned`` counts those that are decided on and still to come.
     """
 
     inputs: Inputs
@@ -83,6 +84,8 @@ class EvaluationOptions:
     journal_path: Path | None = None
     episodes: int = 20
     episode_bars_max: int = 1_000
+    others: tuple[Trial, ...] = ()
+    planned: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -147,13 +150,14 @@ def prepare(options: EvaluationOptions) -> Prepared:
     charged = None
     if options.journal_path is not None:
         charged = cost_figures(executed_orders(options.journal_path).orders, options.inputs.costs)
-    before = [trial for trial in read_trials(opened.ledger_path) if trial.kind != SEALED]
+    known = (*options.others, *read_trials(opened.ledger_path))
+    before = [trial for trial in known if trial.kind != SEALED]
     listening = listen(opened.runtime, opened.history)
     bundle = opened.runtime.bundle
     inquiry = Inquiry(
         training_bars=_training_bars(bundle, listening.close_ns_T, _test_from_ns(options)),
         seed=options.seed,
-        trials=len(before) + 1,
+        trials=len(before) + 1 + options.planned,
         trial_variance=sharpe_variance(tuple(before), YEAR_S * 1e9 / listening.bar_ns),
         crisis_level=crisis_level_of(bundle.tables),
         episodes=options.episodes,
@@ -198,7 +202,8 @@ def evaluate(
     }
     sealed = opened.facts.bars_sha256 if sealed_path is not None else ""
     append_trial(ledger_path, _trial(opened, found, options.seed, now_ns, sealed))
-    report = report_of(found, {**facts, "seal": list(seal_lines(ledger_path))})
+    trials = (*options.others, *read_trials(ledger_path))
+    report = report_of(found, {**facts, "seal": list(seal_lines(trials))})
     path = None if options.out is None else _write(options.out, report)
     return Judged(assessment=found, report=report, report_path=path)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from strategy.evaluation.trials import SEALED, Trial, append_trial, read_trials, seal_openings
+from strategy.evaluation.trials import SEALED, Trial, append_trial, seal_openings
 
 
 class SealBrokenError(ValueError):
@@ -53,9 +53,8 @@ def break_seal(
     )
 
 
-def seal_lines(ledger_path: Path) -> Iterator[str]:
+def seal_lines(trials: Sequence[Trial]) -> Iterator[str]:
     """Yield a sentence for every file that was ever opened, with what was seen in it."""
-    trials = read_trials(ledger_path)
     opened: dict[str, list[Trial]] = defaultdict(list)
     for trial in trials:
         if trial.kind == SEALED:

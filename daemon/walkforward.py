@@ -2,15 +2,16 @@
 
 Every fold is a training and an evaluation as the commands of that name make them, with files of
 their own under the folder asked for, so that an interrupted walk goes on where it was. Folds are
-pure functions of settings, bars and seed; they share nothing but the ledger of trials. Behind the
-folds a bundle of all bars may be judged on other files (``daemon.walk_judges``).
+pure functions of settings, bars and seed (``daemon.walk_tasks``): they run here, side by side, or
+on Ray. Behind the folds a bundle of all bars may be judged on other files
+(``daemon.walk_judges``).
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -21,24 +22,23 @@ import numpy as np
 
 from daemon.bar_files import BarTable, read_bars
 from daemon.clock import SystemClock
-from daemon.evaluation import EVALUATION_ERRORS, EvaluationOptions, Judged, evaluate
+from daemon.evaluation import EVALUATION_ERRORS, EvaluationOptions
 from daemon.evaluation_inputs import Inputs
 from daemon.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from daemon.progress_lines import progress
-from daemon.residual_training import LOG_FILE, write_log
-from daemon.train import TrainOptions, train_bundle
-from daemon.walk_judges import is_done, judge_files, mark_done, spreads
+from daemon.side_by_side import HERE, Workers
+from daemon.train import TrainOptions
+from daemon.walk_judges import judge_tasks, spreads
+from daemon.walk_tasks import Judging, Training, judge_all, read_paths, train_all
 from daemon.walk_words import lines, write_block
 from strategy.evaluation.comparison import EQUAL
 from strategy.evaluation.figures import YEAR_S
-from strategy.evaluation.joined import Fold, Joined, join_folds
-from strategy.evaluation.random_timing import RandomTiming
+from strategy.evaluation.joined import Joined, join_folds
 from strategy.evaluation.trials import SEALED, TRIALS_FILE, read_trials, sharpe_variance
 from strategy.learning.checkpoints import CheckpointError
 from strategy.learning.training import TrainingPlan, use_one_thread
 
-RESULT_FILE, PATHS_FILE = "walkforward.json", "paths.npz"
-DRAWN = ("sum_D", "square_D", "log_D", "turnover_D")
+RESULT_FILE = "walkforward.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,8 @@ class WalkOptions:
     """What the command asks for; ``inputs`` name bars and costs, their bundle is filled in.
 
     ``judges`` are files of other bars, on which ``seeds`` bundles of all bars are judged. The
-    result is written between the marks of ``readme`` where there is one.
+    result is written between the marks of ``readme`` where there is one. ``workers`` says where
+    trainings and judgements run, and changes nothing else.
     """
 
     inputs: Inputs
@@ -58,6 +59,7 @@ class WalkOptions:
     judges: tuple[Path, ...] = ()
     seeds: int = 1
     readme: Path | None = None
+    workers: Workers = HERE
 
     def __post_init__(self) -> None:
         """Refuse a walk without a fold or without a beginning; ValueError."""
@@ -86,56 +88,43 @@ def run(options: WalkOptions) -> int:
 
 
 def walk(options: WalkOptions) -> dict[str, Any]:
-    """Make every fold that is not there yet, join them all, and write the result."""
-    inputs = options.inputs
+    """Make every piece that is not there yet, join the folds, and write the result."""
+    inputs, out = options.inputs, options.out
     table = read_bars(inputs.bars_path, inputs.from_ns, inputs.to_ns)
+    folds = _fold_tasks(options, table) if options.folds else []
+    others = judge_tasks(inputs, options.plan, options.judges, options.seeds, out)
+    pairs = (*folds, *others)
+    trainings = {task.folder: task for task, _ in pairs}
     with progress() as announce:
-        reports = list(_fold_reports(options, table, announce)) if options.folds else []
-        judged = judge_files(
-            inputs,
-            options.plan,
-            files=options.judges,
-            seeds=options.seeds,
-            out=options.out,
-            announce=announce,
-        )
+        train_all(list(trainings.values()), options.workers, announce)
+        judgings = [task for _, task in pairs]
+        made = judge_all(judgings, out / TRIALS_FILE, options.workers, announce)
+    reports = made[: len(folds)]
+    judged = [
+        {**report, "training_seed": task.options.seed}
+        for report, (_, task) in zip(made[len(folds) :], others, strict=True)
+    ]
     answer = {
         "schema": 1,
         "joined": asdict(_join(options, reports)) if reports else None,
-        "is_clean": all(report["is_clean"] for report in (*reports, *judged)),
+        "is_clean": all(report["is_clean"] for report in made),
         "folds": [_fold_words(report) for report in reports],
         "judged": [_judged_words(report) for report in judged],
         "spreads": [asdict(each) for each in spreads(judged)],
-        "made": _made(options, (*reports, *judged)),
+        "made": _made(options, made),
     }
-    path = options.out / RESULT_FILE
+    path = out / RESULT_FILE
     path.write_text(json.dumps(answer, allow_nan=False) + "\n", encoding="utf-8")
     if options.readme is not None:
         write_block(options.readme, answer)
     return answer
 
 
-def _fold_reports(
-    options: WalkOptions, table: BarTable, announce: Callable[[str], None]
-) -> Iterator[dict[str, Any]]:
-    """Yield every fold's report, made now where it is not there yet."""
-    for place, (begin_ns, end_ns) in enumerate(pairwise(_edges(table, options))):
-        name = f"fold {place + 1} of {options.folds}"
-        folder = options.out / f"fold-{place + 1}"
-        what = _identity(options, begin_ns, end_ns)
-        if not is_done(folder, what):
-            announce(f"{name}: training")
-            _make(options, folder, int(table.open_ns_T[0]), begin_ns, end_ns)
-            mark_done(folder, what)
-        announce(f"{name}: done")
-        yield json.loads((folder / "report.json").read_text(encoding="utf-8"))
-
-
 def _join(options: WalkOptions, reports: Sequence[dict[str, Any]]) -> Joined:
     trials = [trial for trial in read_trials(options.out / TRIALS_FILE) if trial.kind != SEALED]
     year_bars = YEAR_S / reports[0]["bars"]["length_s"]
     return join_folds(
-        [_read_paths(options.out / f"fold-{place + 1}") for place in range(options.folds)],
+        [read_paths(options.out / f"fold-{place + 1}") for place in range(options.folds)],
         year_bars,
         trials=len(trials),
         trial_variance=sharpe_variance(tuple(trials), year_bars),
@@ -170,79 +159,53 @@ def _identity(options: WalkOptions, begin_ns: int, end_ns: int) -> dict[str, Any
     }
 
 
-def _make(
-    options: WalkOptions,
-    folder: Path,
-    first_ns: int,
-    begin_ns: int,
-    end_ns: int,
-) -> None:
-    """Train on all bars before the edge, judge those up to the next."""
-    inputs, plan = options.inputs, options.plan
-    bundle = options.out / f"bundle-{folder.name}"
-    train_bundle(
-        TrainOptions(
-            bars_path=inputs.bars_path,
-            out=bundle,
-            bar_ns=inputs.bar_ns,
-            from_ns=inputs.from_ns,
-            to_ns=begin_ns,
-            half_spread_frac=inputs.costs.half_spread_frac,
-            expires_days=0,
-            plan=plan,
-            as_json=True,
-        ),
-        lambda agent, done, whole, measured: None,
-    )
-    # what the agents learned from teaches the meta-learner nothing: it begins with the later block
-    learned_ns = begin_ns - int(plan.validation_frac * (begin_ns - first_ns))
-    judged = evaluate(
-        EvaluationOptions(
-            inputs=replace(
-                inputs,
-                bundle_path=bundle,
-                from_ns=max(inputs.from_ns, learned_ns),
-                to_ns=end_ns,
-                ledger_path=options.out / TRIALS_FILE,
-            ),
-            test_from_ns=0,
-            seed=plan.seed,
-            out=folder,
-            as_json=True,
-        )
-    )
-    paths = {path.name: path.net_T for path in judged.assessment.match.paths}
-    with open(folder / PATHS_FILE, "wb") as file:
-        np.savez_compressed(
-            file,
-            names=np.array(list(paths)),
-            is_tradable=np.array([path.tradable for path in judged.assessment.match.paths]),
-            net_TN=np.column_stack(list(paths.values())),
-            doubled_T2=judged.assessment.doubled_T2,
-            **{f"drawn_{name}": part for name, part in _drawn_words(judged).items()},
-        )
-    write_log(folder / LOG_FILE, judged.assessment.match.run, begin_ns)
-
-
-def _read_paths(folder: Path) -> Fold:
-    with np.load(folder / PATHS_FILE, allow_pickle=False) as arrays:
-        names, net_TN = arrays["names"].tolist(), arrays["net_TN"]
-        tradable = arrays["is_tradable"].tolist()
-        return Fold(
-            net_by_name={name: net_TN[:, n] for n, name in enumerate(names)},
-            doubled_T2=arrays["doubled_T2"],
-            drawn=RandomTiming(
-                bars=len(net_TN),
-                **{name: arrays[f"drawn_{name}"] for name in DRAWN},
-            ),
-            untradable=frozenset(
-                name for name, is_so in zip(names, tradable, strict=True) if not is_so
+def _fold_tasks(options: WalkOptions, table: BarTable) -> list[tuple[Training, Judging]]:
+    """Return what every fold trains on, all bars before its edge, and judges, up to the next."""
+    inputs, plan, first_ns = options.inputs, options.plan, int(table.open_ns_T[0])
+    tasks = []
+    for place, (begin_ns, end_ns) in enumerate(pairwise(_edges(table, options)), start=1):
+        folder, bundle = options.out / f"fold-{place}", options.out / f"bundle-fold-{place}"
+        what = _identity(options, begin_ns, end_ns)
+        training = Training(
+            name=f"fold {place} of {options.folds}",
+            folder=options.out / f"trained-fold-{place}",
+            what=what,
+            options=TrainOptions(
+                bars_path=inputs.bars_path,
+                out=bundle,
+                bar_ns=inputs.bar_ns,
+                from_ns=inputs.from_ns,
+                to_ns=begin_ns,
+                half_spread_frac=inputs.costs.half_spread_frac,
+                expires_days=0,
+                plan=plan,
+                as_json=True,
             ),
         )
-
-
-def _drawn_words(judged: Judged) -> dict[str, Any]:
-    return {name: getattr(judged.assessment.drawn, name) for name in DRAWN}
+        # what the agents learned from teaches the meta-learner nothing: it begins with the later
+        # block
+        learned_ns = begin_ns - int(plan.validation_frac * (begin_ns - first_ns))
+        judging = Judging(
+            name=training.name,
+            folder=folder,
+            what=what,
+            options=EvaluationOptions(
+                inputs=replace(
+                    inputs,
+                    bundle_path=bundle,
+                    from_ns=max(inputs.from_ns, learned_ns),
+                    to_ns=end_ns,
+                    ledger_path=folder / TRIALS_FILE,
+                ),
+                test_from_ns=0,
+                seed=plan.seed,
+                out=folder,
+                as_json=True,
+            ),
+            log_from_ns=begin_ns,
+        )
+        tasks.append((training, judging))
+    return tasks
 
 
 def _fold_words(report: dict[str, Any]) -> dict[str, Any]:

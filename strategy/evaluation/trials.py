@@ -73,7 +73,7 @@ def read_trials(path: Path) -> tuple[Trial, ...]:
 
 def sharpe_variance(trials: tuple[Trial, ...], year_bars: float) -> float | None:
     """Return the variance per bar of the trials' Sharpes, None below two that are defined."""
-    known = [trial.sharpe for trial in trials if trial.sharpe is not None]
+    known = sorted(trial.sharpe for trial in trials if trial.sharpe is not None)
     if len(known) < 2:
         return None
     mean = sum(known) / len(known)

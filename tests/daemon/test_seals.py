@@ -89,7 +89,7 @@ def test_every_opening_is_told(tmp_path: Path) -> None:
     with pytest.raises(SealBrokenError, match="opened on 2001-09-09 01:46"):
         break_seal(ledger, files[0], now_ns=10**18, commit="", again=False)
     break_seal(ledger, files[0], now_ns=2 * 10**18, commit="", again=True)
-    first, second = seal_lines(ledger)
+    first, second = seal_lines(read_trials(ledger))
     assert "2 times" in first
     assert "2033-05-18 03:33" in first
     assert second.startswith("b.parquet")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from daemon import walk_judges, walkforward
+from daemon import walk_tasks
 from daemon.cli import main
 from daemon.residual_training import read_log
 from daemon.walk_words import BEGIN, END, write_block
@@ -32,21 +33,21 @@ def test_a_walk_is_joined_and_goes_on_after_an_interrupt(
     out = tmp_path / "walk"
     words = ["walkforward", "--data", str(bars_path), "--out", str(out), "--folds", "2"]
     words += ["--effort", "0.001", "--first", "0.6", "--json"]
-    made = walkforward._make
-    calls: list[Path] = []
+    made = walk_tasks.judge_piece
+    calls: list[str] = []
 
-    def interrupted(options: walkforward.WalkOptions, folder: Path, *rest: object) -> None:
+    def interrupted(task: walk_tasks.Judging) -> None:
         if calls:
             raise KeyboardInterrupt
-        calls.append(folder)
-        made(options, folder, *rest)  # type: ignore[arg-type]  # the arguments are passed through
+        calls.append(task.folder.name)
+        made(task)
 
-    monkeypatch.setattr(walkforward, "_make", interrupted)
+    monkeypatch.setattr(walk_tasks, "judge_piece", interrupted)
     assert main(words) == 130
     assert "goes on in" in capsys.readouterr().err
     calls.clear()
     assert main(words) == 0
-    assert [folder.name for folder in calls] == ["fold-2"]
+    assert calls == ["fold-2"]
     answer = json.loads(capsys.readouterr().out)
     first, second = answer["folds"]
     assert first["to_ns"] <= second["from_ns"]
@@ -64,10 +65,15 @@ def test_a_walk_is_joined_and_goes_on_after_an_interrupt(
     assert joined["rows"][0]["metrics"]["bars"] == first["bars"] + second["bars"]
     assert "not distinguishable" in joined["headline"]
     kinds = [trial.kind for trial in read_trials(out / "trials.jsonl")]
-    assert kinds == ["train", "evaluate"] * 2
+    assert kinds == ["train", "train", "evaluate", "evaluate"]
     assert joined["trials"] == 4
+    counted = [
+        json.loads((out / f"fold-{fold}" / "report.json").read_text())["certainty"]["trials"]
+        for fold in (1, 2)
+    ]
+    assert counted == [4, 4]  # interrupted or not, and whoever comes first
     assert main([*words[:-1], "--json"]) == 0
-    assert [folder.name for folder in calls] == ["fold-2"]
+    assert calls == ["fold-2"]
 
 
 @pytest.mark.parametrize(
@@ -121,10 +127,45 @@ def test_bundles_of_all_bars_are_judged_on_other_files(
     def refuse(*_: object) -> None:
         raise AssertionError("made again")
 
-    monkeypatch.setattr(walk_judges, "train_bundle", refuse)
-    monkeypatch.setattr(walk_judges, "evaluate", refuse)
+    monkeypatch.setattr(walk_tasks, "train_bundle", refuse)
+    monkeypatch.setattr(walk_tasks, "evaluate", refuse)
     assert main(words) == 0
     assert "not distinguishable" in capsys.readouterr().out
+
+
+def comparable(out: Path) -> dict[str, Any]:
+    """Return what a walk found, without when it was made and how long it took."""
+    answer = json.loads((out / "walkforward.json").read_text())
+    del answer["made"]["created"]
+    reports = []
+    for path in sorted(out.glob("*/report.json")):
+        report = json.loads(path.read_text())
+        del report["created"], report["took_s"], report["bundle"], report["bundle_sha256"]
+        reports.append(report)
+    for row in (*answer["folds"], *answer["judged"]):
+        del row["bundle_sha256"]  # a manifest says when it was made
+    return {"answer": answer, "reports": reports}
+
+
+@pytest.mark.parametrize("more", [("--jobs", "2"), ("--ray", "--jobs", "2")])
+def test_side_by_side_gives_the_same(
+    tmp_path: Path, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold and a judged file, one by one and two at a time: every figure is equal."""
+    monkeypatch.undo()  # other processes resample as often as they do in earnest
+    if "--ray" in more:
+        pytest.importorskip("ray", reason="ray is not installed (extra ray)")
+    bars_path = write_drawn_bars(tmp_path / "bars.parquet", bars=2_600)
+    judge = write_drawn_bars(tmp_path / "other.parquet", bars=3_200)
+    words = ["walkforward", "--data", str(bars_path), "--folds", "1", "--effort", "0.001"]
+    words += ["--first", "0.7", "--judge", str(judge), "--json"]
+    assert main([*words, "--out", str(tmp_path / "one")]) == 0
+    assert main([*words, "--out", str(tmp_path / "two"), *more]) == 0
+    assert comparable(tmp_path / "one") == comparable(tmp_path / "two")
+    trials = [read_trials(tmp_path / name / "trials.jsonl") for name in ("one", "two")]
+    assert [trial.kind for trial in trials[1]] == ["train"] * 2 + ["evaluate"] * 2
+    found = [{(trial.kind, trial.sharpe, trial.bars) for trial in part} for part in trials]
+    assert found[0] == found[1]
 
 
 def test_a_text_without_marks_is_refused(tmp_path: Path) -> None:
