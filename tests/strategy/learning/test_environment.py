@@ -84,7 +84,9 @@ def check_state(tape: MarketTape, state_F: np.ndarray, bar: int, held: int) -> N
 
 def test_the_bill_is_that_of_the_evaluation() -> None:
     """Rewards are the back-test's net returns: same fee, spread, slippage and funding."""
-    tape, costs = small_tape(400, 5, volatility=0.0005), Costs(funding_frac=3e-4)
+    # a whole tick of this tape: fills lie on its grid, the bill's fractions do not
+    costs = Costs(half_spread_frac=5e-5, slippage_frac=5e-5, funding_frac=3e-4)
+    tape = small_tape(400, 5, volatility=0.0005)
     rules = WorldRules(costs=costs, episode_bars=10_000, position_frac=0.01)
     worlds = TradingWorlds(tape, 1, rules)
     worlds.reset()
