@@ -8,7 +8,7 @@ after a connection was lost, because each leaves 0.27 MB of TLS buffers in rings
 a soak that lost two a minute ten minutes of them moved the resident memory up in steps of 7 MB.
 
 What a full collection sets free lies between what lives on, where the C library keeps it: resident
-memory crept up by 7 MB an hour although nothing leaked. So whole pages go back to the system then,
+memory crept up by 7 MB an hour, and no leak was found. So whole pages go back to the system then,
 0.3 to 0.8 ms for a heap of 75 MB.
 """
 

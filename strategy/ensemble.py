@@ -267,10 +267,10 @@ def attribute(
     ``side`` is +1 or -1, ``exposure`` in [-1, 1] what is held now: an agent wanted the order as far
     as its vote lies beyond that, on the order's side, times its weight.
     """
+    assert len(action_A) == len(weights_A), "the kernel would read beyond the shorter one"
     share_A = np.empty(len(weights_A))
-    return (
-        tuple(share_A.tolist()) if _attribute(action_A, weights_A, side, exposure, share_A) else ()
-    )
+    is_wanted = _attribute(action_A, weights_A, side, exposure, share_A)
+    return tuple(share_A.tolist()) if is_wanted else ()
 
 
 @njit
