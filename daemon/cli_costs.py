@@ -6,7 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from daemon.history_options import HistoryTools, add_costs, costs_of, refuse
+from daemon.cost_options import add_costs, costs_of
+from daemon.history_options import HistoryTools, refuse
 from daemon.places import journal_directory
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from daemon import cli_export
+from daemon.cost_options import add_trade_costs, costs_of
 from daemon.exit_codes import EXIT_REFUSED
 from daemon.side_by_side import HERE, add_workers, workers_of
 
@@ -52,12 +53,7 @@ def register(
         "--seeds", type=int, default=1, help="bundles to make, from --seed on, each in DIR/seed-N"
     )
     add_workers(parser)
-    parser.add_argument(
-        "--fee-bps", type=float, default=5.0, help="paid on what is traded (default 5)"
-    )
-    parser.add_argument(
-        "--half-spread-bps", type=float, default=0.5, help="paid as well (default 0.5)"
-    )
+    add_trade_costs(parser)
     parser.add_argument(
         "--effort", type=float, default=1.0, help="share of the full training, for tries"
     )
@@ -73,12 +69,13 @@ def _command(options: argparse.Namespace) -> int:
     from strategy.learning.training import TrainingPlan
 
     try:
-        workers = workers_of(options)
+        workers, costs = workers_of(options), costs_of(options)
         if options.market is not None and (options.from_ns, options.to_ns) != (0, END_NS):
             raise ValueError("--from and --to belong to --data, a market begins anew")
         plan = TrainingPlan(
             seed=options.seed,
-            fee_frac=options.fee_bps / 1e4,
+            fee_frac=costs.fee_frac + costs.slippage_frac,
+            half_ticks=costs.half_ticks,
             effort_frac=options.effort,
         )
     except ValueError as error:
@@ -90,7 +87,7 @@ def _command(options: argparse.Namespace) -> int:
         bar_ns=options.bar_ns,
         from_ns=options.from_ns,
         to_ns=options.to_ns,
-        half_spread_frac=options.half_spread_bps / 1e4,
+        half_spread_frac=costs.half_spread_frac,
         expires_days=options.expires_days,
         plan=plan,
         as_json=options.json,

@@ -59,6 +59,7 @@ def _walk(options: argparse.Namespace, tools: HistoryTools) -> int:
             plan=TrainingPlan(
                 seed=options.seed,
                 fee_frac=inputs.costs.fee_frac + inputs.costs.slippage_frac,
+                half_ticks=inputs.costs.half_ticks,
                 effort_frac=options.effort,
             ),
             folds=options.folds,

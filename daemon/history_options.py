@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.cli_train import END_NS, day_ns
+from daemon.cost_options import add_costs, costs_of
 
 if TYPE_CHECKING:
     from config.settings import Settings
     from daemon.evaluation_inputs import Inputs
-    from strategy.evaluation.execution import Costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,46 +49,6 @@ def add_bars(parser: argparse.ArgumentParser, tools: HistoryTools) -> None:
         "--equity", type=float, default=100_000.0, help="that limits are held against (100000)"
     )
     tools.add_configuration(parser)
-
-
-def add_costs(parser: argparse.ArgumentParser) -> None:
-    """Add what trading and holding cost."""
-    for name, default, what in (
-        ("fee", 5.0, "paid on what is traded"),
-        ("half-spread", 0.1, "paid as well, more where the bars' price step is wider"),
-        ("slippage", 0.25, "beyond the touch, paid as well"),
-        ("funding", 1.0, "per eight hours, paid by longs and received by shorts"),
-    ):
-        parser.add_argument(
-            f"--{name}-bps", type=float, default=default, help=f"{what} (default {default:g})"
-        )
-
-    parser.add_argument(
-        "--half-ticks",
-        type=float,
-        default=1.0,
-        metavar="N",
-        help="half a spread is at least N half price steps of the bars (default 1; 0: ignore them)",
-    )
-
-
-def costs_of(options: argparse.Namespace) -> Costs:
-    """Return what ``add_costs`` asked for; ValueError for numbers out of range.
-
-    Before anything is loaded it is settled where compiled kernels are kept.
-    """
-    from daemon.kernel_cache import prepare
-
-    prepare()
-    from strategy.evaluation.execution import Costs
-
-    return Costs(
-        fee_frac=options.fee_bps / 1e4,
-        half_spread_frac=options.half_spread_bps / 1e4,
-        slippage_frac=options.slippage_bps / 1e4,
-        funding_frac=options.funding_bps / 1e4,
-        half_ticks=options.half_ticks,
-    )
 
 
 def inputs_of(options: argparse.Namespace, tools: HistoryTools) -> Inputs:

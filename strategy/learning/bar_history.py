@@ -20,8 +20,8 @@ from kernels.jit import njit
 
 Floats = NDArray[np.float64]
 
-TICKS_PER_PRICE = 100_000
-"""The grid of a history: a price is about so many ticks, far finer than a half spread."""
+TICKS_PER_PRICE = 10_000_000
+"""The grid of a history: a price is about so many ticks, a hundred to half a spread of 0.1 bps."""
 
 LOTS_PER_BAR = 10_000.0
 """And a bar's typical volume so many lots."""
@@ -41,11 +41,12 @@ class History:
     """Bars of one instrument, after the warm-up: T rows.
 
     ``features_TF`` at each close; ``return_T`` the logarithmic return of the bar that follows, 0 at
-    the end; ``close_ns_T`` UNIX time of the close; ``half_spread_frac`` what crossing costs beside
-    the fee; ``half_tick_T`` half the step that prices moved in lately, as a fraction of the close:
-    no spread is narrower. ``close_T`` in quote currency. ``bars_M3`` are all bars closed from the
-    first on as the regime filter reads them (``kernels.feature_bars.read_closed_bar``), warm-up and
-    missing ones too; those known at row t end before ``bar_end_T[t]``.
+    the end; ``close_ns_T`` UNIX time of the close; ``half_spread_frac`` the least that
+    crossing costs beside the fee; ``half_tick_T`` half the step that prices moved in lately, as a
+    fraction of the close: no spread is narrower. ``close_T`` in quote currency.
+    ``bars_M3`` are all bars closed from the first on as the regime filter reads them
+    (``kernels.feature_bars.read_closed_bar``), warm-up and missing ones too; those known at row t
+    end before ``bar_end_T[t]``.
     """
 
     feature_names: tuple[str, ...]
@@ -62,6 +63,10 @@ class History:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.return_T)
+
+    def half_spreads(self, half_ticks: float) -> Floats:
+        """Return half a spread as a fraction of each close, at least so many half price steps."""
+        return np.maximum(self.half_spread_frac, half_ticks * self.half_tick_T)
 
     def part(self, first: int, last: int) -> History:
         """Return the rows from ``first`` up to but without ``last``."""

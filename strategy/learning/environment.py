@@ -65,7 +65,9 @@ class WorldRules:
         """Return the rules as the kernels read them."""
         costs, numbers = self.costs, np.zeros(steps.RULE_COUNT)
         numbers[steps.FEE] = costs.fee_frac
-        numbers[steps.ADVERSE] = costs.half_spread_frac + costs.slippage_frac
+        numbers[steps.HALF_SPREAD] = costs.half_spread_frac
+        numbers[steps.SLIPPAGE] = costs.slippage_frac
+        numbers[steps.HALF_TICKS] = costs.half_ticks
         numbers[steps.FUNDING] = costs.funding_frac
         numbers[steps.POSITION_FRAC] = self.position_frac
         numbers[steps.IS_SHORT] = float(self.is_short_allowed)
@@ -107,7 +109,7 @@ class TradingWorlds:
             raise ValueError(f"{count} worlds with seed {seed}")
         self.tape, self.count = tape, count
         self.rules = rules or WorldRules()
-        self._rules_13 = self.rules.numbers(seed)
+        self._rules_15 = self.rules.numbers(seed)
         self._state_WS = np.zeros((count, steps.LEDGER_COUNT), np.int64)
         self._walk_W4 = np.zeros((count, steps.WALK_COUNT), np.int64)
         self._pending_WD = np.zeros((count, max(self.rules.delay_bars, 1)), np.int64)
@@ -129,7 +131,7 @@ class TradingWorlds:
         if first_bar is not None and not 0 <= first_bar < len(self.tape) - 1:
             raise ValueError(f"row {first_bar} of a tape of {len(self.tape)}")
         if seed is not None:
-            self._rules_13[steps.SEED] = seed & steps.MASK
+            self._rules_15[steps.SEED] = seed & steps.MASK
         self._walk_W4[:] = 0
         steps.reset_worlds(
             self.tape.rows_TM,
@@ -138,7 +140,7 @@ class TradingWorlds:
             self._walk_W4,
             self._pending_WD,
             self._factor_W,
-            self._rules_13,
+            self._rules_15,
             -1 if first_bar is None else first_bar,
             self._moved.obs_WF,
         )
@@ -155,13 +157,14 @@ class TradingWorlds:
         steps.step_worlds(
             self.tape.rows_TM,
             self.tape.price_ticks_T,
+            self.tape.half_tick_T,
             self.tape.crossings_T,
             action_W,
             self._state_WS,
             self._walk_W4,
             self._pending_WD,
             self._factor_W,
-            self._rules_13,
+            self._rules_15,
             moved.obs_WF,
             moved.final_WF,
             moved.reward_W,

@@ -36,11 +36,13 @@ INPUTS_MIN = EXTRA_COUNT + HELD_COUNT
 class MarketTape:
     """One market, T rows: ``rows_TM`` float32 as agents see it, ``price_ticks_T`` at each close.
 
+    ``half_tick_T`` is half the market's own price step as a fraction of the close, 0 where unknown;
     ``crossings_T`` counts the funding times (00, 08, 16 h UTC) after this close, up to the next.
     """
 
     rows_TM: NDArray[np.float32]
     price_ticks_T: NDArray[np.int64]
+    half_tick_T: Floats
     crossings_T: NDArray[np.int64]
     close_ns_T: NDArray[np.int64]
     interval_ns: int
@@ -51,6 +53,7 @@ class MarketTape:
             raise ValueError(f"rows {self.rows_TM.dtype} {self.rows_TM.shape}, wanted float32 TM")
         if (
             not len(self.price_ticks_T)
+            == len(self.half_tick_T)
             == len(self.crossings_T)
             == len(self.close_ns_T)
             == len(self)
@@ -58,6 +61,8 @@ class MarketTape:
             raise ValueError("rows, prices and times differ in length")
         if not np.isfinite(self.rows_TM).all() or self.price_ticks_T.min() < 2:
             raise ValueError("a row is not finite, or a price is below two ticks")
+        if not ((self.half_tick_T >= 0.0) & (self.half_tick_T < 1.0)).all():
+            raise ValueError("half a price step is not in [0, 1) of the price")
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -107,6 +112,7 @@ def tapes_of(history: History, prepared: Prepared, inputs: int) -> tuple[MarketT
                     np.column_stack((rows_TM[:, :kept], rows_TM[:, features:]))
                 ),
                 price_ticks_T=np.maximum(np.rint(part.close_T / tick_size), 2).astype(np.int64),
+                half_tick_T=part.half_tick_T,
                 crossings_T=np.append(np.diff(periods_T), 0),
                 close_ns_T=part.close_ns_T,
                 interval_ns=part.interval_ns,

@@ -54,13 +54,15 @@ YEAR_NS = 365.25 * 86_400e9
 class TrainingPlan:
     """What is decided before the data are seen.
 
-    ``fee_frac`` is paid on every unit traded, beside half the spread. The last ``validation_frac``
-    of the rows judge and never teach; ``gap_bars`` before them belong to neither. ``effort_frac``
-    scales the length of every training, for tries.
+    ``fee_frac``, slippage in it, is paid on every unit traded, beside half the spread: the
+    history's, or ``half_ticks`` half price steps where those are wider. The last
+    ``validation_frac`` of the rows judge and never teach; ``gap_bars`` before them belong to
+    neither. ``effort_frac`` scales the length of every training, for tries.
     """
 
     seed: int = 7
     fee_frac: float = 0.0005
+    half_ticks: float = 1.0
     validation_frac: float = 0.2
     gap_bars: int = 200
     effort_frac: float = 1.0
@@ -70,6 +72,8 @@ class TrainingPlan:
         """Refuse plans that leave nothing to learn from or to judge by; ValueError."""
         if not 0.0 <= self.fee_frac < 0.1:
             raise ValueError(f"fee_frac {self.fee_frac} is not in [0, 0.1)")
+        if not 0.0 <= self.half_ticks <= 100.0:
+            raise ValueError(f"half_ticks {self.half_ticks} is not in [0, 100]")
         if not 0.05 <= self.validation_frac <= 0.5:
             raise ValueError(f"validation_frac {self.validation_frac} is not in [0.05, 0.5]")
         if self.gap_bars < 1 or not 0.0 < self.effort_frac <= 100.0:
@@ -92,7 +96,7 @@ class Prepared:
     judged_rows_TF: NDArray[np.float32]
     judged: History
     scale: float
-    cost_frac: float
+    judged_cost_T: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,12 +125,11 @@ def prepare(history: History, plan: TrainingPlan) -> Prepared:
     normalisation = fit_normalisation(taught.features_TF)
     seen_TF, judged_TF = (standardise(normalisation, part.features_TF) for part in (taught, judged))
     fitted = fit_forecast(seen_TF, taught.return_T / scale, gap_bars=plan.gap_bars)
-    cost_frac = plan.fee_frac + history.half_spread_frac
     agent_rows_TF = control_rows(fitted.seen_T2)
     path = MarketPath(
         rows_TF=agent_rows_TF,
         return_T=fitted.reward_T,
-        cost_T=np.full(len(taught), cost_frac / scale),
+        cost_T=(plan.fee_frac + taught.half_spreads(plan.half_ticks)) / scale,
     )
     return Prepared(
         plan=plan,
@@ -137,7 +140,7 @@ def prepare(history: History, plan: TrainingPlan) -> Prepared:
         judged_rows_TF=control_rows(apply_forecast(fitted.forecast, judged_TF)),
         judged=judged,
         scale=scale,
-        cost_frac=cost_frac,
+        judged_cost_T=plan.fee_frac + judged.half_spreads(plan.half_ticks),
     )
 
 
@@ -165,7 +168,7 @@ def new_learner(prepared: Prepared, agent: str) -> Learner:
 def judge(prepared: Prepared, net: nn.Module) -> Verdict:
     """Let a trained agent walk the later block alone, on realised returns with all costs."""
     position_T = walk(action_table(net, prepared.judged_rows_TF)) - 1
-    net_T = net_returns(position_T, prepared.judged.return_T, prepared.cost_frac)
+    net_T = net_returns(position_T, prepared.judged.return_T, prepared.judged_cost_T)
     years = len(net_T) * prepared.judged.interval_ns / YEAR_NS
     spread = float(net_T.std())
     return Verdict(
@@ -177,12 +180,12 @@ def judge(prepared: Prepared, net: nn.Module) -> Verdict:
 
 
 @njit
-def net_returns(position_T: NDArray[np.int64], return_T: Floats, cost_frac: float) -> Floats:
-    """Return what positions earn in the bars that follow, changes paid for; starts flat."""
+def net_returns(position_T: NDArray[np.int64], return_T: Floats, cost_T: Floats) -> Floats:
+    """Return what positions earn in the bars that follow, each change paid for; starts flat."""
     net_T = np.empty(position_T.shape[0])
     held = 0
     for t in range(position_T.shape[0]):
-        net_T[t] = position_T[t] * return_T[t] - cost_frac * abs(position_T[t] - held)
+        net_T[t] = position_T[t] * return_T[t] - cost_T[t] * abs(position_T[t] - held)
         held = position_T[t]
     return net_T
 

@@ -26,10 +26,10 @@ BAR, STEPS, EPISODE, EQUITY = range(4)
 WALK_COUNT = 4
 """Columns of ``walk_W4``: row of the tape, steps of the episode, episodes begun, equity in 1e-8."""
 
-FEE, ADVERSE, FUNDING, POSITION_FRAC, IS_SHORT, DELAY, EPISODE_BARS, RUIN_FRAC = range(8)
-WALLET_E8, NOTIONAL_MIN_E8, FACTOR_MIN, FACTOR_SPAN, SEED = range(8, 13)
-RULE_COUNT = 13
-"""Slots of ``rules_13``; fractions but where the name says otherwise."""
+FEE, HALF_SPREAD, SLIPPAGE, HALF_TICKS, FUNDING, POSITION_FRAC, IS_SHORT, DELAY = range(8)
+EPISODE_BARS, RUIN_FRAC, WALLET_E8, NOTIONAL_MIN_E8, FACTOR_MIN, FACTOR_SPAN, SEED = range(8, 15)
+RULE_COUNT = 15
+"""Slots of ``rules_15``; fractions but where the name says otherwise."""
 
 ROW = ledger.TOTALS_COUNT
 LEDGER_COUNT = ledger.TOTALS_COUNT + ledger.ROW_COUNT
@@ -63,24 +63,33 @@ def fee_e8(notional_e8: int, fee_frac_e8: int) -> int:
 
 
 @njit
-def trade(state_S: Ints, wanted: int, price_ticks: int, rules_13: Floats, factor: float) -> None:
+def trade(
+    state_S: Ints,
+    wanted: int,
+    price_ticks: int,
+    half_tick_frac: float,
+    rules_15: Floats,
+    factor: float,
+) -> None:
     """Change one account's position to short, flat or long (-1, 0, 1), a whole one of equity now.
 
     What is held on the wanted side is left alone. A buyer pays half the spread and slippage above
-    the price, a seller gets as much less; an order below the smallest notional is not sent.
+    the price, a seller gets as much less; an order below the smallest notional is not sent. Half a
+    spread is at least ``HALF_TICKS`` times ``half_tick_frac``, half the market's price step.
     """
     position = state_S[ROW + ledger.POSITION]
     if wanted == np.sign(position):
         return
     lot_e8 = price_ticks * state_S[ROW + ledger.TICK_LOT]
-    lots = int(rules_13[POSITION_FRAC] * max(ledger.equity_e8(state_S), 0) / lot_e8)
+    lots = int(rules_15[POSITION_FRAC] * max(ledger.equity_e8(state_S), 0) / lot_e8)
     change = wanted * lots - position
-    if change == 0 or abs(change) * lot_e8 < rules_13[NOTIONAL_MIN_E8]:
+    if change == 0 or abs(change) * lot_e8 < rules_15[NOTIONAL_MIN_E8]:
         return
-    adverse = int(np.rint(price_ticks * rules_13[ADVERSE] * factor))
+    half_frac = max(rules_15[HALF_SPREAD], rules_15[HALF_TICKS] * half_tick_frac)
+    adverse = int(np.rint(price_ticks * (half_frac + rules_15[SLIPPAGE]) * factor))
     paid_ticks = max(price_ticks + adverse * np.sign(change), 1)
     notional_e8 = abs(change) * paid_ticks * state_S[ROW + ledger.TICK_LOT]
-    fee = fee_e8(notional_e8, int(np.rint(rules_13[FEE] * factor * E8)))
+    fee = fee_e8(notional_e8, int(np.rint(rules_15[FEE] * factor * E8)))
     ledger.fold_fill(state_S, 0, change, paid_ticks, fee)
 
 
@@ -91,18 +100,18 @@ def restart(
     state_S: Ints,
     walk_4: Ints,
     pending_D: Ints,
-    rules_13: Floats,
+    rules_15: Floats,
     first_bar: int,
 ) -> float:
     """Open a new episode, flat, at a row, -1 a drawn one; return the factor on its costs."""
     walk_4[EPISODE] += 1
-    seed, episode = int(rules_13[SEED]), walk_4[EPISODE]
-    last = max(price_ticks_T.shape[0] - 1 - int(rules_13[EPISODE_BARS]), 0)
+    seed, episode = int(rules_15[SEED]), walk_4[EPISODE]
+    last = max(price_ticks_T.shape[0] - 1 - int(rules_15[EPISODE_BARS]), 0)
     walk_4[BAR] = first_bar
     if first_bar < 0:
         walk_4[BAR] = int(drawn_frac(seed, world, episode, 0) * (last + 1))
     walk_4[STEPS] = 0
-    walk_4[EQUITY] = int(rules_13[WALLET_E8])
+    walk_4[EQUITY] = int(rules_15[WALLET_E8])
     pending_D[:] = 0
     state_S[:] = 0
     state_S[ledger.OPENING] = state_S[ledger.PEAK] = walk_4[EQUITY]
@@ -110,7 +119,7 @@ def restart(
     state_S[ledger.DAY] = -1
     state_S[ROW + ledger.TICK_LOT] = TICK_LOT_E8
     ledger.fold_mark(state_S, 0, price_ticks_T[walk_4[BAR]])
-    return float(rules_13[FACTOR_MIN] + rules_13[FACTOR_SPAN] * drawn_frac(seed, world, episode, 1))
+    return float(rules_15[FACTOR_MIN] + rules_15[FACTOR_SPAN] * drawn_frac(seed, world, episode, 1))
 
 
 @njit
@@ -127,12 +136,13 @@ def observe(rows_TM: Floats32, bar: int, position: int, out_F: Floats32) -> None
 @njit
 def advance(
     price_ticks_T: Ints,
+    half_tick_T: Floats,
     crossings_T: Ints,
     action: int,
     state_S: Ints,
     walk_4: Ints,
     pending_D: Ints,
-    rules_13: Floats,
+    rules_15: Floats,
     factor: float,
 ) -> tuple[float, bool, bool]:
     """Trade at the close of a bar and hold through the next; return reward, terminated, truncated.
@@ -142,33 +152,33 @@ def advance(
     costs and nothing follows; at the episode's or the tape's end it is only cut off.
     """
     wanted = action - 1
-    if wanted < 0 and rules_13[IS_SHORT] == 0.0:
+    if wanted < 0 and rules_15[IS_SHORT] == 0.0:
         wanted = 0
-    delay = int(rules_13[DELAY])
+    delay = int(rules_15[DELAY])
     if delay > 0:
         slot = walk_4[STEPS] % delay
         due = pending_D[slot]
         pending_D[slot] = wanted
         wanted = due
     bar = walk_4[BAR]
-    trade(state_S, wanted, price_ticks_T[bar], rules_13, factor)
+    trade(state_S, wanted, price_ticks_T[bar], half_tick_T[bar], rules_15, factor)
     price_ticks = price_ticks_T[bar + 1]
     ledger.fold_mark(state_S, 0, price_ticks)
     position = state_S[ROW + ledger.POSITION]
     if position != 0 and crossings_T[bar] > 0:
         worth_e8 = float(position * price_ticks * state_S[ROW + ledger.TICK_LOT])
-        owed_e8 = worth_e8 * rules_13[FUNDING] * factor * crossings_T[bar]
+        owed_e8 = worth_e8 * rules_15[FUNDING] * factor * crossings_T[bar]
         ledger.fold_funding(state_S, -int(np.rint(owed_e8)))
     walk_4[BAR] = bar + 1
     walk_4[STEPS] += 1
     equity = ledger.equity_e8(state_S)
-    is_ruined = equity <= rules_13[RUIN_FRAC] * rules_13[WALLET_E8]
+    is_ruined = equity <= rules_15[RUIN_FRAC] * rules_15[WALLET_E8]
     if is_ruined:
-        trade(state_S, 0, price_ticks, rules_13, factor)
+        trade(state_S, 0, price_ticks, half_tick_T[bar + 1], rules_15, factor)
         equity = ledger.equity_e8(state_S)
     reward = (equity - walk_4[EQUITY]) / walk_4[EQUITY]
     walk_4[EQUITY] = equity
-    is_over = walk_4[STEPS] >= rules_13[EPISODE_BARS] or bar + 2 >= price_ticks_T.shape[0]
+    is_over = walk_4[STEPS] >= rules_15[EPISODE_BARS] or bar + 2 >= price_ticks_T.shape[0]
     return float(reward), is_ruined, is_over and not is_ruined
 
 
@@ -180,14 +190,14 @@ def reset_worlds(
     walk_W4: Ints,
     pending_WD: Ints,
     factor_W: Floats,
-    rules_13: Floats,
+    rules_15: Floats,
     first_bar: int,
     obs_WF: Floats32,
 ) -> None:
     """Open an episode in every world and write what is seen there; ``first_bar`` -1: drawn."""
     for w in range(state_WS.shape[0]):
         factor_W[w] = restart(
-            w, price_ticks_T, state_WS[w], walk_W4[w], pending_WD[w], rules_13, first_bar
+            w, price_ticks_T, state_WS[w], walk_W4[w], pending_WD[w], rules_15, first_bar
         )
         observe(rows_TM, walk_W4[w, BAR], 0, obs_WF[w])
 
@@ -202,13 +212,14 @@ def are_below(number_W: Ints, end: int) -> bool:
 def step_worlds(
     rows_TM: Floats32,
     price_ticks_T: Ints,
+    half_tick_T: Floats,
     crossings_T: Ints,
     action_W: Ints,
     state_WS: Ints,
     walk_W4: Ints,
     pending_WD: Ints,
     factor_W: Floats,
-    rules_13: Floats,
+    rules_15: Floats,
     obs_WF: Floats32,
     final_WF: Floats32,
     reward_W: Floats,
@@ -221,12 +232,13 @@ def step_worlds(
     for w in range(action_W.shape[0]):
         reward, is_ruined, is_over = advance(
             price_ticks_T,
+            half_tick_T,
             crossings_T,
             action_W[w],
             state_WS[w],
             walk_W4[w],
             pending_WD[w],
-            rules_13,
+            rules_15,
             factor_W[w],
         )
         reward_W[w], terminated_W[w], truncated_W[w] = reward, is_ruined, is_over
@@ -234,7 +246,7 @@ def step_worlds(
         if is_ruined or is_over:
             observe(rows_TM, walk_W4[w, BAR], position, final_WF[w])
             factor_W[w] = restart(
-                w, price_ticks_T, state_WS[w], walk_W4[w], pending_WD[w], rules_13, -1
+                w, price_ticks_T, state_WS[w], walk_W4[w], pending_WD[w], rules_15, -1
             )
             position = 0
         observe(rows_TM, walk_W4[w, BAR], position, obs_WF[w])

@@ -125,6 +125,8 @@ def test_an_interrupted_training_goes_on(
         (("--bar", "90m"), "no multiple"),
         (("--from", "2030-01-01"), "fewer than two bars"),
         (("--fee-bps", "-1"), "fee_frac"),
+        (("--half-spread-bps", "-1"), "half_spread_frac"),
+        (("--half-ticks", "101"), "half_ticks"),
         (("--bar", "7d"), "features need"),
     ],
 )

@@ -42,7 +42,7 @@ class NaiveWorld:
             wanted = 0
         self.waiting.append(wanted)
         before_e8 = self.ledger.equity_quote_e8
-        self._trade(self.waiting.pop(0), int(self.tape.price_ticks_T[self.bar]))
+        self._trade(self.waiting.pop(0), self.bar)
         price = int(self.tape.price_ticks_T[self.bar + 1])
         self.ledger.mark(0, price)
         crossings = int(self.tape.crossings_T[self.bar])
@@ -57,12 +57,13 @@ class NaiveWorld:
         self.steps += 1
         is_ruined = self.ledger.equity_quote_e8 <= self.rules.ruin_frac * self.opening_e8
         if is_ruined:
-            self._trade(0, price)
+            self._trade(0, self.bar)
         reward = (self.ledger.equity_quote_e8 - before_e8) / before_e8
         is_over = self.steps >= self.rules.episode_bars or self.bar + 1 >= len(self.tape)
         return reward, is_ruined, is_over and not is_ruined
 
-    def _trade(self, wanted: int, price: int) -> None:
+    def _trade(self, wanted: int, bar: int) -> None:
+        price = int(self.tape.price_ticks_T[bar])
         held = self.ledger.position_lots(0)
         if wanted == (held > 0) - (held < 0):
             return
@@ -72,7 +73,8 @@ class NaiveWorld:
         if change == 0 or abs(change) * worth_e8 < round(self.rules.notional_min_quote * E8):
             return
         costs = self.rules.costs
-        adverse = round(price * (costs.half_spread_frac + costs.slippage_frac) * self.factor)
+        half = max(costs.half_spread_frac, costs.half_ticks * self.tape.half_tick_T[bar])
+        adverse = round(float(price * (half + costs.slippage_frac) * self.factor))
         paid = max(price + (adverse if change > 0 else -adverse), 1)
         fee = abs(change) * paid * TICK_LOT_E8 * round(costs.fee_frac * self.factor * E8) // E8
         self.ledger.apply_fill(

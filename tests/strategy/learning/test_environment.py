@@ -16,7 +16,9 @@ from tests.fakes.drawn_tape import small_tape
 from tests.naive.naive_worlds import NaiveWorld
 from tests.strategy.learning.test_training import make_history
 
-FREE = Costs(fee_frac=0.0, half_spread_frac=0.0, slippage_frac=0.0, funding_frac=0.0)
+FREE = Costs(
+    fee_frac=0.0, half_spread_frac=0.0, slippage_frac=0.0, funding_frac=0.0, half_ticks=0.0
+)
 
 RULES = drawn.builds(
     WorldRules,
@@ -26,6 +28,7 @@ RULES = drawn.builds(
         half_spread_frac=drawn.floats(0.0, 0.005),
         slippage_frac=drawn.floats(0.0, 0.005),
         funding_frac=drawn.floats(-0.01, 0.01),
+        half_ticks=drawn.sampled_from([0.0, 1.0, 4.0]),
     ),
     wallet_quote=drawn.floats(10.0, 1e5),
     position_frac=drawn.floats(0.001, 3.0),
@@ -45,12 +48,13 @@ RULES = drawn.builds(
     seed=drawn.integers(0, 2**40),
     bars=drawn.integers(3, 40),
     volatility=drawn.sampled_from([0.001, 0.02, 0.2]),
+    half_tick=drawn.sampled_from([0.0, 0.001]),
 )
 def test_worlds_are_the_daemons_ledger(
-    rules: WorldRules, seed: int, bars: int, volatility: float
+    rules: WorldRules, seed: int, bars: int, volatility: float, half_tick: float
 ) -> None:
     """Every world equals a plain account on ``Ledger``: equity, fees and ends, exactly."""
-    tape = small_tape(bars, seed % 1_000, volatility=volatility)
+    tape = small_tape(bars, seed % 1_000, volatility=volatility, half_tick=half_tick)
     worlds = TradingWorlds(tape, 3, rules, seed=seed)
     worlds.reset()
     twins = [
@@ -86,7 +90,9 @@ def test_the_bill_is_that_of_the_evaluation() -> None:
     """Rewards are the back-test's net returns: same fee, spread, slippage and funding."""
     # a whole tick of this tape: fills lie on its grid, the bill's fractions do not
     costs = Costs(half_spread_frac=5e-5, slippage_frac=5e-5, funding_frac=3e-4)
+    # the market's own step is wider than that in half of all bars
     tape = small_tape(400, 5, volatility=0.0005)
+    tape.half_tick_T[::2] = 3e-4
     rules = WorldRules(costs=costs, episode_bars=10_000, position_frac=0.01)
     worlds = TradingWorlds(tape, 1, rules)
     worlds.reset()
@@ -95,7 +101,7 @@ def test_the_bill_is_that_of_the_evaluation() -> None:
     position_T = np.asarray((action_T - 1) * rules.position_frac, np.float64)
     price_T = np.diff(tape.price_ticks_T) / tape.price_ticks_T[:-1]
     gross_T = position_T * holding_returns(price_T, 3_600.0, costs.funding_frac)
-    trade_frac_T = np.full(399, costs.trade_frac)
+    trade_frac_T = costs.trade_fracs(tape.half_tick_T[:-1])
     wanted_T = gross_T - trading_costs(position_T, trade_frac_T)
     # a position bought once drifts with the price, which a share of equity does not
     assert reward_T.sum() == pytest.approx(wanted_T.sum(), rel=0.01)
@@ -176,6 +182,7 @@ def test_what_cannot_be_played_is_refused() -> None:
         MarketTape(
             rows_TM=np.full((10, 2), np.nan, np.float32),
             price_ticks_T=tape.price_ticks_T,
+            half_tick_T=tape.half_tick_T,
             crossings_T=tape.crossings_T,
             close_ns_T=tape.close_ns_T,
             interval_ns=1,
@@ -194,6 +201,7 @@ def test_a_tape_is_a_live_row() -> None:
     np.testing.assert_array_equal(taught.rows_TM[:, 45:], prepared.rows_TF[:, -2:])
     np.testing.assert_array_equal(judged.rows_TM[:, 45:], prepared.judged_rows_TF[:, -2:])
     assert judged.close_ns_T[0] - taught.close_ns_T[-1] == 201 * taught.interval_ns
+    np.testing.assert_array_equal(taught.half_tick_T, history.half_tick_T[: len(taught)])
     grown_T = np.diff(np.log(taught.price_ticks_T))
     np.testing.assert_allclose(grown_T, history.return_T[: len(taught) - 1], atol=2e-5)
     assert taught.crossings_T[:-1].sum() * 8 == pytest.approx(len(taught), abs=8)

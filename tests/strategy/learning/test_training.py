@@ -151,8 +151,9 @@ def test_the_judged_block_never_teaches(history: History, prepared: Prepared) ->
 def test_changes_are_paid_for() -> None:
     """Position times the next return, less cost for every unit changed; from flat."""
     position_T = np.array([1, 1, -1, 0])
-    found = net_returns(position_T, np.array([0.01, -0.02, 0.03, 0.5]), 0.001)
-    np.testing.assert_allclose(found, [0.009, -0.02, -0.032, -0.001])
+    cost_T = np.array([0.001, 0.009, 0.001, 0.002])
+    found = net_returns(position_T, np.array([0.01, -0.02, 0.03, 0.5]), cost_T)
+    np.testing.assert_allclose(found, [0.009, -0.02, -0.032, -0.002])
 
 
 def test_a_widened_agent_answers_the_same(prepared: Prepared, learners: dict[str, Learner]) -> None:
