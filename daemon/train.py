@@ -284,7 +284,7 @@ def _say(answer: Mapping[str, Any], verdicts: Mapping[str, Verdict], *, as_json:
         sharpe = "undefined" if verdict.sharpe is None else f"{verdict.sharpe:+.2f}"
         print(
             f"    {agent:11s} Sharpe {sharpe} +- {1.96 * verdict.sharpe_error:.2f} (95 %), "
-            f"{verdict.net_bps_per_bar:+.2f} bps and {verdict.trades_per_bar:.2f} trades a bar"
+            f"{verdict.net_bps_per_bar:+.3f} bps and {verdict.trades_per_bar:.4f} trades a bar"
         )
 
 

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     import torch
 
 DEFAULT_BUNDLE_PATH = Path(__file__).parent / "bundles" / "default"
-"""The bundle shipped with the code: untrained, for demonstration."""
+"""The bundle shipped with the code: trained on a synthetic market by ``make bundle``."""
+
+UNTRAINED_BUNDLE_PATH = DEFAULT_BUNDLE_PATH.with_name("untrained")
+"""Random networks that use every action and trade all the time: for demonstration and tests."""
 
 MANIFEST_NAME = "manifest.json"
 BYTES_MAX: dict[str, int] = {

@@ -19,7 +19,7 @@ from kernels.events import AGENTS, REGIMES
 from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
 from strategy.agents.registry import agent_names, build_agent
 from strategy.archive import Recipe, write_bundle
-from strategy.bundle import DEFAULT_BUNDLE_PATH, BundleError, load
+from strategy.bundle import UNTRAINED_BUNDLE_PATH, BundleError, load
 from strategy.calibration import calibrate_agents, calibrate_predictor, silence_regimes
 from strategy.fused import ComposedEnsemble, seen_by
 from strategy.observation import Normalisation
@@ -36,7 +36,13 @@ from strategy.shipped_filter import shipped_tables
 DEMONSTRATION_STATUS = "untrained: for demonstration"
 SAMPLE_BARS = 4_000
 SCHEMAS = {"default": DEFAULT_FEATURE_NAMES, "research": RESEARCH_FEATURE_NAMES}
-"""Feature schemas of the shipped bundles, by the name of their directory."""
+"""Feature schemas by name."""
+
+SHIPPED = {
+    "default": UNTRAINED_BUNDLE_PATH,
+    "research": UNTRAINED_BUNDLE_PATH.with_name("research"),
+}
+"""Where each schema's untrained bundle lies."""
 
 BAR_INTERVAL_MS = 1_000
 
@@ -120,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     feature_names = SCHEMAS[chosen.features]
-    out = chosen.out or DEFAULT_BUNDLE_PATH.with_name(chosen.features)
+    out = chosen.out or SHIPPED[chosen.features]
     torch.set_num_threads(1)  # sums in one order: the same seed gives the same weights
     try:
         recipe = demonstration_recipe(

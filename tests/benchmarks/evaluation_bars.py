@@ -30,7 +30,7 @@ from unittest.mock import patch
 from daemon.clock import SystemClock
 from daemon.evaluation import prepare
 from daemon.evaluator import MetaLearningEvaluator
-from strategy.bundle import DEFAULT_BUNDLE_PATH
+from strategy.bundle import UNTRAINED_BUNDLE_PATH
 from strategy.evaluation.assessment import claim_alone
 from strategy.evaluation.drawn_bars import MARTINGALE
 from strategy.evaluation.headline import Evidence, missing
@@ -76,7 +76,7 @@ def judge(seed: int, plant: str) -> dict[str, Any]:
         patch("strategy.evaluation.headline.missing", eager if plant else missing),
     ):
         config = {"seed": seed, "ledger": str(Path(folder) / "trials.jsonl")}
-        evaluator = MetaLearningEvaluator(DEFAULT_BUNDLE_PATH, config)
+        evaluator = MetaLearningEvaluator(UNTRAINED_BUNDLE_PATH, config)
         world = prepare(evaluator.options(EPISODES, EPISODE_BARS, None))
         claim = claim_alone(world.listening, world.opened.plan, world.inquiry, world.check)
     return {

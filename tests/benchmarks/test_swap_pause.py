@@ -16,7 +16,7 @@ from daemon.engine import Engine
 from daemon.model_check import verify
 from daemon.model_store import Shelf, named
 from kernels.events import BundleOffered, BundleWithdrawn, DrainEnd, Event
-from strategy.bundle import DEFAULT_BUNDLE_PATH
+from strategy.bundle import UNTRAINED_BUNDLE_PATH
 from tests.fakes.bundle_drops import copy_bundle
 from tests.fakes.recorded_run import (
     INSTRUMENT,
@@ -39,7 +39,7 @@ def swap_costs(tmp_path: Path) -> dict[str, list[int]]:
     knobs = ModelSettings(action_shift_frac_max=1.0, probation_decisions=10**6)
     settings = Settings(**(SETTINGS.model_dump() | {"model": knobs}))
     clock = SystemClock()
-    first, second = DEFAULT_BUNDLE_PATH, copy_bundle(tmp_path / "second", "second")
+    first, second = UNTRAINED_BUNDLE_PATH, copy_bundle(tmp_path / "second", "second")
     shelf = Shelf(*verify(first, settings, None, clock))
     (opening,) = shelf.bundles.values()
     loading = threading.Thread(target=lambda: shelf.put(*verify(second, settings, None, clock)))

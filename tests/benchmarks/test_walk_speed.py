@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kernels.features import DEFAULT_FEATURE_NAMES
-from strategy.bundle import DEFAULT_BUNDLE_PATH, load
+from strategy.bundle import UNTRAINED_BUNDLE_PATH, load
 from strategy.compiled import CompiledEnsemble
 
 ROWS, ROUNDS = 4_000, 5
@@ -19,7 +19,7 @@ SAVED_FRAC_MIN = 0.1
 @pytest.mark.bench
 def test_a_walk_is_faster_than_single_rows() -> None:
     """The same rows both ways, alternately, in one process; bits are compared elsewhere."""
-    bundle = load(DEFAULT_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=0)
+    bundle = load(UNTRAINED_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=0)
     ensemble = CompiledEnsemble(bundle.weights)
     draws = np.random.default_rng(3)
     obs_TF = draws.normal(size=(ROWS, bundle.observation_count)).astype(np.float32)

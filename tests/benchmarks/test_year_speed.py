@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from strategy.bundle import DEFAULT_BUNDLE_PATH
+from strategy.bundle import UNTRAINED_BUNDLE_PATH
 from strategy.evaluation.drawn_bars import drawn_bars
 
 MINUTES, MINUTE_MS = 365 * 1_440, 60_000
@@ -28,7 +28,7 @@ def backtest(path: Path, ledger: Path, *more: str) -> dict[str, object]:
     core = min(os.sched_getaffinity(0))
     ran = subprocess.run(
         [
-            *(sys.executable, "-m", "metaensemble", "backtest", str(DEFAULT_BUNDLE_PATH)),
+            *(sys.executable, "-m", "metaensemble", "backtest", str(UNTRAINED_BUNDLE_PATH)),
             *("--data", str(path), "--bar", "1m", "--ledger", str(ledger), "--json", *more),
         ],
         capture_output=True,

@@ -14,7 +14,7 @@ import pytest
 from config.settings import Settings
 from daemon.cli import main
 from daemon.evaluation_inputs import size_rule
-from strategy.bundle import DEFAULT_BUNDLE_PATH
+from strategy.bundle import UNTRAINED_BUNDLE_PATH
 from strategy.evaluation.trials import read_trials
 from tests.strategy.learning.test_training import bars_of
 
@@ -35,7 +35,7 @@ def bars_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(bars_path: Path, ledger: Path, *more: str) -> list[str]:
-    bundle, ledger_text = str(DEFAULT_BUNDLE_PATH), str(ledger)
+    bundle, ledger_text = str(UNTRAINED_BUNDLE_PATH), str(ledger)
     return ["backtest", bundle, "--data", str(bars_path), "--ledger", ledger_text, *more]
 
 
@@ -91,11 +91,11 @@ def test_broken_files_are_refused(
     tmp_path: Path, bars_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A bundle that is none or was tampered with, bars that are none, a ledger that is none."""
-    broken = Path(shutil.copytree(DEFAULT_BUNDLE_PATH, tmp_path / "broken"))
+    broken = Path(shutil.copytree(UNTRAINED_BUNDLE_PATH, tmp_path / "broken"))
     (broken / "golden.npz").write_bytes(b"nothing")
     rest = ["--ledger", str(tmp_path / "t.jsonl")]
     nowhere = str(tmp_path / "nowhere")
-    default = str(DEFAULT_BUNDLE_PATH)
+    default = str(UNTRAINED_BUNDLE_PATH)
     for bundle, data, reason in (
         (str(broken), str(bars_path), "golden.npz has 7 bytes"),
         (nowhere, str(bars_path), "not a readable directory"),

@@ -25,7 +25,7 @@ def test_what_is_shipped_passes(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(PRESETS) + 1
     assert all(line.startswith("ok ") for line in lines)
-    assert "untrained: for demonstration" in lines[-1]
+    assert "trained on 60000 bars of the synthetic market trending" in lines[-1]
 
 
 def test_refused_configuration_has_file_line_key_and_code_78(

@@ -208,6 +208,16 @@ def test_run_without_a_time_ends_with_its_recording(tmp_path: Path) -> None:
     assert summary["position_lots"] == summary["venue_position_lots"]
 
 
+def test_the_shipped_bundle_trades_what_it_was_trained_on(tmp_path: Path) -> None:
+    """Without a word about models the trained ones decide, and find a trend worth its costs."""
+    words = ("--set", "model.bundle=", "--market", "trending", "--speed", "5", "--for", "300s")
+    run = run_until(tmp_path, "order_filled", *words)
+    summary = summary_of(run)
+    assert summary["model"]["bundle"] == "default"
+    assert summary["orders"]["filled"] > 0
+    assert summary["position_lots"] == summary["venue_position_lots"]
+
+
 @pytest.mark.skipif(not CAPTURE.exists(), reason="needs the shared recordings")
 def test_real_recording_is_traded_at_prices_that_existed(tmp_path: Path) -> None:
     """On recorded BTCUSDT nothing is lost and every fill lies inside the recorded range."""

@@ -11,7 +11,7 @@ from daemon import evaluation
 from daemon.cli import main
 from kernels.features import DEFAULT_FEATURE_NAMES
 from strategy.archive import write_bundle
-from strategy.bundle import DEFAULT_BUNDLE_PATH
+from strategy.bundle import UNTRAINED_BUNDLE_PATH
 from strategy.evaluation import contests
 from strategy.evaluation.detectors import Finding
 from strategy.evaluation.trials import read_trials
@@ -46,7 +46,7 @@ def test_a_report_is_written_and_the_trial_counted(
     tmp_path: Path, bars_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Headline, facts and detectors in text and JSON; the second look is the second trial."""
-    assert main(words(DEFAULT_BUNDLE_PATH, bars_path, tmp_path)) == 0
+    assert main(words(UNTRAINED_BUNDLE_PATH, bars_path, tmp_path)) == 0
     told = capsys.readouterr().out
     assert told.startswith("The ensemble is not distinguishable from equal weight")
     report = json.loads((tmp_path / "results" / "report.json").read_text())
@@ -56,7 +56,7 @@ def test_a_report_is_written_and_the_trial_counted(
     }
     for fact in ("bundle_sha256", "bars_sha256", "config_sha256", "resampling_seed", "created"):
         assert report[fact]
-    assert main(words(DEFAULT_BUNDLE_PATH, bars_path, tmp_path, "--json")) == 0
+    assert main(words(UNTRAINED_BUNDLE_PATH, bars_path, tmp_path, "--json")) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["certainty"]["trials"] == 2
     assert [trial.kind for trial in read_trials(tmp_path / "trials.jsonl")] == ["evaluate"] * 2
@@ -71,7 +71,7 @@ def test_a_fault_fails_the_command(
     """Exit 1, no claim, and the report says which detector it was."""
     leak = Finding(name="ledger", is_clean=False, said="planted")
     monkeypatch.setattr(evaluation.Prepared, "check", lambda *_, is_thorough: (leak,))
-    assert main(words(DEFAULT_BUNDLE_PATH, bars_path, tmp_path)) == 1
+    assert main(words(UNTRAINED_BUNDLE_PATH, bars_path, tmp_path)) == 1
     assert "No claim: a detector found ledger: planted." in capsys.readouterr().out
     (trial,) = read_trials(tmp_path / "trials.jsonl")
     assert trial.note.startswith("No claim")
@@ -114,7 +114,7 @@ def test_what_cannot_be_judged_is_refused(
     reason: str,
 ) -> None:
     """One line with the reason, exit 2, no report and no trial."""
-    assert main(words(DEFAULT_BUNDLE_PATH, bars_path, tmp_path, *more)) == 2
+    assert main(words(UNTRAINED_BUNDLE_PATH, bars_path, tmp_path, *more)) == 2
     told = capsys.readouterr()
     assert reason in told.err
     assert told.err.count("\n") == 1
@@ -126,5 +126,5 @@ def test_a_damaged_ledger_is_refused(
 ) -> None:
     """A count that cannot be trusted is none."""
     (tmp_path / "trials.jsonl").write_text('{"kind": "evalu')
-    assert main(words(DEFAULT_BUNDLE_PATH, bars_path, tmp_path)) == 2
+    assert main(words(UNTRAINED_BUNDLE_PATH, bars_path, tmp_path)) == 2
     assert "trials.jsonl:1: no trial" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 from daemon.evaluation import evaluate, prepare
 from daemon.evaluator import META_LEARNING, PORTFOLIO, MetaLearningEvaluator
 from kernels.features import DEFAULT_FEATURE_NAMES
-from strategy.bundle import DEFAULT_BUNDLE_PATH, BundleError, load
+from strategy.bundle import UNTRAINED_BUNDLE_PATH, BundleError, load
 from strategy.evaluation import contests
 from strategy.evaluation.assessment import claim_alone
 from strategy.evaluation.backtest import Plan, decide, listen
@@ -33,7 +33,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_documented_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every documented figure is there, the files are written, the drawn world is named."""
     monkeypatch.chdir(tmp_path)
-    evaluator = MetaLearningEvaluator(DEFAULT_BUNDLE_PATH, {"seed": 5})
+    evaluator = MetaLearningEvaluator(UNTRAINED_BUNDLE_PATH, {"seed": 5})
     results = evaluator.evaluate_comprehensive(
         num_episodes=4, max_steps_per_episode=50, save_results=True
     )
@@ -53,11 +53,11 @@ def test_the_documented_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_nothing_falls_back(tmp_path: Path) -> None:
     """Unknown keys, a bundle that is none and bars that are none raise."""
     with pytest.raises(ValueError, match="unknown key 'envs'"):
-        MetaLearningEvaluator(DEFAULT_BUNDLE_PATH, {"envs": 3})
+        MetaLearningEvaluator(UNTRAINED_BUNDLE_PATH, {"envs": 3})
     config = {"ledger": str(tmp_path / "trials.jsonl")}
     with pytest.raises(BundleError, match="not a readable directory"):
         MetaLearningEvaluator(tmp_path / "none", config).evaluate_comprehensive(2, 50, False)
-    bad = MetaLearningEvaluator(DEFAULT_BUNDLE_PATH, {**config, "data": str(tmp_path / "none")})
+    bad = MetaLearningEvaluator(UNTRAINED_BUNDLE_PATH, {**config, "data": str(tmp_path / "none")})
     with pytest.raises(ValueError, match="no such file"):
         bad.evaluate_comprehensive(2, 50, False)
     assert not list(tmp_path.iterdir())
@@ -83,7 +83,7 @@ def test_drawn_bars_are_bars() -> None:
 def test_the_claim_alone_is_that_of_the_report(tmp_path: Path) -> None:
     """Without the rest of the report the same is said, for the same reasons, figure by figure."""
     config = {"seed": 6, "ledger": str(tmp_path / "trials.jsonl")}
-    evaluator = MetaLearningEvaluator(DEFAULT_BUNDLE_PATH, config)
+    evaluator = MetaLearningEvaluator(UNTRAINED_BUNDLE_PATH, config)
     world = prepare(evaluator.options(4, 50, None))
     claim = claim_alone(world.listening, world.opened.plan, world.inquiry, world.check)
     whole = evaluate(evaluator.options(4, 50, None)).assessment
@@ -141,7 +141,7 @@ def test_an_interrupted_run_of_worlds_goes_on(
 @pytest.mark.timeout(7_200)
 def test_a_hundred_thousand_decisions_are_those_of_live() -> None:
     """The back-test's weights and votes are those of the live classes, one decision at a time."""
-    bundle = load(DEFAULT_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=0)
+    bundle = load(UNTRAINED_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=0)
     runtime = Runtime(bundle, form="compiled")
     opened_T, prices_T4, volume_T = drawn_bars("misspecified", 101_000, seed=11)
     history = history_of(

@@ -15,7 +15,7 @@ from daemon.instrument_state import InstrumentState
 from daemon.model_loading import load_model
 from daemon.simulated.listings import listed_instruments
 from kernels.features import DEFAULT_FEATURE_NAMES, RESEARCH_FEATURE_NAMES
-from strategy.bundle import DEFAULT_BUNDLE_PATH, BundleError
+from strategy.bundle import UNTRAINED_BUNDLE_PATH, BundleError
 from strategy.observation import OBSERVATION_EXTRA_NAMES
 
 BAR_NS = 1_000_000_000
@@ -27,12 +27,19 @@ def settings_with(dimension: int, *more: str) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("dimension", "names"), [(50, DEFAULT_FEATURE_NAMES), (75, RESEARCH_FEATURE_NAMES)]
+    ("dimension", "names", "more"),
+    [
+        (50, DEFAULT_FEATURE_NAMES, (f"model.bundle={UNTRAINED_BUNDLE_PATH}",)),
+        (75, RESEARCH_FEATURE_NAMES, ()),
+    ],
 )
-def test_dimension_reaches_the_models(dimension: int, names: tuple[str, ...]) -> None:
+def test_dimension_reaches_the_models(
+    dimension: int, names: tuple[str, ...], more: tuple[str, ...]
+) -> None:
     """Schema, engine and observation have that many features, and the models judge them all."""
-    model, bundle = load_model(settings_with(dimension), ManualClock())
-    decider = Decider(model, settings_with(dimension), 1)
+    settings = settings_with(dimension, *more)
+    model, bundle = load_model(settings, ManualClock())
+    decider = Decider(model, settings, 1)
     instruments = listed_instruments(("BTC/USDT:USDT",), maker_fee_bps=2.0, taker_fee_bps=5.0)
     market = InstrumentState(instruments[0], decider.feature_names, BAR_NS)
     assert decider.feature_names == names
@@ -53,7 +60,7 @@ def test_dimension_reaches_the_models(dimension: int, names: tuple[str, ...]) ->
 
 def test_other_dimension_refuses_a_bundle(tmp_path: Path) -> None:
     """A bundle of 50 features does not serve a schema of 75: said at start, not guessed."""
-    settings = settings_with(75, f"model.bundle={DEFAULT_BUNDLE_PATH}")
+    settings = settings_with(75, f"model.bundle={UNTRAINED_BUNDLE_PATH}")
     with pytest.raises(BundleError, match="feature"):
         load_model(settings, ManualClock())
 

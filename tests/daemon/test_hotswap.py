@@ -180,7 +180,7 @@ def test_broken_bundles_never_trade(watched: Watched) -> None:
     assert "unsigned" in watched.wait("bundle_refused", "bare")["reason"]
     assert len(BROKEN) + 5 >= 15
     listed = watched.ask("list")
-    assert listed["deciding"]["name"] == "default"
+    assert listed["deciding"]["name"] == "untrained"
     assert listed["stage"] == "settled"
     refused = watched.ask("promote", "nan-answers")
     assert not refused["ok"]
@@ -228,4 +228,4 @@ def test_good_bundle_is_promoted_and_a_bad_one_rolled_back(watched: Watched) -> 
     assert compared["equal"] is True, compared["difference"]
     assert compared["events"]["BundleOffered"] >= 2
     backups = watched.directory / "sim" / "models" / "backups"
-    assert any(each.name.endswith("-default") for each in backups.iterdir())
+    assert any(each.name.endswith("-untrained") for each in backups.iterdir())

@@ -16,7 +16,7 @@ from daemon.clock import ManualClock
 from daemon.model_loading import load_model
 from daemon.residual_training import LOG_FILE, ResidualOptions, make_candidate
 from kernels.events import AGENTS, REGIMES
-from strategy.bundle import DEFAULT_BUNDLE_PATH, read_files
+from strategy.bundle import UNTRAINED_BUNDLE_PATH, read_files
 from strategy.controllers import CONTROLLER_NAMES
 from strategy.meta_learner import MetaLearner
 from strategy.residual_model import ResidualModel
@@ -49,7 +49,7 @@ def write_fold(walk: Path, number: int, edge: float, bar_ns: int = HOUR_NS) -> N
 
 def options_of(walk: Path, out: Path) -> ResidualOptions:
     return ResidualOptions(
-        walk=walk, bundle=DEFAULT_BUNDLE_PATH, out=out, meta=META, seed=3, as_json=True
+        walk=walk, bundle=UNTRAINED_BUNDLE_PATH, out=out, meta=META, seed=3, as_json=True
     )
 
 
@@ -62,7 +62,7 @@ def test_a_walk_becomes_a_candidate_that_the_daemon_hears(tmp_path: Path) -> Non
     assert answer["folds"] == 2
     assert answer["bars"] == 1_800
     assert answer["slope"] > 0.3
-    old, new = read_files(DEFAULT_BUNDLE_PATH), read_files(out)
+    old, new = read_files(UNTRAINED_BUNDLE_PATH), read_files(out)
     assert old["ensemble.pt"] == new["ensemble.pt"]
     assert old["golden.npz"] == new["golden.npz"]
     from config.settings import Settings
@@ -112,7 +112,7 @@ def test_the_fit_runs_in_a_child_and_the_command_tells(
             return {"bundle": "x", "sha256": "y", "folds": 1, "bars": 9, "slope": 0.0}
 
     monkeypatch.setattr(residual_training, "ProcessPoolExecutor", Child)
-    words = ["predictor", str(DEFAULT_BUNDLE_PATH), "--walk", str(tmp_path), "--json"]
+    words = ["predictor", str(UNTRAINED_BUNDLE_PATH), "--walk", str(tmp_path), "--json"]
     assert main([*words, "--out", str(tmp_path / "new")]) == 0
     assert json.loads(capsys.readouterr().out)["bars"] == 9
     assert made == [(1, "spawn"), make_candidate]
@@ -131,8 +131,8 @@ def test_what_cannot_be_learned_from_is_refused(
     with pytest.raises(ValueError, match="folds of bars of"):
         make_candidate(options_of(walk, out))
     assert not out.exists()
-    words = ["predictor", str(DEFAULT_BUNDLE_PATH), "--walk", str(walk)]
-    assert main([*words, "--out", str(DEFAULT_BUNDLE_PATH)]) == 2
+    words = ["predictor", str(UNTRAINED_BUNDLE_PATH), "--walk", str(walk)]
+    assert main([*words, "--out", str(UNTRAINED_BUNDLE_PATH)]) == 2
     assert "a folder of its own" in capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from daemon.cli import main
 from daemon.seals import SealBrokenError, break_seal, seal_lines
-from strategy.bundle import DEFAULT_BUNDLE_PATH
+from strategy.bundle import UNTRAINED_BUNDLE_PATH
 from strategy.evaluation import contests
 from strategy.evaluation.trials import SEALED, read_trials
 from tests.daemon.test_backtesting import write_drawn_bars
@@ -35,7 +35,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def words(known: Path, sealed: Path, folder: Path, *more: str) -> list[str]:
-    given = [str(DEFAULT_BUNDLE_PATH), "--data", str(known), "--seal", str(sealed)]
+    given = [str(UNTRAINED_BUNDLE_PATH), "--data", str(known), "--seal", str(sealed)]
     where = ["--ledger", str(folder / "trials.jsonl"), "--out", str(folder / "out")]
     return ["evaluate", *given, *where, *more]
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from torch import Tensor, nn
 
 from strategy.archive import script_bytes
-from strategy.bundle import DEFAULT_BUNDLE_PATH, load
+from strategy.bundle import UNTRAINED_BUNDLE_PATH, load
 from tests.fakes.small_bundle import edit_manifest, replace_file
 
 SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -25,7 +25,7 @@ NAN_BAND = 0.1
 
 def copy_bundle(path: Path, name: str) -> Path:
     """Write the shipped bundle under another name: another hash, the same answers."""
-    shutil.copytree(DEFAULT_BUNDLE_PATH, path)
+    shutil.copytree(UNTRAINED_BUNDLE_PATH, path)
     edit_manifest(path, lambda manifest: manifest.update(name=name))
     return path
 
@@ -85,9 +85,9 @@ class Slow(nn.Module):
 
 def shipped_module(names: tuple[str, ...]) -> torch.jit.ScriptModule:
     """Load the shipped script, not frozen, so that it can be wrapped and saved again."""
-    load(DEFAULT_BUNDLE_PATH, names, now_ns=0)
+    load(UNTRAINED_BUNDLE_PATH, names, now_ns=0)
     module = torch.jit.load(  # type: ignore[no-untyped-call]  # torch ships it without annotations
-        str(DEFAULT_BUNDLE_PATH / "ensemble.pt")
+        str(UNTRAINED_BUNDLE_PATH / "ensemble.pt")
     )
     found: torch.jit.ScriptModule = module
     return found

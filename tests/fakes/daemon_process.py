@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from strategy.bundle import UNTRAINED_BUNDLE_PATH
+
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 400
 """First start on a machine without a kernel cache compiles everything: a minute, with others at
@@ -35,9 +37,13 @@ class Ended:
 
 
 def command(directory: Path, *arguments: str) -> list[str]:
-    """Compose the command line of a run that keeps its journal in ``directory``."""
-    journal = f"journal.directory={directory}"
-    return [sys.executable, "-m", "daemon", "run", "--json", "--set", journal, *arguments]
+    """Compose the command line of a run that keeps its journal in ``directory``.
+
+    Untrained networks decide unless told: they trade all the time, the shipped ones seldom.
+    """
+    settings = (f"journal.directory={directory}", f"model.bundle={UNTRAINED_BUNDLE_PATH}")
+    words = [word for setting in settings for word in ("--set", setting)]
+    return [sys.executable, "-m", "daemon", "run", "--json", *words, *arguments]
 
 
 def environment() -> dict[str, str]:

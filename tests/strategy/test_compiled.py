@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kernels.events import AGENTS
 from strategy.answers import UNHEALTHY_ACTION
-from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, load
+from strategy.bundle import UNTRAINED_BUNDLE_PATH, Bundle, load
 from strategy.compiled import CompiledEnsemble
 from strategy.compiled_kernel import exponential, hyperbolic_tangent
 from strategy.observation import FLAT
@@ -51,7 +51,7 @@ def test_the_shipped_bundle_has_a_compiled_form() -> None:
     """Fifty features, five agents: compiled, and said so."""
     from kernels.features import DEFAULT_FEATURE_NAMES
 
-    runtime = Runtime(load(DEFAULT_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=1), form="auto")
+    runtime = Runtime(load(UNTRAINED_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=1), form="auto")
     assert runtime.form == "compiled"
     assert runtime.refusal == ""
 

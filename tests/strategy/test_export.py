@@ -40,13 +40,13 @@ def other_sample() -> NDArray[np.float64]:
     return sample_features(RESEARCH_FEATURE_NAMES, bars=480, bar_interval_ms=1000, seed=99)
 
 
-@pytest.mark.parametrize("schema", SCHEMAS)
-def test_the_shipped_bundles_load_and_use_every_path(
-    schema: str, other_sample: NDArray[np.float64]
+@pytest.mark.parametrize(("name", "schema"), [("untrained", "default"), ("research", "research")])
+def test_the_untrained_bundles_load_and_use_every_path(
+    name: str, schema: str, other_sample: NDArray[np.float64]
 ) -> None:
     """On unseen markets each agent still takes each action, and several regimes occur."""
     names = SCHEMAS[schema]
-    bundle = load(DEFAULT_BUNDLE_PATH.with_name(schema), names, now_ns=1)
+    bundle = load(DEFAULT_BUNDLE_PATH.with_name(name), names, now_ns=1)
     obs_BF = observe_sample(bundle.normalisation, other_sample[:, : len(names)], seed=99)
     judgement = Runtime(bundle).decide(obs_BF, drawn_positions(len(obs_BF), len(AGENTS), 99))
     assert judgement.healthy_BA.all()

@@ -10,13 +10,13 @@ import pytest
 
 from kernels.features import DEFAULT_FEATURE_NAMES
 from strategy import proven
-from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, load
+from strategy.bundle import UNTRAINED_BUNDLE_PATH, Bundle, load
 from strategy.runtime import Runtime
 
 
 def loaded(folder: Path) -> Bundle:
     recall = partial(proven.recall, folder)
-    return load(DEFAULT_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=1, recall=recall)
+    return load(UNTRAINED_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=1, recall=recall)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_recalled_form_answers_bit_for_bit(kept: Path) -> None:
     runtime = Runtime(bundle, form="auto")
     runtime.warm_up(2, lambda: 0)
     assert (runtime.form, runtime.refusal) == ("compiled", "")
-    whole = load(DEFAULT_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=1)
+    whole = load(UNTRAINED_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=1)
     draws = np.random.default_rng(3)
     obs_BF = draws.normal(size=(40, bundle.observation_count)).astype(np.float32)
     held_BA = draws.integers(0, 3, (40, len(bundle.agents)))
@@ -59,7 +59,7 @@ def test_damaged_proof_is_none(kept: Path, at: int) -> None:
 
 def test_proof_of_other_weights_is_none(kept: Path) -> None:
     """Whole weights that do not give the golden answers are not believed."""
-    whole = load(DEFAULT_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=1)
+    whole = load(UNTRAINED_BUNDLE_PATH, DEFAULT_FEATURE_NAMES, now_ns=1)
     other = {name: table + np.float32(0.01) for name, table in whole.weights.items()}
     proven.remember(kept, whole.script_sha256, other)
     assert loaded(kept).module is not None

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from kernels.features import DEFAULT_FEATURE_NAMES as DEFAULT_FEATURES
-from strategy.bundle import DEFAULT_BUNDLE_PATH, Bundle, load
+from strategy.bundle import UNTRAINED_BUNDLE_PATH, Bundle, load
 from strategy.guest_recipe import drawn_rows, guest_recipe
 from strategy.sb3_policies import BYTES_MAX, ImportedPolicy, PolicyError, read_policy
 
@@ -26,7 +26,7 @@ INPUTS = 20
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
     """Return the shipped bundle."""
-    return load(DEFAULT_BUNDLE_PATH, DEFAULT_FEATURES, now_ns=1)
+    return load(UNTRAINED_BUNDLE_PATH, DEFAULT_FEATURES, now_ns=1)
 
 
 def saved(

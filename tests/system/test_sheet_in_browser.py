@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daemon.cli import main
-from strategy.bundle import DEFAULT_BUNDLE_PATH
+from strategy.bundle import UNTRAINED_BUNDLE_PATH
 from tests.daemon.test_backtesting import write_drawn_bars
 
 playwright = pytest.importorskip(
@@ -40,7 +40,7 @@ def sheet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Have the command write a sheet of the shipped bundle on drawn bars."""
     folder = tmp_path_factory.mktemp("sheet")
     bars_path = write_drawn_bars(folder / "bars.parquet", bars=1_500)
-    words = [str(DEFAULT_BUNDLE_PATH), "--data", str(bars_path), "--out", str(folder)]
+    words = [str(UNTRAINED_BUNDLE_PATH), "--data", str(bars_path), "--out", str(folder)]
     assert main(["evaluate", *words, "--ledger", str(folder / "trials.jsonl"), "--json"]) == 0
     return folder / "report.html"
 
