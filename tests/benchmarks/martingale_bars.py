@@ -114,7 +114,7 @@ def walk(seed: int, bars_path: Path | None, plant: str) -> tuple[float, float, l
     if plant == "tomorrow":
         history = leak(history)
     split = int(TAUGHT_FRAC * len(history))
-    plan = TrainingPlan(seed=seed, fee_frac=0.0, effort_frac=EFFORT_FRAC)
+    plan = TrainingPlan(seed=seed, fee_frac=0.0, half_ticks=0.0, effort_frac=EFFORT_FRAC)
     taught = history.part(0, split)
     prepared = prepare(taught, plan)
     learners = {agent: new_learner(prepared, agent) for agent in AGENTS}
