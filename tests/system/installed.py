@@ -100,9 +100,14 @@ def ask(*words: str) -> dict[str, Any]:
 
 
 def configure(**more: Any) -> None:
-    """Write the daemon's configuration, JSON being YAML, and name it."""
+    """Write the daemon's configuration, JSON being YAML, and name it.
+
+    Untrained networks decide: they trade all the time, the trained ones seldom.
+    """
+    (packages,) = Path(f"{PREFIX}/venv/lib").glob("python3*/site-packages")
     words = {
         "preset": "balanced",
+        "model": {"bundle": str(packages / "strategy/bundles/untrained")},
         "alerts": {"webhook_url": f"http://127.0.0.1:{HOOK_PORT}/hook"},
         **more,
     }

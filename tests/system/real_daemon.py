@@ -35,7 +35,8 @@ def name_executable() -> None:
     install()
     Path(f"/etc/systemd/system/{UNIT}.d/test.conf").write_text(
         "[Service]\nExecStart=\n"
-        "ExecStart=/usr/bin/python3 -m daemon run $METAENSEMBLE_ARGS\n"
+        "ExecStart=/usr/bin/python3 -m daemon run $METAENSEMBLE_ARGS "
+        f"--set model.bundle={PROJECT}/strategy/bundles/untrained\n"
         f"Environment=PYTHONPATH={PROJECT}:{SITE_PACKAGES}\n"
     )
     systemctl("daemon-reload")
