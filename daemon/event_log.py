@@ -200,7 +200,7 @@ class EventLog:
 
     def _open_segment(self) -> _Segment:
         self._segment_count += 1
-        name = f"{self._facts.run_id}-{self._segment_count:06d}{SUFFIX}"
+        name = segment_name(self._facts.run_id, self._segment_count)
         segment = _Segment(self._directory / name)
         segment.append(RecordKind.FACTS, encode(replace(self._facts, segment=self._segment_count)))
         _forget_old(self._directory, self._retention, self._now_ns, keep=segment.path)
@@ -255,6 +255,11 @@ class _Segment:
             os.lseek(self._descriptor, self.bytes_count, os.SEEK_SET)
             raise
         self.bytes_count += len(block)
+
+
+def segment_name(run_id: str, number: int) -> str:
+    """Return the file name of a run's segment; the first has number 1."""
+    return f"{run_id}-{number:06d}{SUFFIX}"
 
 
 def segments(directory: Path) -> list[Path]:

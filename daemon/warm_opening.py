@@ -9,7 +9,7 @@ from daemon.event_opening import account_fingerprint
 from daemon.model_store import named
 from daemon.venues.reconcile import fetch_account
 from daemon.venues.recovery import is_foreign, recover
-from daemon.warm_start import Earlier, add_intents, continue_from, find_earlier
+from daemon.warm_start import Earlier, continue_from, find_earlier
 from kernels.events import Command, CommandName, Fill
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ async def recover_account(parts: Parts) -> None:
     if earlier is not None:
         _continue(parts, earlier)
     else:
+        # what earlier runs sent is proven by now, and its fills are part of these positions
         desk.ledger.adopt(opening)
         desk.agents.adopt(desk.ledger)
-        add_intents(parts.engine, parts.journal.open_intents())
     ours = tuple(desk.ledger.position_lots(each.index) for each in parts.instruments)
     for order in desk.orders.open_orders():
         parts.gateway.expect(order.client_order_id, order.sent_ns)

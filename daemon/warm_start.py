@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from daemon.decisions import Model
 from daemon.engine import Engine, EngineState
-from daemon.event_frames import LogCorruptError, RecordKind, Tail, read_records
-from daemon.event_log import DIRECTORY, FORMAT, segments
+from daemon.event_frames import MAGIC, LogCorruptError, RecordKind, Tail, read_records
+from daemon.event_log import DIRECTORY, FORMAT, segment_name, segments
 from daemon.event_words import (
     RunFacts,
     WordsError,
@@ -68,20 +69,24 @@ def find_earlier(
     """Return where the newest run of this account stood; None when it was another or no run.
 
     ``directory`` is the journal's, of one mode. Only a run of the same instruments and the same
-    bundle can be continued. Raises OSError.
+    bundle can be continued. A run that was killed before its first state was on disk is passed
+    over: what stood before it stands, and its orders are in the intent journal. Raises OSError.
     """
-    paths = segments(directory / DIRECTORY)
-    newest = max((path.name[:RUN_ID_LENGTH] for path in paths), default="")
-    for path in reversed([path for path in paths if path.name.startswith(newest)]):
-        facts = _facts_of(path)
-        if facts is None:
-            continue  # killed while it began this segment: the one before is whole
-        known = (account, instruments, bundle.sha256)
-        if not account or (facts.account, facts.instruments, facts.bundle_sha256) != known:
+    newest_first = reversed(segments(directory / DIRECTORY))
+    known = (account, instruments, bundle.sha256)
+    for _, of_run in groupby(newest_first, key=lambda path: path.name[:RUN_ID_LENGTH]):
+        paths = list(of_run)
+        for path in paths:
+            facts = _facts_of(path)
+            if facts is None:
+                continue  # killed while it began this segment: the one before is whole
+            if not account or (facts.account, facts.instruments, facts.bundle_sha256) != known:
+                return None
+            earlier = _fold(path, build_engine(facts, model, bundle, find), facts.run_id)
+            if earlier is not None:
+                return earlier
+        if not _never_began(paths[-1]):
             return None
-        earlier = _fold(path, build_engine(facts, model, bundle, find), facts.run_id)
-        if earlier is not None:
-            return earlier
     return None
 
 
@@ -132,6 +137,18 @@ def _facts_of(path: Path) -> RunFacts | None:
     except (LogCorruptError, WordsError):
         return None
     return facts if facts.format == FORMAT else None
+
+
+def _never_began(path: Path) -> bool:
+    """Say whether this is a run's first segment, undamaged, and without a whole state."""
+    if path.name != segment_name(path.name[:RUN_ID_LENGTH], 1):
+        return False
+    if path.stat().st_size < len(MAGIC):
+        return True
+    try:
+        return all(record.kind is not RecordKind.STATE for record in read_records(path, Tail()))
+    except LogCorruptError:
+        return False
 
 
 def _fold(path: Path, engine: Engine, run_id: str) -> Earlier | None:

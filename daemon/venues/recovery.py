@@ -2,14 +2,16 @@
 
 Our own open orders are cancelled and that is verified by query. Orders of others are adopted (that
 is, cancelled too), ignored, or end trading until an operator looks, as ``recovery.foreign`` says.
-Intents whose end the journal does not know are asked for under their client order id, unless the
-engine tracks them on and asks itself. Only the venue's evidence closes one; "no such order" counts
-as evidence once a request could no longer be under way.
+Intents whose end the journal does not know are asked for under their client order id until each is
+proven, unless the engine tracks them on and asks itself. Only the venue's evidence closes one; "no
+such order" counts as evidence once a request could no longer be under way. So whoever reads the
+account afterwards reads all that those orders did, and must not count their fills once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +21,17 @@ from daemon.clock import Clock
 from daemon.identity import is_foreign_id
 from daemon.journal import Journal, OpenIntent
 from daemon.venues.orders import NOT_FOUND_IS_FINAL_NS
-from daemon.venues.outcomes import Outcome, VenueOrder, read_order, to_update
+from daemon.venues.outcomes import Outcome, VenueOrder, read_fill, read_order, to_update
 from daemon.venues.reconcile import ReconcileError, cancel_everything, fetch_open_orders
+from daemon.venues.supervision import Backoff
 from daemon.venues.tap import TapBinanceUsdm, refusal_of
-from kernels.events import OrderStatus, OrderUpdate
+from kernels.events import TERMINAL_STATUSES, Fill, OrderStatus, OrderUpdate
 from kernels.units import Instrument
+
+SETTLE_S = 30.0
+"""Longer than a request can be under way (seven seconds) and a venue stumbles."""
+
+ASK_MS_MIN, ASK_MS_MAX = 250, 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,27 +53,36 @@ async def recover(
     foreign: str = "adopt",
     asks: bool = True,
 ) -> Recovery:
-    """Cancel what is ours and settle open intents; ReconcileError when an order stays open.
+    """Cancel what is ours and settle open intents.
 
     ``foreign``: adopt, ignore or halt. ``asks`` False leaves the intents to the engine. Intents of
-    instruments that are not traded now are left as they are.
+    instruments that are not traded now are left as they are. Raises ReconcileError when an order
+    stays open, or the end of an intent unproven.
     """
     others = [each for each in await fetch_open_orders(exchange, instruments) if is_foreign(each)]
     keeps = is_foreign if others and foreign != "adopt" else None
-    remaining = await cancel_everything(exchange, instruments, generator=generator, keeps=keeps)
-    if remaining:
-        raise ReconcileError(f"{len(remaining)} orders stay open at the venue")
+    await _cancel(exchange, instruments, generator, keeps)
     by_symbol = {instrument.symbol: instrument for instrument in instruments}
     open_intents = journal.open_intents()
+    ours = [(by_symbol[each.symbol], each) for each in open_intents if each.symbol in by_symbol]
+    waiting = ours if asks else []
     proven_count = 0
-    for left in open_intents if asks else ():
-        instrument = by_symbol.get(left.symbol)
-        if instrument is None:
-            continue
-        update = await _ask(exchange, instrument, left, clock)
-        if update is not None:
-            journal.record_update(update)
-            proven_count += 1
+    backoff = Backoff(ASK_MS_MIN, ASK_MS_MAX, generator)
+    deadline_ns = clock.monotonic_ns() + int(SETTLE_S * 1e9)
+    while waiting:
+        unproven = [
+            (instrument, left)
+            for instrument, left in waiting
+            if not await _settle(exchange, instrument, left, journal, clock)
+        ]
+        proven_count += len(waiting) - len(unproven)
+        waiting = unproven
+        if waiting:
+            if clock.monotonic_ns() > deadline_ns:
+                names = ", ".join(left.client_order_id for _, left in waiting[:5])
+                raise ReconcileError(f"{len(waiting)} orders have no proven end: {names}")
+            await asyncio.sleep(backoff.next_s())
+            await _cancel(exchange, instruments, generator, keeps)  # one may have arrived meanwhile
     return Recovery(
         open_intent_count=len(open_intents), proven_count=proven_count, foreign=tuple(others)
     )
@@ -76,10 +93,64 @@ def is_foreign(order: VenueOrder) -> bool:
     return is_foreign_id(order.client_order_id)
 
 
+async def _cancel(
+    exchange: TapBinanceUsdm,
+    instruments: Sequence[Instrument],
+    generator: np.random.Generator,
+    keeps: Callable[[VenueOrder], bool] | None,
+) -> None:
+    remaining = await cancel_everything(exchange, instruments, generator=generator, keeps=keeps)
+    if remaining:
+        raise ReconcileError(f"{len(remaining)} orders stay open at the venue")
+
+
+async def _settle(
+    exchange: TapBinanceUsdm,
+    instrument: Instrument,
+    left: OpenIntent,
+    journal: Journal,
+    clock: Clock,
+) -> bool:
+    """Write the end of an intent and its fills down; False where they are not proven."""
+    asked = await _ask(exchange, instrument, left, clock)
+    if asked is None or asked[0].status not in TERMINAL_STATUSES:
+        return False
+    update, venue_order_id = asked
+    if update.filled_lots > 0:
+        fills = await _fills_of(exchange, instrument, left, venue_order_id, clock)
+        if sum(fill.quantity_lots for fill in fills) != update.filled_lots:
+            return False
+        for fill in fills:
+            journal.record_fill(fill)
+    journal.record_update(update)
+    return True
+
+
+async def _fills_of(
+    exchange: TapBinanceUsdm,
+    instrument: Instrument,
+    left: OpenIntent,
+    venue_order_id: int,
+    clock: Clock,
+) -> list[Fill]:
+    """Return the executions of an order as far as the venue tells them now."""
+    request = {"symbol": instrument.venue_id, "orderId": venue_order_id, "limit": 1000}
+    try:
+        rows = await exchange.fapiPrivateGetUserTrades(request)
+        received_ns = clock.now_ns()
+        read = [
+            read_fill(row, instrument, left.client_order_id, received_ns)
+            for row in (rows if isinstance(rows, list) else ())
+        ]
+    except (BaseError, ValueError):
+        return []  # asked again
+    return [fill for order_id, fill in read if order_id == venue_order_id]
+
+
 async def _ask(
     exchange: TapBinanceUsdm, instrument: Instrument, left: OpenIntent, clock: Clock
-) -> OrderUpdate | None:
-    """Return the proven end of an intent, None where the venue gave no evidence."""
+) -> tuple[OrderUpdate, int] | None:
+    """Return what the venue says of an intent and its id there; None where it gave no evidence."""
     asked_ns = clock.now_ns()
     request = {"symbol": instrument.venue_id, "origClientOrderId": left.client_order_id}
     try:
@@ -90,7 +161,7 @@ async def _ask(
             return None
         if asked_ns - left.approved_ns <= NOT_FOUND_IS_FINAL_NS:
             return None
-        return OrderUpdate(
+        unknown = OrderUpdate(
             instrument=instrument.index,
             event_ns=asked_ns,
             received_ns=asked_ns,
@@ -100,7 +171,8 @@ async def _ask(
             code=refusal.code,
             reason="the venue knows no such order",
         )
+        return unknown, 0
     order = read_order(answer, instrument)
     if order is None or order.client_order_id != left.client_order_id:
         return None
-    return to_update(order, clock.now_ns(), "asked at start")
+    return to_update(order, clock.now_ns(), "asked at start"), order.venue_order_id

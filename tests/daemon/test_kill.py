@@ -106,6 +106,28 @@ def test_killed_daemons_lose_and_double_nothing(tmp_path: Path) -> None:
     assert_nothing_lost_or_doubled(tmp_path, last, report)
 
 
+def test_killed_daemon_begins_anew_without_counting_a_fill_twice(tmp_path: Path) -> None:
+    """Right after an order was sent; the next run takes the venue's account, fill included."""
+    report: list[dict[str, Any]] = []
+    with exchange(tmp_path, report) as access:
+        arguments = ("--set", f"simulated.attach={access}", *DECISIONS)
+        cold = (*arguments, "--set", "recovery.warm=false")
+        for _ in range(3):
+            with running_daemon(tmp_path, *cold) as process:
+                wait_for_event(process, "order_sent")
+                process.send_signal(signal.SIGKILL)
+        last = run_daemon(tmp_path, *cold, "--for", "6s")
+    assert last.exit_code == 0, last.stderr[-3000:]
+    assert last.summary is not None
+    assert last.summary["orders"]["rejected"] == 0, "reduces a position that is not there"
+    assert not last.events("position_mismatch")
+    assert last.summary["position_lots"] == report[0]["position_lots"]
+    with sqlite3.connect(tmp_path / "sim" / "journal.sqlite") as journal:
+        (fills,) = journal.execute("SELECT count(*) FROM fills").fetchone()
+    journal.close()
+    assert fills == report[0]["fills"]
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(7_200)
 def test_two_hundred_kills_lose_and_double_nothing(tmp_path: Path) -> None:

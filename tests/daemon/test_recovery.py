@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sqlite3
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,8 +185,36 @@ async def test_lost_order_that_never_arrived_is_closed_once_it_cannot_arrive(
     async with opened(tmp_path) as site:
         await site.send(Side.BUY, 10, BID, arrives=False, age_ns=LONG_AGO_NS)
         await site.send(Side.BUY, 10, BID, arrives=False)
+        began_s = time.monotonic()
         found, left = await site.recover()
-        assert (found.open_intent_count, found.proven_count, left) == (2, 1, 1)
+        assert (found.open_intent_count, found.proven_count, left) == (2, 2, 0)
+        assert time.monotonic() - began_s > 5.0, "a request may be under way for so long"
+
+
+async def test_order_without_a_proven_end_refuses_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the venue does not say what an order did, its account cannot be taken for ours."""
+    monkeypatch.setattr("daemon.venues.recovery.SETTLE_S", 1.0)
+    async with opened(tmp_path) as site:
+        name = await site.send(Side.BUY, 10, BID, arrives=False)
+        with pytest.raises(ReconcileError, match=f"1 orders have no proven end: {name}"):
+            await site.recover()
+
+
+async def test_fills_of_settled_orders_reach_the_journal_once(tmp_path: Path) -> None:
+    """What filled unseen is written down at the start, and by a second start not again."""
+    async with opened(tmp_path) as site:
+        name = await site.send(Side.BUY, 10, ASK)
+        await site.recover()
+        journal = site.journal("0000000000ff")
+        await recover(
+            *(site.exchange, site.instruments, journal, site.clock, np.random.default_rng(5))
+        )
+        journal.close(11)
+        with closing(sqlite3.connect(site.directory / "journal.sqlite")) as tables:
+            rows = tables.execute("SELECT client_order_id, quantity_lots FROM fills").fetchall()
+        assert rows == [(name, 10)]
 
 
 async def test_lost_order_is_not_given_up_when_the_venue_cannot_be_reached(tmp_path: Path) -> None:

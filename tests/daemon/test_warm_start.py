@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.event_log import DIRECTORY, EventLog, segments
+from daemon.event_frames import RecordKind, read_records
+from daemon.event_log import DIRECTORY, EventLog, segment_name, segments
 from daemon.event_words import decode_state, encode
 from daemon.journal_tables import OpenIntent
 from daemon.rollout import BundleName
@@ -28,6 +29,8 @@ from tests.fakes.recorded_run import (
 )
 
 NEXT_RUN = "0000000000zz"
+LATER_RUN = "zzzzzzzzzzzz"
+"""Later by name than the run of the fakes."""
 
 
 def earlier_of(directory: Path, account: str = "fake", sha256: str = "") -> Earlier | None:
@@ -65,6 +68,40 @@ def test_killed_run_is_continued_bit_for_bit(tmp_path: Path, turns: int) -> None
     assert len(after) == len(went_on) > 10
     assert encode(engine.state.decider) == encode(killed.state.decider)
     assert (engine.desk.ledger.state == killed.desk.ledger.state).all()
+
+
+def test_run_killed_before_its_first_state_is_passed_over(tmp_path: Path) -> None:
+    """What stood before it stands, whether its log is empty, begun, or torn in that state."""
+    record_run(tmp_path / DIRECTORY, 400)
+    before = earlier_of(tmp_path)
+    assert before is not None
+    killed = tmp_path / DIRECTORY / segment_name(LATER_RUN, 1)
+    log = EventLog(tmp_path / DIRECTORY, make_facts(LATER_RUN), WIDE, started_ns=START_NS)
+    trade_in_memory(make_engine(LATER_RUN), market_batches(50), log)
+    assert log.close()
+    whole = killed.read_bytes()
+    state_at = next(each.offset for each in read_records(killed) if each.kind is RecordKind.STATE)
+    for size in (0, 3, state_at, state_at + 40):
+        killed.write_bytes(whole[:size])
+        earlier = earlier_of(tmp_path)
+        assert earlier is not None, size
+        assert (earlier.run_id, earlier.at_ns) == (before.run_id, before.at_ns)
+        assert encode(earlier.state) == encode(before.state)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_damaged_run_is_not_passed_over(tmp_path: Path, number: int) -> None:
+    """A run that traded and whose log is lost ends the chain: what stood before it is stale."""
+    record_run(tmp_path / DIRECTORY, 400)
+    log = EventLog(tmp_path / DIRECTORY, make_facts(LATER_RUN), WIDE, started_ns=START_NS)
+    trade_in_memory(make_engine(LATER_RUN), market_batches(50), log)
+    assert log.close()
+    path = tmp_path / DIRECTORY / segment_name(LATER_RUN, 1)
+    block = bytearray(path.read_bytes())
+    block[60] ^= 1  # in the first record
+    path.unlink()
+    (tmp_path / DIRECTORY / segment_name(LATER_RUN, number)).write_bytes(block)
+    assert earlier_of(tmp_path) is None
 
 
 def test_torn_tail_costs_only_what_is_torn(tmp_path: Path) -> None:
