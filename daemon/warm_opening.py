@@ -71,6 +71,7 @@ async def recover_account(parts: Parts) -> None:
         "recovery_finished",
         open_intents=found.open_intent_count,
         proven=found.proven_count,
+        untold_lots=found.untold_lots,
         awaiting=len(desk.orders.open_orders()),
         continues=earlier.run_id if earlier else "",
     )

@@ -113,7 +113,9 @@ def main(arguments: list[str] | None = None) -> int:
         description="Build an untrained model bundle for demonstration.",
         epilog="example: python -m strategy.export --out bundles/demo --seed 7",
     )
-    parser.add_argument("--out", type=Path, help="bundle directory; left out: the shipped one")
+    parser.add_argument(
+        "--out", type=Path, help="bundle directory; left out: the shipped untrained one"
+    )
     parser.add_argument("--features", choices=SCHEMAS, default="default", help="feature schema")
     parser.add_argument("--seed", type=int, default=7, help="of weights and sample (default 7)")
     parser.add_argument("--bars", type=int, default=SAMPLE_BARS, help="rows of the sample")

@@ -36,10 +36,15 @@ ASK_MS_MIN, ASK_MS_MAX = 250, 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """What was found: intents without an end, how many are proven, and the orders of others."""
+    """What was found: intents without an end, how many are proven, and the orders of others.
+
+    ``untold_lots`` filled by the venue's own word, but it does not tell their trades (any more:
+    Binance tells those of seven days). The account has them, the journal's fills have not.
+    """
 
     open_intent_count: int
     proven_count: int
+    untold_lots: int
     foreign: tuple[VenueOrder, ...]
 
 
@@ -66,25 +71,31 @@ async def recover(
     open_intents = journal.open_intents()
     ours = [(by_symbol[each.symbol], each) for each in open_intents if each.symbol in by_symbol]
     waiting = ours if asks else []
-    proven_count = 0
+    proven_count = untold_lots = 0
     backoff = Backoff(ASK_MS_MIN, ASK_MS_MAX, generator)
     deadline_ns = clock.monotonic_ns() + int(SETTLE_S * 1e9)
     while waiting:
-        unproven = [
-            (instrument, left)
-            for instrument, left in waiting
-            if not await _settle(exchange, instrument, left, journal, clock)
-        ]
-        proven_count += len(waiting) - len(unproven)
-        waiting = unproven
+        is_late = clock.monotonic_ns() > deadline_ns
+        again = []
+        for instrument, left in waiting:
+            untold = await _settle(exchange, instrument, left, journal, clock, is_late=is_late)
+            if untold is None or (untold > 0 and not is_late):
+                again.append((instrument, left))
+            else:
+                proven_count += 1
+                untold_lots += untold
+        waiting = again
+        if waiting and is_late:
+            names = ", ".join(left.client_order_id for _, left in waiting[:5])
+            raise ReconcileError(f"{len(waiting)} orders have no proven end: {names}")
         if waiting:
-            if clock.monotonic_ns() > deadline_ns:
-                names = ", ".join(left.client_order_id for _, left in waiting[:5])
-                raise ReconcileError(f"{len(waiting)} orders have no proven end: {names}")
-            await asyncio.sleep(backoff.next_s())
+            await asyncio.sleep(backoff.next_s())  # the venue needs time to know, we to ask fairly
             await _cancel(exchange, instruments, generator, keeps)  # one may have arrived meanwhile
     return Recovery(
-        open_intent_count=len(open_intents), proven_count=proven_count, foreign=tuple(others)
+        open_intent_count=len(open_intents),
+        proven_count=proven_count,
+        untold_lots=untold_lots,
+        foreign=tuple(others),
     )
 
 
@@ -110,20 +121,26 @@ async def _settle(
     left: OpenIntent,
     journal: Journal,
     clock: Clock,
-) -> bool:
-    """Write the end of an intent and its fills down; False where they are not proven."""
+    *,
+    is_late: bool,
+) -> int | None:
+    """Write the fills and the end of an intent down; None while its end is not proven.
+
+    Returns the lots whose trades the venue does not tell. The end is written with the last of them,
+    or, ``is_late``, without: the venue's word proves it, and its account has what they did.
+    """
     asked = await _ask(exchange, instrument, left, clock)
     if asked is None or asked[0].status not in TERMINAL_STATUSES:
-        return False
+        return None
     update, venue_order_id = asked
-    if update.filled_lots > 0:
-        fills = await _fills_of(exchange, instrument, left, venue_order_id, clock)
-        if sum(fill.quantity_lots for fill in fills) != update.filled_lots:
-            return False
-        for fill in fills:
-            journal.record_fill(fill)
-    journal.record_update(update)
-    return True
+    untold = max(update.filled_lots, 0)
+    if untold:
+        for fill in await _fills_of(exchange, instrument, left, venue_order_id, clock):
+            journal.record_fill(fill)  # one that is there already is not entered twice
+            untold -= fill.quantity_lots
+    if untold == 0 or is_late:
+        journal.record_update(update)
+    return untold
 
 
 async def _fills_of(

@@ -64,10 +64,6 @@ class History:
         """Return the number of rows."""
         return len(self.return_T)
 
-    def half_spreads(self, half_ticks: float) -> Floats:
-        """Return half a spread as a fraction of each close, at least so many half price steps."""
-        return np.maximum(self.half_spread_frac, half_ticks * self.half_tick_T)
-
     def part(self, first: int, last: int) -> History:
         """Return the rows from ``first`` up to but without ``last``."""
         return History(

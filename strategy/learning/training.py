@@ -23,6 +23,7 @@ from kernels.jit import njit
 from strategy.agents.registry import build_agent
 from strategy.archive import Recipe
 from strategy.calibration import TEMPERATURE_MIN, silence_regimes
+from strategy.evaluation.execution import Costs
 from strategy.fused import ComposedEnsemble, seen_by
 from strategy.learning.bar_history import History
 from strategy.learning.forecasts import FittedForecast, apply_forecast, fit_forecast
@@ -125,11 +126,17 @@ def prepare(history: History, plan: TrainingPlan) -> Prepared:
     normalisation = fit_normalisation(taught.features_TF)
     seen_TF, judged_TF = (standardise(normalisation, part.features_TF) for part in (taught, judged))
     fitted = fit_forecast(seen_TF, taught.return_T / scale, gap_bars=plan.gap_bars)
+    costs = Costs(
+        fee_frac=plan.fee_frac,
+        half_spread_frac=history.half_spread_frac,
+        slippage_frac=0.0,  # part of the fee
+        half_ticks=plan.half_ticks,
+    )
     agent_rows_TF = control_rows(fitted.seen_T2)
     path = MarketPath(
         rows_TF=agent_rows_TF,
         return_T=fitted.reward_T,
-        cost_T=(plan.fee_frac + taught.half_spreads(plan.half_ticks)) / scale,
+        cost_T=costs.trade_fracs(taught.half_tick_T) / scale,
     )
     return Prepared(
         plan=plan,
@@ -140,7 +147,7 @@ def prepare(history: History, plan: TrainingPlan) -> Prepared:
         judged_rows_TF=control_rows(apply_forecast(fitted.forecast, judged_TF)),
         judged=judged,
         scale=scale,
-        judged_cost_T=plan.fee_frac + judged.half_spreads(plan.half_ticks),
+        judged_cost_T=costs.trade_fracs(judged.half_tick_T),
     )
 
 

@@ -202,6 +202,22 @@ async def test_order_without_a_proven_end_refuses_the_start(
             await site.recover()
 
 
+async def test_trades_that_the_venue_tells_no_more_do_not_refuse_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filled order of long ago has a proven end; that its trades are missing is told."""
+    monkeypatch.setattr("daemon.venues.recovery.SETTLE_S", 1.0)
+    async with opened(tmp_path) as site:
+        await site.send(Side.BUY, 10, ASK)
+
+        async def tell_nothing(request: object) -> list[object]:
+            return []
+
+        monkeypatch.setattr(site.exchange, "fapiPrivateGetUserTrades", tell_nothing)
+        found, left = await site.recover()
+        assert (found.proven_count, found.untold_lots, left) == (1, 10, 0)
+
+
 async def test_fills_of_settled_orders_reach_the_journal_once(tmp_path: Path) -> None:
     """What filled unseen is written down at the start, and by a second start not again."""
     async with opened(tmp_path) as site:
